@@ -1,0 +1,11 @@
+//! The time-series store of wattlog: append-only, checksummed, mmap-read.
+//!
+//! Promise, in this order: an acknowledged point survives any power cut; a wrong value is never served; no input ends
+//! the process; it always starts; it is fast and small. Bytes on disk: format-spec.md.
+//!
+//! Pure and synchronous: threads and files, no async, no network, no environment variables, no wall clock of its own.
+
+pub mod codec;
+pub mod column;
+pub mod ids;
+pub mod io;
