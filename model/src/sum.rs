@@ -25,7 +25,8 @@ const POWERS: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 /// below 2^53; gives (integer, e). None for NaN, infinities, -0.0 and values that are no short decimals.
 pub fn short_decimal(value: f64) -> Option<(i64, u8)> {
     for (exponent, power) in POWERS.iter().enumerate() {
-        let scaled = (value * power).round_ties_even();
+        // Adding zero turns -0.0 into 0.0, whose bits then differ: a negative zero is no decimal.
+        let scaled = (value * power).round_ties_even() + 0.0;
         if scaled.is_nan() || scaled.abs() >= EXACT_LIMIT {
             return None;
         }
