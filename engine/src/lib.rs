@@ -9,3 +9,4 @@ pub mod codec;
 pub mod column;
 pub mod ids;
 pub mod io;
+pub mod rows;
