@@ -9,3 +9,5 @@ pub mod codec;
 pub mod column;
 pub mod ids;
 pub mod io;
+pub mod memtable;
+pub mod rows;
