@@ -7,7 +7,9 @@
 
 pub mod codec;
 pub mod column;
+pub mod error;
 pub mod ids;
+pub mod ingest;
 pub mod io;
 pub mod memtable;
 pub mod rows;
