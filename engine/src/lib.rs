@@ -13,3 +13,4 @@ pub mod ingest;
 pub mod io;
 pub mod memtable;
 pub mod rows;
+pub mod segment;
