@@ -153,7 +153,11 @@ impl DefinedInLog {
     }
 
     /// Definitions of known names that `prepared` uses and the log does not hold yet.
-    pub(super) fn missing(&mut self, catalog: &Catalog, prepared: &Prepared) -> Result<Vec<Definition>, CatalogError> {
+    pub(super) fn missing(
+        &mut self,
+        catalog: &Catalog,
+        prepared: &Prepared,
+    ) -> Result<Vec<Definition>, CatalogError> {
         let mut missing = Vec::new();
         if self.namespaces.insert(prepared.namespace.0) {
             missing.extend(catalog.define_namespace(prepared.namespace));

@@ -99,7 +99,9 @@ impl Prepared {
     fn measurement_name(&self, id: MeasurementId, new: &NewNames) -> Arc<str> {
         match id.0.checked_sub(PROVISIONAL) {
             Some(index) => new.measurements[index as usize].clone(),
-            None => self.measurements.iter().find(|(known, _)| *known == id).map_or("".into(), |(_, n)| n.clone()),
+            None => {
+                self.measurements.iter().find(|(known, _)| *known == id).map_or("".into(), |(_, n)| n.clone())
+            }
         }
     }
 
@@ -149,8 +151,17 @@ pub(super) fn prepare(
     }
     let Resolver { new, rejections, measurements, .. } = resolver;
     let measurements = measurements.into_iter().map(|(name, id)| (id, Arc::from(name))).collect();
-    let mut prepared =
-        Prepared { namespace, batches, lines, new, measurements, payload: None, rejections, points: 0, values: 0 };
+    let mut prepared = Prepared {
+        namespace,
+        batches,
+        lines,
+        new,
+        measurements,
+        payload: None,
+        rejections,
+        points: 0,
+        values: 0,
+    };
     if prepared.new.is_empty() {
         prepared.encode();
     }
@@ -173,10 +184,12 @@ struct Resolver<'a> {
 impl Resolver<'_> {
     fn series(&mut self, series: BatchSeries) -> Result<Option<(SeriesBatch, Vec<u32>)>, CatalogError> {
         let measurement = self.measurement(&series.measurement);
-        let known = if measurement.0 < PROVISIONAL { self.catalog.series(measurement, &series.tags)? } else { None };
+        let known =
+            if measurement.0 < PROVISIONAL { self.catalog.series(measurement, &series.tags)? } else { None };
         if known.is_none() && self.room == 0 {
             let reason = RejectReason::TooManySeries { limit: self.max_series };
-            self.rejections.extend(series.lines.iter().map(|line| Rejection { line: *line, reason: reason.clone() }));
+            self.rejections
+                .extend(series.lines.iter().map(|line| Rejection { line: *line, reason: reason.clone() }));
             return Ok(None);
         }
         let BatchSeries { measurement: name, tags, times, lines, columns, .. } = series;
@@ -286,7 +299,9 @@ fn fit(
 /// Puts columns in the order of their ids and joins those with one id.
 fn tidy(columns: &mut Vec<(FieldId, Column)>, rows: usize) {
     columns.sort_by_key(|(field, _)| *field);
-    if columns.windows(2).any(|pair| pair[0].0 == pair[1].0) || columns.iter().any(|(_, c)| c.values.is_empty()) {
+    if columns.windows(2).any(|pair| pair[0].0 == pair[1].0)
+        || columns.iter().any(|(_, c)| c.values.is_empty())
+    {
         join_same_field(columns, rows);
     }
 }
@@ -359,7 +374,8 @@ fn without(batch: SeriesBatch, gone: impl Fn(usize) -> bool) -> SeriesBatch {
             }
         }
         if !values.is_empty() {
-            columns.push((field, Column { presence: crate::rows::all_if_full(present, times.len()), values }));
+            columns
+                .push((field, Column { presence: crate::rows::all_if_full(present, times.len()), values }));
         }
     }
     SeriesBatch { times, columns, ..batch }

@@ -257,7 +257,11 @@ impl Writer {
             Request::Meanings { meanings, reply } => match refused {
                 Some(error) => drop(reply.send(Err(error))),
                 None => {
-                    let told = meanings.into_iter().map(|(field, unit, kind)| Definition::Meaning { field, unit, kind });
+                    let told = meanings.into_iter().map(|(field, unit, kind)| Definition::Meaning {
+                        field,
+                        unit,
+                        kind,
+                    });
                     self.define(told.collect(), group);
                     group.must_sync = true;
                     group.meanings.push(reply);
@@ -626,7 +630,9 @@ impl Writer {
         let mut waited = Duration::ZERO;
         while self.frozen > 0 {
             match self.news.recv_timeout(TICK) {
-                Ok(SealNews::Failed { reason, .. }) if patience == Patience::FirstFailure => return Err(reason),
+                Ok(SealNews::Failed { reason, .. }) if patience == Patience::FirstFailure => {
+                    return Err(reason);
+                }
                 Ok(news @ SealNews::Sealed { .. }) => {
                     self.heard(news);
                     if patience == Patience::Queue {
@@ -731,7 +737,8 @@ impl Writer {
             None => Ok(()),
             Some(mut log) => {
                 let head = self.head(RecordKind::End, self.last);
-                log.end(head).map_err(|error| EngineError::Disk { action: "end the log", message: error.to_string() })
+                log.end(head)
+                    .map_err(|error| EngineError::Disk { action: "end the log", message: error.to_string() })
             }
         };
         self.shared.feed.close();

@@ -11,8 +11,12 @@
 //!
 //! Threads: one writer; replay only at open. Not here: grouping, policies and retries (`ingest`), what a payload means.
 
+mod reader;
 pub mod record;
+mod recycle;
 mod writer;
 
+pub use reader::{FoundLog, Record, ReplayError, ReplayFloor, ReplayReport, TornTail, replay, sync_found};
 pub use record::{MAX_PAYLOAD_LEN, RecordHead, RecordHeader, RecordKind};
+pub use recycle::Recycler;
 pub use writer::{LogHealth, LogWriter};
