@@ -3,7 +3,7 @@
 //! Bytes: format-spec.md section 5.3; the values' own bytes are those of `codec` (section 6).
 
 use super::describe::DictionaryWriter;
-use super::layout::{MAX_GROUP_ROWS, TIME_FIELD};
+use super::layout::{MAX_BLOCK_BYTES, MAX_GROUP_ROWS, TIME_FIELD};
 use super::plan::ColumnPart;
 use crate::bytes::{Reader, put_sized, put_varint};
 use crate::codec::{self, CodecTag, DecodeError, FloatHint};
@@ -38,7 +38,7 @@ impl FieldCoder {
             None => PRESENT_ALL,
             Some(positions) => {
                 self.scratch.clear();
-                codec::encode_positions(positions, rows, &mut self.scratch);
+                codec::encode_positions(positions, rows as u32, &mut self.scratch);
                 put_sized(out, &self.scratch);
                 PRESENT_LISTED
             }
@@ -56,18 +56,23 @@ impl FieldCoder {
 
     /// By the dictionary where that is smaller, new entries counted; else plain.
     fn encode_texts(&mut self, texts: &[Arc<str>], out: &mut Vec<u8>) -> CodecTag {
+        let start = out.len();
+        let mark = self.dictionary.mark();
+        let by_dictionary = self.dictionary.take_in(texts).map(|(ids, new_bytes)| {
+            codec::encode_string_ids(&ids, out);
+            out.len() - start + new_bytes
+        });
+        // Plain texts take a byte of length each at the very least, unless they are packed.
+        if by_dictionary.is_some_and(|len| len <= texts.len() / 4) {
+            return CodecTag::StrDict;
+        }
         self.scratch.clear();
         let plain = codec::encode_strings(texts, &mut self.scratch);
-        let mark = self.dictionary.mark();
-        if let Some((ids, new_bytes)) = self.dictionary.take_in(texts) {
-            let start = out.len();
-            let tag = codec::encode_string_ids(&ids, out);
-            if out.len() - start + new_bytes <= self.scratch.len() {
-                return tag;
-            }
-            out.truncate(start);
-            self.dictionary.back_to(mark);
+        if by_dictionary.is_some_and(|len| len <= self.scratch.len()) {
+            return CodecTag::StrDict;
         }
+        self.dictionary.back_to(mark);
+        out.truncate(start);
         out.extend_from_slice(&self.scratch);
         plain
     }
@@ -137,7 +142,7 @@ fn decode_presence<'a>(
                 Presence::All => Vec::new(),
             };
             positions.clear();
-            codec::decode_positions(listed, rows, &mut positions)?;
+            codec::decode_positions(listed, rows as u32, &mut positions)?;
             if positions.is_empty() || positions.len() >= rows {
                 return Err(BadBlock { offset: 0 });
             }
@@ -155,7 +160,7 @@ fn decode_texts(
     out: &mut Vec<Arc<str>>,
 ) -> Result<(), DecodeError> {
     if bytes.first() != Some(&(CodecTag::StrDict as u8)) {
-        return codec::decode_strings(bytes, count, out);
+        return codec::decode_strings(bytes, count, MAX_BLOCK_BYTES, out);
     }
     let mut ids = Vec::new();
     codec::decode_string_ids(bytes, count, &mut ids)?;
@@ -166,7 +171,6 @@ fn decode_texts(
     }
     Ok(())
 }
-
 
 /// One block of a compact group.
 #[derive(Debug, Clone, Copy)]
@@ -186,7 +190,10 @@ pub(crate) fn put_compact(field: u16, presence: u8, block: &[u8], out: &mut Vec<
 }
 
 /// Takes the next block off a compact group; `at` moves on. None at its end.
-pub(crate) fn take_compact<'a>(group: &'a [u8], at: &mut usize) -> Option<Result<CompactBlock<'a>, BadBlock>> {
+pub(crate) fn take_compact<'a>(
+    group: &'a [u8],
+    at: &mut usize,
+) -> Option<Result<CompactBlock<'a>, BadBlock>> {
     let rest = group.get(*at..).filter(|rest| !rest.is_empty())?;
     let mut reader = Reader::new(rest);
     let mut take = || {

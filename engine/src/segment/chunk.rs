@@ -221,7 +221,11 @@ fn common_exponents(entries: &[(u32, Frame, BlockStatistics)]) -> [u8; STATISTIC
 }
 
 fn values_of(statistics: &BlockStatistics) -> impl Iterator<Item = &FieldValue> {
-    [&statistics.first, &statistics.last].into_iter().chain(&statistics.min).chain(&statistics.max).map(|(_, v)| v)
+    [&statistics.first, &statistics.last]
+        .into_iter()
+        .chain(&statistics.min)
+        .chain(&statistics.max)
+        .map(|(_, v)| v)
 }
 
 /// Smallest exponent over which all four values are whole, or [`RAW_VALUES`].
@@ -253,11 +257,15 @@ fn scaled(value: f64, exponent: u8) -> Option<i64> {
 fn integer_form(value: &FieldValue, exponent: u8, text_id: &dyn Fn(&str) -> Option<u32>) -> i128 {
     match value {
         FieldValue::Float(v) if exponent == RAW_VALUES => i128::from(v.to_bits()),
-        FieldValue::Float(v) => i128::from(scaled(*v, exponent).expect("the exponent was chosen for this value")),
+        FieldValue::Float(v) => {
+            i128::from(scaled(*v, exponent).expect("the exponent was chosen for this value"))
+        }
         FieldValue::Integer(v) => i128::from(*v),
         FieldValue::Unsigned(v) => i128::from(*v),
         FieldValue::Boolean(v) => i128::from(*v),
-        FieldValue::String(v) => i128::from(text_id(v).expect("only texts of the dictionary have statistics")),
+        FieldValue::String(v) => {
+            i128::from(text_id(v).expect("only texts of the dictionary have statistics"))
+        }
     }
 }
 
@@ -447,7 +455,8 @@ impl<'a> Chunk<'a> {
         } else {
             (None, None)
         };
-        let double = |column| u64::try_from(number(column)).map(f64::from_bits).map_err(|_| "statistics_rest");
+        let double =
+            |column| u64::try_from(number(column)).map(f64::from_bits).map_err(|_| "statistics_rest");
         let sum_unit = unit(StatColumn::SumUnit, 38).ok_or("statistics_sum_unit")?;
         let integral_unit = unit(StatColumn::IntegralUnit, 38).ok_or("statistics_integral_unit")?;
         let step = number(StatColumn::Step);
@@ -462,11 +471,7 @@ impl<'a> Chunk<'a> {
             last: (last_time, value(last)?),
             min,
             max,
-            sum: ExactSum::from_parts(
-                sum,
-                double(StatColumn::SumRestHigh)?,
-                double(StatColumn::SumRestLow)?,
-            ),
+            sum: ExactSum::from_parts(sum, double(StatColumn::SumRestHigh)?, double(StatColumn::SumRestLow)?),
             integral_step: ExactSum::from_parts(
                 step,
                 double(StatColumn::StepRestHigh)?,

@@ -3,7 +3,9 @@
 //! Bytes: format-spec.md sections 5.7, 5.12, 5.13. Parsing knows no files and is total.
 
 use super::entry::FieldDef;
-use super::layout::{KEY_CHUNK_BYTES, KEY_CHUNK_SERIES, MAX_DICTIONARY_BYTES, MAX_DICTIONARY_TEXTS, MAX_KEY_EXPANSION};
+use super::layout::{
+    KEY_CHUNK_BYTES, KEY_CHUNK_SERIES, MAX_DICTIONARY_BYTES, MAX_DICTIONARY_TEXTS, MAX_KEY_EXPANSION,
+};
 use crate::bytes::{Reader, put_sized, put_varint};
 use crate::ids::FieldId;
 use hashbrown::HashMap;

@@ -48,7 +48,7 @@ pub const KEY_CHUNK_BYTES: usize = 64 * 1024;
 /// A chunk of keys is stored compressed only if it shrinks by no more than this factor, which bounds a reader's memory.
 pub const MAX_KEY_EXPANSION: usize = 256;
 /// Room for local midnights in the header page.
-pub const MAX_MIDNIGHTS: usize = 500;
+pub const MAX_MIDNIGHTS: usize = 400;
 
 /// Field index of a time block.
 pub const TIME_FIELD: u16 = u16::MAX;
@@ -150,7 +150,7 @@ pub struct MetaHeader {
     pub midnights_offset: Le64,
     pub midnight_count: Le32,
     pub reserved_word: Le32,
-    pub reserved: [Le64; 8],
+    pub reserved: [Le64; 9],
 }
 const _: () = assert!(size_of::<MetaHeader>() == 192);
 /// Where the section directory may begin.

@@ -160,7 +160,8 @@ impl PageCache {
     }
 
     fn place(&self, owner: u64, number: u32) -> &Mutex<Option<Place>> {
-        let mixed = (owner.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(number)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        let mixed = (owner.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(number))
+            .wrapping_mul(0xff51_afd7_ed55_8ccd);
         &self.places[(mixed >> 32) as usize % self.places.len()]
     }
 }

@@ -191,7 +191,8 @@ mod tests {
 
     #[test]
     fn a_part_of_a_column_counts_its_rows_from_the_group() {
-        let column = Column { presence: Presence::Rows(vec![1, 5, 6, 9]), values: Values::Integer(vec![1, 2, 3, 4]) };
+        let column =
+            Column { presence: Presence::Rows(vec![1, 5, 6, 9]), values: Values::Integer(vec![1, 2, 3, 4]) };
         let found = part(&column, &(5..9)).unwrap();
         assert_eq!((found.positions, found.range), (Some(vec![0, 1]), 1..3));
         assert_eq!(part(&column, &(5..7)).unwrap().positions, None);

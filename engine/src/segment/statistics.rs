@@ -157,7 +157,9 @@ impl Number {
 
     fn of_float(value: f64) -> Self {
         match short_decimal(value) {
-            Some((integer, exponent)) => Self::Nanos(i128::from(integer) * 10_i128.pow(9 - u32::from(exponent))),
+            Some((integer, exponent)) => {
+                Self::Nanos(i128::from(integer) * 10_i128.pow(9 - u32::from(exponent)))
+            }
             None => Self::Rest(value),
         }
     }
@@ -362,8 +364,10 @@ impl Sums {
             before = Some(number);
             if counts(i) {
                 let (least, greatest) = all.extremes.unwrap_or((i, i));
-                all.extremes =
-                    Some((if less(i, least) { i } else { least }, if less(greatest, i) { i } else { greatest }));
+                all.extremes = Some((
+                    if less(i, least) { i } else { least },
+                    if less(greatest, i) { i } else { greatest },
+                ));
             }
         }
         all

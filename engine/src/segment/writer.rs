@@ -8,9 +8,9 @@ use super::chunk::{self, Frame};
 use super::describe::{KeyWriter, put_fields};
 use super::entry::{FieldDef, SegmentSpec, SegmentSummary};
 use super::layout::{
-    BlockEntry, DictionaryEntry, FOOTER_LEN, FOOTER_MAGIC, Footer, GroupEntry, HEADER_CRC_OFFSET, KeyChunkEntry,
-    MAX_FIELDS, META_HEADER_END, META_MAGIC, MetaHeader, PAGE_LEN, SEGMENT_MAGIC, STATISTICS_CHUNK, SectionEntry,
-    SegmentHeader, SeriesEntry, TIME_FIELD, aligned, place_crc,
+    BlockEntry, DictionaryEntry, FOOTER_LEN, FOOTER_MAGIC, Footer, GroupEntry, HEADER_CRC_OFFSET,
+    KeyChunkEntry, MAX_FIELDS, META_HEADER_END, META_MAGIC, MetaHeader, PAGE_LEN, SEGMENT_MAGIC,
+    STATISTICS_CHUNK, SectionEntry, SegmentHeader, SeriesEntry, TIME_FIELD, aligned, place_crc,
 };
 use super::page::{PageWriter, page_count};
 use super::plan::{self, ColumnPart, GroupPlan};
@@ -202,7 +202,8 @@ fn header_page(spec: &SegmentSpec) -> Vec<u8> {
         end_day: spec.end_day.into(),
         ..SegmentHeader::zeroed()
     };
-    page[FILE_HEADER_LEN..FILE_HEADER_LEN + size_of::<SegmentHeader>()].copy_from_slice(bytemuck::bytes_of(&header));
+    page[FILE_HEADER_LEN..FILE_HEADER_LEN + size_of::<SegmentHeader>()]
+        .copy_from_slice(bytemuck::bytes_of(&header));
     let crc = crc32fast::hash(&page[..HEADER_CRC_OFFSET]);
     page[HEADER_CRC_OFFSET..].copy_from_slice(&crc.to_le_bytes());
     page
@@ -289,7 +290,8 @@ impl Section {
         if offset >= 1 << 48 {
             return Err(misuse("a segment ends before 256 TiB"));
         }
-        let parts = columns.iter().filter_map(|(place, column)| Some((*place, plan::part(column, &plan.rows)?)));
+        let parts =
+            columns.iter().filter_map(|(place, column)| Some((*place, plan::part(column, &plan.rows)?)));
         let (first_block_or_len, block_count_or_crc) = if plan.compact {
             self.put_compact_group(times, parts, segment, out)
         } else {
@@ -316,7 +318,8 @@ impl Section {
         let group_offset = out.end();
         let first_block = self.blocks.len();
         let ordinal = self.groups.len() as u32;
-        let frame = Frame { rows: times.len() as u32, first_time: times[0], last_time: times[times.len() - 1] };
+        let frame =
+            Frame { rows: times.len() as u32, first_time: times[0], last_time: times[times.len() - 1] };
         let start = out.buffer.len();
         let codec = codec::encode_times(times, &mut out.buffer) as u8;
         self.blocks.push(entry(out, start, group_offset, segment, TIME_FIELD, codec, 0));
@@ -399,8 +402,7 @@ impl Section {
             rows: (rows.times.len() as u32).into(),
         });
         // The summary is over the whole series: rows that this field lacks do not count, nor does the group's size.
-        let frame =
-            Frame { rows: 0, first_time: rows.times[0], last_time: rows.times[rows.times.len() - 1] };
+        let frame = Frame { rows: 0, first_time: rows.times[0], last_time: rows.times[rows.times.len() - 1] };
         for (place, joined) in self.joined.iter_mut().enumerate() {
             let Some((blocks, statistics)) = joined.take() else { continue };
             let column = rows.columns.iter().find(|(id, _)| *id == self.fields[place].id);
@@ -512,11 +514,17 @@ struct FinishedChunks {
     bytes: Vec<u8>,
 }
 
-fn finish_streams(streams: Vec<ChunkStream>, coders: &[FieldCoder], chunks: usize) -> io::Result<FinishedChunks> {
+fn finish_streams(
+    streams: Vec<ChunkStream>,
+    coders: &[FieldCoder],
+    chunks: usize,
+) -> io::Result<FinishedChunks> {
     let mut all = FinishedChunks { index: Vec::new(), bytes: Vec::new() };
     for (mut stream, coder) in streams.into_iter().zip(coders) {
         stream.close_before(chunks, coder);
-        let base = u32::try_from(all.bytes.len()).ok().filter(|b| b.checked_add(stream.bytes.len() as u32).is_some());
+        let base = u32::try_from(all.bytes.len())
+            .ok()
+            .filter(|b| b.checked_add(stream.bytes.len() as u32).is_some());
         let base = base.ok_or_else(|| misuse("statistics of a section end before 4 GiB"))?;
         stream.starts.iter().for_each(|start| all.index.extend_from_slice(&(base + start).to_le_bytes()));
         all.bytes.extend_from_slice(&stream.bytes);
@@ -636,7 +644,7 @@ impl Content {
         }
         entry.dictionaries_offset = self.add_entries(&dictionaries).into();
         let keys_offset = self.add(section.keys.stored);
-        let key_chunks: Vec<_> = section.keys.chunks.iter().map(|(start, stored_len, raw_len)| KeyChunkEntry {
+        let key_chunks = section.keys.chunks.iter().map(|(start, stored_len, raw_len)| KeyChunkEntry {
             offset: (keys_offset + *start as u64).into(),
             stored_len: (*stored_len as u32).into(),
             raw_len: (*raw_len as u32).into(),
@@ -658,7 +666,10 @@ impl Content {
     }
 
     fn write<W: FnMut(&[u8]) -> io::Result<()>>(self, pages: &mut PageWriter<W>) -> io::Result<()> {
-        debug_assert_eq!(page_count(self.len), page_count(self.parts.iter().map(|p| aligned(p.len()) as u64).sum()));
+        debug_assert_eq!(
+            page_count(self.len),
+            page_count(self.parts.iter().map(|p| aligned(p.len()) as u64).sum())
+        );
         for part in self.parts {
             pages.put(&part)?;
             pages.put(&[0; 32][..aligned(part.len()) - part.len()])?;
