@@ -41,10 +41,10 @@ pub(crate) enum StatColumn {
     SumUnit = 14,
     SumRestHigh = 15,
     SumRestLow = 16,
-    /// Whole part of the step integral, over 10^`IntegralUnit` billionths.
-    Step = 17,
-    /// Whole part of twice the trapezoid integral less twice the step integral: small where times are regular.
-    TrapezoidExcess = 18,
+    /// Whole part of the step integral less what regular times would give, over 10^`IntegralUnit` billionths.
+    StepResidue = 17,
+    /// The same for twice the trapezoid integral less twice the step integral.
+    TrapezoidResidue = 18,
     IntegralUnit = 19,
     StepRestHigh = 20,
     StepRestLow = 21,
@@ -83,9 +83,11 @@ pub(crate) fn pack(
     let mask = entries.iter().fold(0_u64, |mask, (place, ..)| mask | 1 << place);
     out.extend_from_slice(&mask.to_le_bytes());
 
-    let units = Units::of(entries);
     let exponents = common_exponents(entries);
-    let mut columns: [[i128; STATISTICS_CHUNK]; COLUMNS] = [[0; STATISTICS_CHUNK]; COLUMNS];
+    let residues: Vec<_> =
+        entries.iter().zip(exponents).map(|((.., s), e)| integral_residues(s, e)).collect();
+    let units = Units::of(entries, &residues);
+    let mut columns = vec![[0_i128; STATISTICS_CHUNK]; COLUMNS];
     for (i, (_, frame, statistics)) in entries.iter().enumerate() {
         let mut set = |column: StatColumn, value: i128| columns[column as usize][i] = value;
         let time = |t: i64| (i128::from(t) - i128::from(frame.first_time)) / units.time;
@@ -111,14 +113,14 @@ pub(crate) fn pack(
         set(StatColumn::SumUnit, i128::from(units.sum_power));
         set(StatColumn::SumRestHigh, i128::from(high.to_bits()));
         set(StatColumn::SumRestLow, i128::from(low.to_bits()));
-        let (step, high, low) = statistics.integral_step.parts();
-        set(StatColumn::Step, step / units.integral);
+        let (_, high, low) = statistics.integral_step.parts();
+        let (step, trapezoid) = residues[i];
+        set(StatColumn::StepResidue, step / units.integral);
+        set(StatColumn::TrapezoidResidue, trapezoid / units.integral);
         set(StatColumn::IntegralUnit, i128::from(units.integral_power));
         set(StatColumn::StepRestHigh, i128::from(high.to_bits()));
         set(StatColumn::StepRestLow, i128::from(low.to_bits()));
-        let (trapezoid, high, low) = statistics.integral_trapezoid_twice.parts();
-        let excess = (trapezoid / units.integral).wrapping_sub((step / units.integral).wrapping_mul(2));
-        set(StatColumn::TrapezoidExcess, excess);
+        let (_, high, low) = statistics.integral_trapezoid_twice.parts();
         set(StatColumn::TrapezoidRestHigh, i128::from(high.to_bits()));
         set(StatColumn::TrapezoidRestLow, i128::from(low.to_bits()));
         set(StatColumn::LongestGap, i128::from(statistics.longest_gap_ns) / units.time);
@@ -133,6 +135,34 @@ pub(crate) fn pack(
     }
 }
 
+/// What values at regular times would give: the step integral, and what twice the trapezoid has more than twice that.
+///
+/// `first`, `last` and `sum` are billionths. All of it wraps in 128 bits: it is added on one side what is taken off on
+/// the other.
+fn predicted_integrals(count: u32, span: i128, first: i128, last: i128, sum: i128) -> (i128, i128) {
+    let gap = if count > 1 { span / i128::from(count - 1) } else { 0 };
+    (sum.wrapping_sub(last).wrapping_mul(gap), last.wrapping_sub(first).wrapping_mul(gap))
+}
+
+/// Billionths of a value's integer form.
+fn nanos(integer: i128, exponent: u8) -> i128 {
+    if exponent == RAW_VALUES { 0 } else { integer.wrapping_mul(10_i128.pow(9 - u32::from(exponent))) }
+}
+
+fn integral_residues(statistics: &BlockStatistics, exponent: u8) -> (i128, i128) {
+    let number = |value: &FieldValue| match value {
+        // Texts and booleans have no integral, and need no prediction.
+        FieldValue::String(_) | FieldValue::Boolean(_) => 0,
+        number => nanos(integer_form(number, exponent, &|_| None), exponent),
+    };
+    let (first, last) = (number(&statistics.first.1), number(&statistics.last.1));
+    let span = i128::from(statistics.last.0) - i128::from(statistics.first.0);
+    let (step, excess) = predicted_integrals(statistics.count, span, first, last, statistics.sum.parts().0);
+    let true_step = statistics.integral_step.parts().0;
+    let true_excess = statistics.integral_trapezoid_twice.parts().0.wrapping_sub(true_step.wrapping_mul(2));
+    (true_step.wrapping_sub(step), true_excess.wrapping_sub(excess))
+}
+
 /// Largest powers of ten that divide all times, sums and integrals of a chunk.
 struct Units {
     time: i128,
@@ -144,7 +174,7 @@ struct Units {
 }
 
 impl Units {
-    fn of(entries: &[(u32, Frame, BlockStatistics)]) -> Self {
+    fn of(entries: &[(u32, Frame, BlockStatistics)], residues: &[(i128, i128)]) -> Self {
         let (mut time, mut sum, mut integral) = (Power::new(18), Power::new(38), Power::new(38));
         for (_, frame, s) in entries {
             let from = |t: i64| i128::from(t) - i128::from(frame.first_time);
@@ -153,16 +183,18 @@ impl Units {
             s.min.iter().chain(&s.max).for_each(|(t, _)| time.divide(from(*t)));
             time.divide(i128::from(s.longest_gap_ns));
             sum.divide(s.sum.parts().0);
-            integral.divide(s.integral_step.parts().0);
-            integral.divide(s.integral_trapezoid_twice.parts().0);
+        }
+        for (step, trapezoid) in residues {
+            integral.divide(*step);
+            integral.divide(*trapezoid);
         }
         Self {
             time: time.value,
-            time_power: time.power,
+            time_power: time.exponent,
             sum: sum.value,
-            sum_power: sum.power,
+            sum_power: sum.exponent,
             integral: integral.value,
-            integral_power: integral.power,
+            integral_power: integral.exponent,
         }
     }
 }
@@ -170,14 +202,14 @@ impl Units {
 /// The largest power of ten that divides everything shown to it. Zero only if all was zero: then it is one.
 struct Power {
     value: i128,
-    power: u32,
+    exponent: u32,
     seen: bool,
     most: u32,
 }
 
 impl Power {
     fn new(most: u32) -> Self {
-        Self { value: 1, power: 0, seen: false, most }
+        Self { value: 1, exponent: 0, seen: false, most }
     }
 
     fn divide(&mut self, number: i128) {
@@ -186,14 +218,14 @@ impl Power {
         }
         if !self.seen {
             self.seen = true;
-            while self.power < self.most && number % (self.value * 10) == 0 {
+            while self.exponent < self.most && number % (self.value * 10) == 0 {
                 self.value *= 10;
-                self.power += 1;
+                self.exponent += 1;
             }
         }
         while number % self.value != 0 {
             self.value /= 10;
-            self.power -= 1;
+            self.exponent -= 1;
         }
     }
 }
@@ -433,7 +465,8 @@ impl<'a> Chunk<'a> {
             i64::try_from(time).ok().filter(|t| (frame.first_time..=frame.last_time).contains(t))
         };
         let count = i128::from(frame.rows).wrapping_sub(number(StatColumn::MissingRows));
-        let count = u32::try_from(count).ok().filter(|c| *c > 0).ok_or("statistics_count")?;
+        let count = u32::try_from(count).ok().filter(|c| *c > 0 && (frame.rows == 0 || *c <= frame.rows));
+        let count = count.ok_or("statistics_count")?;
         let exponent = small(StatColumn::Exponent, 15).ok_or("statistics_exponent")? as u8;
         let value = |number| value_form(number, exponent, field_type, texts).ok_or("statistics_value");
 
@@ -459,11 +492,17 @@ impl<'a> Chunk<'a> {
             |column| u64::try_from(number(column)).map(f64::from_bits).map_err(|_| "statistics_rest");
         let sum_unit = unit(StatColumn::SumUnit, 38).ok_or("statistics_sum_unit")?;
         let integral_unit = unit(StatColumn::IntegralUnit, 38).ok_or("statistics_integral_unit")?;
-        let step = number(StatColumn::Step);
-        let trapezoid = step.wrapping_mul(2).wrapping_add(number(StatColumn::TrapezoidExcess));
         let sum = number(StatColumn::Sum).checked_mul(sum_unit).ok_or("statistics_sum")?;
-        let step = step.checked_mul(integral_unit).ok_or("statistics_integral")?;
-        let trapezoid = trapezoid.checked_mul(integral_unit).ok_or("statistics_integral")?;
+        let residue = |column| number(column).checked_mul(integral_unit).ok_or("statistics_integral");
+        let span = i128::from(last_time) - i128::from(first_time);
+        let (step, excess) = if numeric {
+            predicted_integrals(count, span, nanos(first, exponent), nanos(last, exponent), sum)
+        } else {
+            (0, 0)
+        };
+        let step = step.wrapping_add(residue(StatColumn::StepResidue)?);
+        let trapezoid =
+            excess.wrapping_add(residue(StatColumn::TrapezoidResidue)?).wrapping_add(step.wrapping_mul(2));
         let gap = number(StatColumn::LongestGap).checked_mul(time_unit).ok_or("statistics_gap")?;
         Ok(Some(BlockStatistics {
             count,

@@ -1,6 +1,7 @@
 //! Why a segment could not be read.
 
 use crate::error::Damage;
+use crate::file_header::HeaderError;
 use std::io;
 
 /// Why a segment could not be read.
@@ -37,4 +38,17 @@ impl SegmentError {
             },
         }
     }
+}
+
+impl From<HeaderError> for SegmentError {
+    fn from(error: HeaderError) -> Self {
+        match error {
+            HeaderError::Damage(damage) => Self::Damage(damage),
+            HeaderError::TooNew(damage) => Self::TooNew(damage),
+        }
+    }
+}
+
+pub(super) fn io_error(path: &str, source: io::Error) -> SegmentError {
+    SegmentError::Io { file: path.to_owned(), source }
 }

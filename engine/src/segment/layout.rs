@@ -14,7 +14,9 @@ pub const META_MAGIC: [u8; 8] = *b"wlmeta\r\n";
 pub const FOOTER_MAGIC: [u8; 8] = *b"wlsegend";
 /// Bytes 4..8 of each meta page.
 pub const PAGE_MAGIC: u32 = u32::from_le_bytes(*b"wlmp");
-/// Length of the header page, of a meta page, and the alignment of the meta region.
+/// Length of the header: one sector of any disk.
+pub const HEADER_LEN: usize = 512;
+/// Length of a meta page.
 pub const PAGE_LEN: usize = 4096;
 /// Bytes of a meta page before its content.
 pub const PAGE_HEADER_LEN: usize = 32;
@@ -47,8 +49,8 @@ pub const KEY_CHUNK_SERIES: usize = 1024;
 pub const KEY_CHUNK_BYTES: usize = 64 * 1024;
 /// A chunk of keys is stored compressed only if it shrinks by no more than this factor, which bounds a reader's memory.
 pub const MAX_KEY_EXPANSION: usize = 256;
-/// Room for local midnights in the header page.
-pub const MAX_MIDNIGHTS: usize = 400;
+/// Room for local midnights in the header: more than a month has.
+pub const MAX_MIDNIGHTS: usize = 48;
 
 /// Field index of a time block.
 pub const TIME_FIELD: u16 = u16::MAX;
@@ -94,7 +96,7 @@ little_endian!(Le64, u64);
 little_endian!(LeI32, i32);
 little_endian!(LeI64, i64);
 
-/// What follows the common file header in the header page (spec 5.2); midnights and zeros up to `page_crc` follow.
+/// What follows the common file header in the header (spec 5.2); midnights and zeros up to `segment_header_crc` follow.
 #[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
 #[repr(C)]
 pub struct SegmentHeader {
@@ -108,11 +110,11 @@ pub struct SegmentHeader {
 }
 const _: () = assert!(size_of::<SegmentHeader>() == 32);
 
-/// Where the midnights stand in the header page.
+/// Where the midnights stand in the header.
 pub const MIDNIGHTS_OFFSET: usize = FILE_HEADER_LEN + size_of::<SegmentHeader>();
-/// Where the checksum of the header page stands; it covers all before it.
-pub const HEADER_CRC_OFFSET: usize = PAGE_LEN - 4;
-const _: () = assert!(MIDNIGHTS_OFFSET + 8 * MAX_MIDNIGHTS <= HEADER_CRC_OFFSET);
+/// Where the checksum of the header stands; it covers all before it.
+pub const SEGMENT_HEADER_CRC_OFFSET: usize = HEADER_LEN - 4;
+const _: () = assert!(MIDNIGHTS_OFFSET + 8 * MAX_MIDNIGHTS <= SEGMENT_HEADER_CRC_OFFSET);
 
 /// Start of a meta page (spec 5.4). `page_crc` covers the rest of the page, so segment and page number as well.
 #[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
@@ -275,7 +277,7 @@ pub struct Footer {
 pub const FOOTER_LEN: usize = 96;
 const _: () = assert!(size_of::<Footer>() == FOOTER_LEN);
 /// Shortest file that can be a segment.
-pub const MIN_FILE_LEN: u64 = (2 * PAGE_LEN + FOOTER_LEN) as u64;
+pub const MIN_FILE_LEN: u64 = (HEADER_LEN + PAGE_LEN + FOOTER_LEN) as u64;
 
 impl GroupEntry {
     /// Packs the place and the number of rows.

@@ -108,8 +108,8 @@ impl Meta {
             damage
         };
         match error {
-            HeaderError::Damage(damage) => SegmentError::Damage(moved(damage)),
-            HeaderError::TooNew(damage) => SegmentError::TooNew(moved(damage)),
+            HeaderError::Damage(damage) => HeaderError::Damage(moved(damage)).into(),
+            HeaderError::TooNew(damage) => HeaderError::TooNew(moved(damage)).into(),
         }
     }
 

@@ -14,7 +14,9 @@
 
 mod block;
 mod chunk;
+mod content;
 mod describe;
+mod ends;
 pub mod entry;
 mod error;
 pub mod layout;
@@ -23,14 +25,16 @@ mod page;
 mod plan;
 mod reader;
 mod section;
+mod section_writer;
 mod set;
 mod statistics;
 mod writer;
 
+pub use ends::peek_identity;
 pub use entry::{FieldDef, SegmentEntry, SegmentSpec, SegmentSummary, segment_path};
 pub use error::SegmentError;
 pub use page::PageCache;
-pub use reader::{RowGroup, Segment, peek_identity};
+pub use reader::{RowGroup, Segment};
 pub use section::Section;
 pub use set::{SegmentHandle, SegmentOpener, SegmentSet};
 pub use statistics::BlockStatistics;

@@ -11,22 +11,21 @@
 
 use super::block::{self, BadBlock};
 use super::chunk::Frame;
+use super::ends::{read_footer, read_header};
 use super::entry::SegmentSpec;
-use super::error::SegmentError;
+use super::error::{SegmentError, io_error};
 use super::layout::{
-    BlockEntry, FOOTER_LEN, FOOTER_MAGIC, Footer, HEADER_CRC_OFFSET, MAX_BLOCK_BYTES, MAX_GROUP_ROWS,
-    MIN_FILE_LEN, PAGE_LEN, SEGMENT_MAGIC, STATISTICS_CHUNK, SectionEntry, SegmentHeader, TIME_FIELD,
-    place_crc,
+    BlockEntry, Footer, GroupEntry, HEADER_LEN, MAX_BLOCK_BYTES, MAX_GROUP_ROWS, STATISTICS_CHUNK,
+    SectionEntry, TIME_FIELD, place_crc,
 };
-use super::meta::{Meta, MetaPlace};
+use super::meta::{Meta, MetaPlace, Table};
 use super::page::PageCache;
 use super::section::{Level, Section};
 use super::statistics::BlockStatistics;
 use crate::codec;
 use crate::column::Column;
 use crate::error::Damage;
-use crate::file_header::{FILE_HEADER_LEN, FileHeader, HeaderError};
-use crate::ids::{FieldId, MeasurementId, SegmentId, Seq, SeriesId, StoreId};
+use crate::ids::{FieldId, MeasurementId, SegmentId, SeriesId, StoreId};
 use crate::io::{Disk, Map, ReadMode, open_sealed};
 use bytemuck::Zeroable;
 use std::cell::RefCell;
@@ -103,7 +102,7 @@ thread_local! {
 const KEPT_BUFFER: usize = 256 * 1024;
 
 impl Segment {
-    /// Opens a sealed file. Reads its header page, its footer and the first page of the meta region.
+    /// Opens a sealed file. Reads its header, its footer and the first page of the meta region.
     pub fn open(
         disk: &dyn Disk,
         path: &str,
@@ -221,7 +220,7 @@ impl Segment {
     /// Bytes of data (blocks of fields, compact groups), of time blocks and of all else.
     pub fn bytes_by_kind(&self) -> (u64, u64, u64) {
         let time = self.meta.header.time_bytes.get();
-        let blocks = self.meta.header.data_end.get().saturating_sub(PAGE_LEN as u64);
+        let blocks = self.meta.header.data_end.get().saturating_sub(HEADER_LEN as u64);
         (blocks.saturating_sub(time), time, self.data.len().saturating_sub(blocks))
     }
 
@@ -330,7 +329,7 @@ impl Segment {
         &self,
         section: u32,
         ordinal: u32,
-        table: &mut super::meta::Table<'_, super::layout::GroupEntry>,
+        table: &mut Table<'_, GroupEntry>,
     ) -> Result<RowGroup, SegmentError> {
         let entry = table.get(ordinal)?;
         let rows = entry.rows();
@@ -429,7 +428,9 @@ impl Segment {
         let Some(first) = groups.first() else { return Ok(()) };
         let section = self.section_of(first)?;
         let Some(place) = section.field_place(field) else {
-            groups.iter().for_each(|group| visit(group, None));
+            for group in groups {
+                visit(group, None);
+            }
             return Ok(());
         };
         let texts = section.texts(&self.meta, place)?;
@@ -549,7 +550,7 @@ impl Segment {
         read: impl FnOnce(&[u8]) -> Result<R, SegmentError>,
     ) -> Result<R, SegmentError> {
         let end = offset.checked_add(u64::from(len));
-        let inside = offset >= PAGE_LEN as u64 && end.is_some_and(|end| end <= self.footer.data_end.get());
+        let inside = offset >= HEADER_LEN as u64 && end.is_some_and(|end| end <= self.footer.data_end.get());
         if !inside || len as usize > MAX_BLOCK_BYTES {
             return Err(self
                 .damage("block_place", offset, self.footer.data_end.get(), u64::from(len))
@@ -558,17 +559,12 @@ impl Segment {
         // Taken, not borrowed: a reader called by `read` would find a buffer of its own.
         let mut buffer = BUFFER.take();
         buffer.resize(len as usize, 0);
-        let result = match self.data.copy_at(offset, &mut buffer) {
-            Err(source) => Err(io_error(self.file(), source)),
-            Ok(()) => {
-                let found = place_crc(self.spec.id.0, offset, &buffer);
-                if found == crc {
-                    read(&buffer)
-                } else {
-                    Err(self.damage(part, offset, u64::from(crc), u64::from(found)).into())
-                }
-            }
-        };
+        let copied = self.data.copy_at(offset, &mut buffer).map_err(|source| io_error(self.file(), source));
+        let verified = copied.and_then(|()| match place_crc(self.spec.id.0, offset, &buffer) {
+            found if found == crc => Ok(()),
+            found => Err(self.damage(part, offset, u64::from(crc), u64::from(found)).into()),
+        });
+        let result = verified.and_then(|()| read(&buffer));
         buffer.truncate(KEPT_BUFFER);
         buffer.shrink_to(KEPT_BUFFER);
         BUFFER.set(buffer);
@@ -582,83 +578,4 @@ impl Segment {
     pub(crate) fn damage(&self, part: &'static str, offset: u64, expected: u64, found: u64) -> Damage {
         Damage { file: self.meta.file.clone(), offset, part, expected, found }
     }
-}
-
-fn io_error(path: &str, source: std::io::Error) -> SegmentError {
-    SegmentError::Io { file: path.to_owned(), source }
-}
-
-/// Reads and checks the header page: whose file it is, and that this program may read it.
-pub(crate) fn read_header(
-    data: &dyn Map,
-    path: &str,
-    store: StoreId,
-    id: SegmentId,
-) -> Result<SegmentHeader, SegmentError> {
-    let mut page = [0; PAGE_LEN];
-    data.copy_at(0, &mut page).map_err(|source| io_error(path, source))?;
-    FileHeader::decode(&page[..FILE_HEADER_LEN], path, SEGMENT_MAGIC, Some(store), Some(id.0)).map_err(
-        |error| match error {
-            HeaderError::Damage(damage) => SegmentError::Damage(damage),
-            HeaderError::TooNew(damage) => SegmentError::TooNew(damage),
-        },
-    )?;
-    let found = u32::from_le_bytes([page[4092], page[4093], page[4094], page[4095]]);
-    let crc = crc32fast::hash(&page[..HEADER_CRC_OFFSET]);
-    if crc != found {
-        let offset = HEADER_CRC_OFFSET as u64;
-        let (expected, found) = (u64::from(crc), u64::from(found));
-        return Err(Damage { file: path.to_owned(), offset, part: "header_page_crc", expected, found }.into());
-    }
-    Ok(bytemuck::pod_read_unaligned(&page[FILE_HEADER_LEN..FILE_HEADER_LEN + size_of::<SegmentHeader>()]))
-}
-
-/// Reads and checks the footer: the file is all there, and the meta region is where it says.
-pub(crate) fn read_footer(
-    data: &dyn Map,
-    path: &str,
-    store: StoreId,
-    id: SegmentId,
-) -> Result<Footer, SegmentError> {
-    let len = data.len();
-    let damage =
-        |part, offset, expected, found| Damage { file: path.to_owned(), offset, part, expected, found };
-    if len < MIN_FILE_LEN {
-        return Err(damage("file_len", 0, MIN_FILE_LEN, len).into());
-    }
-    let at = len - FOOTER_LEN as u64;
-    let mut bytes = [0; FOOTER_LEN];
-    data.copy_at(at, &mut bytes).map_err(|source| io_error(path, source))?;
-    let footer: Footer = bytemuck::pod_read_unaligned(&bytes);
-    let crc = crc32fast::hash(&bytes[..FOOTER_LEN - 4]);
-    let head = |bytes: &[u8]| u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"));
-    let meta_end = footer.meta_offset.get().saturating_add(footer.meta_len.get());
-    let page = PAGE_LEN as u64;
-    let checks = [
-        ("footer_magic", 0, head(&FOOTER_MAGIC), head(&footer.magic)),
-        ("footer_crc", 92, u64::from(crc), u64::from(footer.footer_crc.get())),
-        ("footer_segment", 8, id.0, footer.segment.get()),
-        ("footer_store", 16, head(&store.0), head(&footer.store)),
-        ("footer_store", 24, head(&store.0[8..]), head(&footer.store[8..])),
-        ("file_len", 32, len, footer.file_len.get()),
-        ("meta_len", 48, at, meta_end),
-        ("meta_offset", 40, 0, footer.meta_offset.get() % page),
-        ("data_end", 56, footer.meta_offset.get(), footer.data_end.get().max(page).next_multiple_of(page)),
-        ("page_count", 84, footer.meta_len.get() / page, u64::from(footer.page_count.get())),
-    ];
-    for (part, offset, expected, found) in checks {
-        if expected != found {
-            return Err(damage(part, at + offset, expected, found).into());
-        }
-    }
-    Ok(footer)
-}
-
-/// Reads what a file says of itself, without knowing whose it should be. For tools and for rebuilding a manifest.
-pub fn peek_identity(data: &dyn Map) -> Option<(StoreId, SegmentId, Seq)> {
-    let mut start = [0; FILE_HEADER_LEN + size_of::<SegmentHeader>()];
-    data.copy_at(0, &mut start).ok()?;
-    let common = FileHeader::decode(&start[..FILE_HEADER_LEN], "", SEGMENT_MAGIC, None, None).ok()?;
-    let header: SegmentHeader = bytemuck::pod_read_unaligned(&start[FILE_HEADER_LEN..]);
-    Some((common.store, SegmentId(common.file_id), Seq(header.max_seq.get())))
 }

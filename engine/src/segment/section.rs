@@ -129,7 +129,7 @@ impl Section {
         let of_field =
             |(entry, _): &&(DictionaryEntry, OnceLock<Texts>)| usize::from(entry.field.get()) == field;
         let Some((entry, texts)) = self.dictionaries.iter().find(of_field) else {
-            return Ok(Arc::new([]));
+            return Ok(Texts::default());
         };
         if let Some(texts) = texts.get() {
             return Ok(Arc::clone(texts));
@@ -205,7 +205,8 @@ impl Section {
         let chunks = u64::from(count.div_ceil(STATISTICS_CHUNK as u32));
         let entry = field as u64 * chunks + u64::from(ordinal / STATISTICS_CHUNK as u32);
         let at = index_offset.get().saturating_add(4 * entry);
-        let [start, end] = self.chunk_ends(meta, at)?;
+        // Start of this chunk and of the next.
+        let [start, end] = meta.read::<[Le32; 2]>("statistics_index", at)?.map(Le32::get);
         if end < start {
             return Err(meta.damage("statistics_index", at, u64::from(start), u64::from(end)).into());
         }
@@ -214,12 +215,6 @@ impl Section {
             Chunk::parse(bytes).and_then(|chunk| read(&chunk))
         })?;
         result.map_err(|part| meta.damage(part, chunk_offset, 0, 0).into())
-    }
-
-    /// Start of a chunk and of the next.
-    fn chunk_ends(&self, meta: &Meta, at: u64) -> Result<[u32; 2], SegmentError> {
-        let pair: [Le32; 2] = meta.read("statistics_index", at)?;
-        Ok(pair.map(Le32::get))
     }
 
     /// Statistics of a field in one row group; none if it has no value there or none are kept.

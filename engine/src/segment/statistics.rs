@@ -48,11 +48,11 @@ impl BlockStatistics {
             Values::Float(v) => floats(times, &v[range]),
             Values::Integer(v) => {
                 let v = &v[range];
-                integers(times, v, |x| Some(x), |x| i128::from(x), FieldValue::Integer)
+                integers(times, v, Some, i128::from, FieldValue::Integer)
             }
             Values::Unsigned(v) => {
                 let v = &v[range];
-                integers(times, v, |x| i64::try_from(x).ok(), |x| i128::from(x), FieldValue::Unsigned)
+                integers(times, v, |x| i64::try_from(x).ok(), i128::from, FieldValue::Unsigned)
             }
             Values::Boolean(v) => {
                 let v = &v[range];
