@@ -226,6 +226,11 @@ impl LogWriter {
         self.good_offset + self.group.len() as u64
     }
 
+    /// Bytes of the group that are not written yet.
+    pub fn group_bytes(&self) -> usize {
+        self.group.len()
+    }
+
     /// End of the last record that was written whole.
     pub fn good_offset(&self) -> u64 {
         self.good_offset
