@@ -30,8 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wattlog_model::{Clock, FieldMeaning, Timestamp};
 
-/// The retention policy of a database that is asked for without naming one.
-pub const DEFAULT_POLICY: &str = "autogen";
+pub use crate::catalog::DEFAULT_POLICY;
 
 /// An open store. Clones are the same store; the last one to go closes it.
 #[derive(Debug, Clone)]
@@ -236,6 +235,11 @@ impl Engine {
     /// Makes a database with its default retention policy; false if it was there.
     pub fn create_database(&self, name: &str) -> Result<bool, WriteError> {
         self.inner.ingest.create_database(&self.inner.shared, name)
+    }
+
+    /// Makes a retention policy of a database, and the database if need be; false if it was there.
+    pub fn create_policy(&self, database: &str, policy: &str) -> Result<bool, WriteError> {
+        self.inner.ingest.create_policy(&self.inner.shared, database, policy)
     }
 
     /// Sets when writers to a namespace are answered. Durable, from the next body on.

@@ -13,7 +13,7 @@ use crate::engine::Found;
 use crate::error::{Damage, OpenError};
 use crate::feed::Cursor;
 use crate::file_header::{FILE_HEADER_LEN, FileHeader};
-use crate::ids::{LogId, SegmentId, Seq, StoreId};
+use crate::ids::{LogId, SegmentId, StoreId};
 use crate::ingest::payload;
 use crate::ingest::writer::WriterStart;
 use crate::io::{Access, Disk, ReadMode, open_sealed, read_exact_at};
@@ -197,11 +197,7 @@ impl<'a> Attempt<'a> {
             let path = format!("segments/{}", file.name);
             match Segment::open(&**self.disk, &path, self.store, id, self.options.read_mode) {
                 Ok(segment) => {
-                    let entry = segment.entry(file.len).map_err(|error| damage_of(&path, &error));
-                    match entry {
-                        Ok(entry) => drop(self.state.segments.insert(id, entry)),
-                        Err(damage) => report.damage.push(damage),
-                    }
+                    self.state.segments.insert(id, segment.entry());
                 }
                 Err(error) => report.damage.push(damage_of(&path, &error)),
             }
@@ -285,15 +281,15 @@ fn names_of(handle: &Arc<crate::segment::SegmentHandle>, catalog: &Catalog) -> R
     let (database, policy) = (Arc::from(database.as_str()), Arc::from(policy.as_str()));
     catalog.apply(&[Definition::Namespace { id: namespace, database, policy }]);
     for section in segment.sections()? {
-        let measurement = section.measurement;
+        let measurement = section.measurement();
         let mut definitions =
-            vec![Definition::Measurement { id: measurement, namespace, name: Arc::from(&*section.name) }];
-        for field in section.fields.iter() {
+            vec![Definition::Measurement { id: measurement, namespace, name: section.name().clone() }];
+        for field in section.fields().iter() {
             let (id, name, field_type) = (field.id, field.name.clone(), field.field_type);
             definitions.push(Definition::Field { id, measurement, name, field_type });
             definitions.push(Definition::Meaning { field: id, unit: field.unit.clone(), kind: field.kind });
         }
-        segment.series_keys(measurement, &mut |id, tags| {
+        segment.series_keys(&section, &mut |id, tags| {
             definitions.push(Definition::Series { id, measurement, tags });
         })?;
         catalog.apply(&definitions);
@@ -380,7 +376,7 @@ fn next_file(disk: &dyn Disk, state: &State) -> io::Result<u64> {
 
 fn damage_of(path: &str, error: &SegmentError) -> Damage {
     match error {
-        SegmentError::Damage(damage) => damage.clone(),
+        SegmentError::Damage(damage) | SegmentError::TooNew(damage) => damage.clone(),
         SegmentError::Io { .. } => {
             Damage { file: path.to_owned(), offset: 0, part: "segment file", expected: 1, found: 0 }
         }

@@ -11,7 +11,7 @@
 
 use crate::engine::Shared;
 use crate::error::is_disk_full;
-use crate::ids::{MeasurementId, NamespaceId, SegmentId, Seq};
+use crate::ids::{CatalogFileId, MeasurementId, NamespaceId, SegmentId, Seq};
 use crate::manifest::Edit;
 use crate::memtable::{FieldSet, Memtable, SeriesDay};
 use crate::segment::{SegmentEntry, SegmentSpec, SegmentWriter, segment_path};
@@ -126,20 +126,22 @@ fn seal(shared: &Arc<Shared>, job: &SealJob) -> io::Result<(u64, SealReport)> {
         report.bytes += entry.file_bytes;
         entries.push(entry);
     }
-    let mut manifest = shared.manifest.lock();
-    let sealing = shared.catalog.write_unsealed(&shared.disk, shared.store, &mut manifest)?;
-    if let Some(sealing) = &sealing {
-        shared.metrics.catalog_bytes_written.add(sealing.bytes());
+    let catalog_id = CatalogFileId(shared.next_file_id());
+    let sealed_names = shared.catalog.write_unsealed(&shared.disk, shared.store, catalog_id)?;
+    if let Some(names) = &sealed_names {
+        shared.metrics.catalog_bytes_written.add(names.entry().file_bytes);
     }
     let edit = Edit::Sealed {
         segments: entries.clone(),
-        catalog: sealing.as_ref().map(|s| s.entry().clone()),
-        replaces_catalogs: sealing.as_ref().map(|s| s.replaces().to_vec()).unwrap_or_default(),
+        catalog: sealed_names.as_ref().map(|names| *names.entry()),
+        replaces_catalogs: sealed_names.as_ref().map(|names| names.replaces().to_vec()).unwrap_or_default(),
         flushed_seq: job.through,
+        next_file: shared.peek_next_file(),
+        next_ids: shared.catalog.next_ids(),
     };
-    let number = manifest.append(&edit)?;
-    if let Some(sealing) = sealing {
-        shared.catalog.adopt(sealing);
+    let number = shared.manifest.lock().append(&edit, shared.clock.wall().0)?;
+    if let Some(names) = sealed_names {
+        shared.catalog.adopt(names);
     }
     shared.publish_segments(&job.memtable, entries, job.through);
     Ok((number, report))
@@ -225,7 +227,7 @@ fn write_segment(
     };
     let day_ns = wattlog_model::Timestamp::DAY_NS;
     let range = i64::from(window.days.start).saturating_mul(day_ns)..i64::from(window.days.end).saturating_mul(day_ns);
-    let mut writer = SegmentWriter::create(&*shared.disk, &temporary, spec)?;
+    let mut writer = SegmentWriter::create(&*shared.disk, &temporary, spec.clone())?;
     for section in series.chunk_by(|a, b| a.measurement == b.measurement) {
         let measurement = section[0].measurement;
         let name = shared.catalog.measurement_name(measurement).unwrap_or_else(|| "".into());
@@ -239,7 +241,7 @@ fn write_segment(
             }
         }
     }
-    let entry = writer.finish()?;
+    let entry = writer.finish()?.entry(&spec);
     shared.disk.rename(&temporary, &path)?;
     shared.disk.sync_dir("segments")?;
     Ok(entry)

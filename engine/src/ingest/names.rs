@@ -5,8 +5,8 @@
 //! 2. Before a log holds a record that uses a namespace, measurement, series or field, it holds its definition.
 
 use super::prepare::{GivenIds, NewNames, PROVISIONAL, Prepared};
-use crate::catalog::{Catalog, CatalogError, Definition, NextIds};
-use crate::ids::{FieldId, MeasurementId, NamespaceId, SeriesId};
+use crate::catalog::{Catalog, CatalogError, Definition};
+use crate::ids::{FieldId, MeasurementId, NamespaceId, NextIds, SeriesId};
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 use std::sync::Arc;

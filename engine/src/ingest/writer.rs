@@ -15,11 +15,11 @@
 
 use super::names::{DefinedInLog, PendingNames};
 use super::prepare::Prepared;
-use crate::catalog::{Definition, NextIds, encode_definitions};
+use crate::catalog::{Definition, encode_definitions};
 use crate::engine::Shared;
 use crate::error::{EngineError, WriteError, is_disk_full};
 use crate::feed::{CommittedBatch, Cursor};
-use crate::ids::{FieldId, LogId, NamespaceId, Seq};
+use crate::ids::{FieldId, LogId, NamespaceId, NextIds, Seq};
 use crate::memtable::Memtable;
 use crate::options::Durability;
 use crate::seal::{SealJob, SealNews, SealReport};

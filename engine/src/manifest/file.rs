@@ -318,3 +318,110 @@ fn parse<'a>(bytes: &'a [u8], at: usize, file: &FileHeader) -> Option<(u64, &'a 
     (crc32fast::hash(payload) == u32::from_le_bytes(field(header, 24)))
         .then(|| (u64::from_le_bytes(field(header, 8)), payload))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{SegmentId, Seq};
+    use crate::io::sim::{CallKind, Cut, Fault, FaultError, Lasting, SimDisk, Survives};
+    use crate::manifest::edit::tests::sealed;
+
+    fn disk() -> (SimDisk, Arc<dyn Disk>) {
+        let sim = SimDisk::new(1);
+        sim.create_dir("manifest").unwrap();
+        sim.sync_dir("").unwrap();
+        (sim.clone(), Arc::new(sim))
+    }
+
+    fn open(sim: &SimDisk) -> (Manifest, ManifestCondition) {
+        let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+        Manifest::open(&disk, StoreId([9; 16])).unwrap()
+    }
+
+    fn filled() -> (SimDisk, State) {
+        let (sim, _) = disk();
+        let (mut manifest, condition) = open(&sim);
+        assert_eq!(condition, ManifestCondition::Fresh);
+        for id in [3, 10, 20] {
+            manifest.append(&sealed(id), 5).unwrap();
+        }
+        manifest.append(&Edit::Quarantined(SegmentId(10)), 6).unwrap();
+        (sim, manifest.state().clone())
+    }
+
+    #[test]
+    fn edits_are_there_after_a_cut_and_numbers_go_on() {
+        let (sim, state) = filled();
+        let after = sim.cut(Cut { seed: 1, survives: Survives::Nothing });
+        let (mut manifest, condition) = open(&after);
+        assert_eq!((manifest.state(), condition), (&state, ManifestCondition::Whole));
+        assert_eq!(manifest.append(&sealed(40), 7).unwrap(), state.edit + 1);
+        assert_eq!(manifest.store(), StoreId([9; 16]));
+        let (again, condition) = open(&after);
+        assert_eq!((again.state(), condition), (manifest.state(), ManifestCondition::Whole));
+        assert_eq!(after.paths().len(), 1, "older generations are removed: {:?}", after.paths());
+    }
+
+    #[test]
+    fn every_flipped_bit_is_seen_or_changes_nothing() {
+        let (sim, state) = filled();
+        let (path, len) = sim.paths()[0].clone();
+        for offset in 0..len {
+            for bit in 0..8 {
+                sim.flip_bit(&path, offset, bit);
+                let (manifest, condition) = open(&sim);
+                let same = manifest.state() == &state;
+                assert!(!same || condition != ManifestCondition::Fresh);
+                assert!(same || condition != ManifestCondition::Whole, "byte {offset}, bit {bit}");
+                sim.flip_bit(&path, offset, bit);
+            }
+        }
+    }
+
+    #[test]
+    fn a_torn_edit_is_dropped_and_damage_before_a_good_one_is_told() {
+        let (sim, state) = filled();
+        let (path, len) = sim.paths()[0].clone();
+        let bytes = sim.read_file(&path).unwrap();
+        // The last edit is 41 bytes long: every shorter rest of it is torn.
+        for cut in len as usize - 40..len as usize {
+            sim.write_file(&path, bytes[..cut].to_vec());
+            let (manifest, condition) = open(&sim);
+            assert!(matches!(condition, ManifestCondition::TornTail(_)), "cut to {cut}: {condition:?}");
+            assert_eq!(manifest.state().edit, state.edit - 1);
+        }
+        let mut damaged = bytes.clone();
+        damaged[FILE_HEADER_LEN + 200] ^= 1;
+        sim.write_file(&path, damaged);
+        assert!(matches!(open(&sim).1, ManifestCondition::Damaged(_)));
+    }
+
+    #[test]
+    fn a_failed_sync_moves_on_to_a_new_file_and_a_second_failure_changes_nothing() {
+        let (sim, _) = filled();
+        let (mut manifest, _) = open(&sim);
+        manifest.append(&sealed(50), 0).unwrap();
+        sim.inject(Fault::at(1, FaultError::Eio, Lasting::Once).on(CallKind::SyncData));
+        let number = manifest.append(&sealed(60), 0).unwrap();
+        let (after, condition) = open(&sim.fork().cut(Cut { seed: 3, survives: Survives::Nothing }));
+        assert_eq!((after.state().edit, condition), (number, ManifestCondition::Whole));
+        sim.inject(Fault::at(1, FaultError::NoSpace, Lasting::ForGood));
+        assert!(manifest.append(&sealed(70), 0).is_err());
+        assert_eq!(manifest.state(), after.state());
+        sim.clear_faults();
+        assert_eq!(manifest.append(&sealed(70), 0).unwrap(), number + 1);
+        assert_eq!(manifest.state().flushed_seq, Seq(81));
+    }
+
+    #[test]
+    fn a_long_file_is_followed_by_a_short_one() {
+        let (sim, _) = disk();
+        let (mut manifest, _) = open(&sim);
+        for id in 0..12_000 {
+            manifest.append(&Edit::Quarantined(SegmentId(id)), 0).unwrap();
+        }
+        let bytes: u64 = sim.paths().iter().map(|(_, len)| *len).sum();
+        assert!(bytes < 2 * REWRITE_BYTES, "{bytes} bytes for an empty state");
+        assert_eq!(open(&sim).0.state(), manifest.state());
+    }
+}
