@@ -7,6 +7,7 @@
 
 mod bytes;
 pub mod catalog;
+pub mod check;
 pub mod codec;
 pub mod column;
 pub mod error;
