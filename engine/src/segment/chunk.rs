@@ -455,7 +455,10 @@ impl<'a> Chunk<'a> {
         let count = i128::from(frame.rows).wrapping_sub(number(StatColumn::MissingRows));
         let count = u32::try_from(count).ok().filter(|c| *c > 0 && (frame.rows == 0 || *c <= frame.rows));
         let count = count.ok_or("statistics_count")?;
-        let exponent = small(StatColumn::Exponent, 15).ok_or("statistics_exponent")? as u8;
+        let exponent =
+            small(StatColumn::Exponent, 15).map(|e| e as u8).filter(|e| *e <= 9 || *e == RAW_VALUES);
+        let exponent =
+            exponent.filter(|e| *e == 0 || field_type == FieldType::Float).ok_or("statistics_exponent")?;
         let value = |number| value_form(number, exponent, field_type, texts).ok_or("statistics_value");
 
         let (first, last) = (number(StatColumn::FirstValue), number(StatColumn::LastValue));

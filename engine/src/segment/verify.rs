@@ -198,7 +198,9 @@ impl<'a> Check<'a> {
         cursor: &mut SectionCursor,
     ) -> Result<(), SegmentError> {
         let first = cursor.next_group;
-        let end = first.saturating_add(entry.group_count.get()).min(section.group_count());
+        let claimed = first.saturating_add(entry.group_count.get());
+        let end = claimed.min(section.group_count());
+        self.expect_meta("series.group_count", u64::from(end), u64::from(claimed));
         let mut joined: Vec<Joined> = section.fields().iter().map(|_| Joined::default()).collect();
         let mut series_rows = 0_u64;
         let (mut first_time, mut last_time) = (None, None);
