@@ -8,6 +8,7 @@
 mod ballast;
 mod bytes;
 pub mod catalog;
+pub mod check;
 pub mod codec;
 pub mod column;
 mod engine;
@@ -38,7 +39,7 @@ pub use info::{DatabaseInfo, FieldInfo, MeasurementInfo, StorageInfo};
 pub use ingest::{RejectReason, Rejection, Row, SeriesSlot, WriteBatch, WriteReceipt};
 pub use metrics::{DURATION_BUCKETS_S, HistogramSnapshot, MetricsSnapshot};
 pub use options::{Durability, Options};
-pub use recovery::RecoveryReport;
+pub use recovery::{RecoveryReport, TornEnd};
 pub use seal::SealReport;
 pub use snapshot::Snapshot;
 pub use status::Health;

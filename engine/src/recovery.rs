@@ -21,10 +21,18 @@ use crate::manifest::{Edit, Manifest, ManifestCondition, State};
 use crate::memtable::Memtable;
 use crate::options::Options;
 use crate::segment::{Segment, SegmentEntry, SegmentError, SegmentOpener, SegmentSet, peek_identity};
-use crate::wal::{FoundLog, Record, RecordKind, Recycler, ReplayError, ReplayFloor, ReplayReport, TornTail};
-use crate::wal::{record::LOG_MAGIC, replay, sync_found};
+use crate::wal::{Record, RecordKind, Recycler, ReplayFloor, ReplayReport, record::LOG_MAGIC, log_path, replay, set_aside};
 use std::io;
 use std::sync::Arc;
+
+/// The end of a file that a power cut tore; nothing in it was acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornEnd {
+    /// Path within the store.
+    pub file: String,
+    /// Where the torn record begins.
+    pub offset: u64,
+}
 
 /// What opening found and did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,8 +49,8 @@ pub struct RecoveryReport {
     pub replayed_values: u64,
     /// Records that nobody was told of as stored, and that are therefore not there.
     pub void_records: u64,
-    /// Ends of logs that a power cut tore; nothing in them was acknowledged.
-    pub torn: Vec<TornTail>,
+    /// Ends of logs and of the manifest that a power cut tore.
+    pub torn: Vec<TornEnd>,
     /// Damaged parts: points may be missing.
     pub damage: Vec<Damage>,
     /// True if the list of files was rebuilt from the files themselves.
@@ -62,8 +70,6 @@ pub(crate) struct Recovered {
 }
 
 const FOLDERS: [&str; 5] = ["manifest", "wal", "catalog", "segments", "quarantine"];
-/// Log files kept for reuse: one that is being written, one that is being sealed, and one between them.
-const MAX_SPARES: usize = 3;
 /// Pages of segment meta regions kept in memory, of 4 KiB each.
 const CACHED_META_PAGES: usize = 4096;
 
@@ -81,7 +87,7 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, options: &Options, seed: StoreId) ->
     match condition {
         ManifestCondition::Whole => {}
         ManifestCondition::TornTail(damage) => {
-            report.torn.push(TornTail { file: damage.file, offset: damage.offset });
+            report.torn.push(TornEnd { file: damage.file, offset: damage.offset });
         }
         ManifestCondition::Fresh if identity.is_none() => {
             report.fresh = true;
@@ -103,14 +109,14 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, options: &Options, seed: StoreId) ->
         attempt.adopt_every_segment(&mut report)?;
     }
     let mut outcome = attempt.load(&mut report)?;
-    if !rebuild && outcome.replay.manifest_edit > manifest.state().edit {
+    if !rebuild && outcome.replay.manifest_edit_attested > manifest.state().edit {
         // The log knows of a later manifest: the end of this one is gone.
         rebuild = true;
         report.damage.push(Damage {
             file: "manifest".to_owned(),
             offset: 0,
             part: "edit_number",
-            expected: outcome.replay.manifest_edit,
+            expected: outcome.replay.manifest_edit_attested,
             found: manifest.state().edit,
         });
         attempt = Attempt::new(disk, options, manifest.store(), manifest.state().clone());
@@ -119,45 +125,54 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, options: &Options, seed: StoreId) ->
     }
     let Attempt { state, .. } = attempt;
     let Outcome { catalog, active, replay, opener, segments } = outcome;
-    let unended: Vec<FoundLog> = if replay.ended { Vec::new() } else { replay.logs.clone() };
-    sync_found(&**disk, &unended).map_err(OpenError::disk("sync the logs that were found"))?;
     if rebuild {
         report.rebuilt = true;
         report.alarms.push("the manifest was damaged: the list of files was rebuilt from the segments".to_owned());
         let mut rebuilt = state.clone();
-        rebuilt.edit = manifest.state().edit.max(replay.manifest_edit);
+        rebuilt.edit = manifest.state().edit.max(replay.manifest_edit_attested);
         manifest.append(&Edit::Snapshot(rebuilt), 0).map_err(OpenError::disk("write a new manifest"))?;
     } else {
         report.orphans_removed = remove_orphans(&**disk, &state);
     }
-    finish_report(&mut report, &replay, &active);
+    finish_report(&**disk, &mut report, &replay, &active);
 
     let last = replay.last_seq.max(state.flushed_seq);
     let next_file = next_file(&**disk, &state).map_err(OpenError::disk("list the segments"))?;
-    let damaged = replay.logs.iter().filter(|log| log.damaged).map(|log| log.id).collect();
-    let recycler = Recycler::open(&**disk, MAX_SPARES, damaged).map_err(OpenError::disk("list the logs"))?;
+    let recycler = Recycler::open(disk).map_err(OpenError::disk("list the logs"))?;
     catalog.raise_next_ids(state.next_ids);
     let writer = WriterStart {
         last,
         next_log: LogId(replay.max_log_id.0 + 1),
         recycler,
-        unsealed_logs: replay.logs.iter().map(|log| (log.id, log.last)).collect(),
+        unsealed_logs: replay.logs.iter().map(|log| (log.id, log.last_seq)).collect(),
+        seal_first: !replay.durable,
         next_ids: catalog.next_ids(),
         manifest_edit: manifest.state().edit,
     };
-    let published = Cursor { log_id: replay.last_log, seq: last };
+    let published = Cursor { log_id: replay.max_log_id, seq: last };
     let found = Found { manifest, catalog, opener, segments, active, published, next_file };
     Ok(Recovered { found, writer, report })
 }
 
-fn finish_report(report: &mut RecoveryReport, replay: &ReplayReport, active: &Memtable) {
-    report.clean = replay.ended && replay.damage.is_empty() && !report.rebuilt;
+fn finish_report(disk: &dyn Disk, report: &mut RecoveryReport, replay: &ReplayReport, active: &Memtable) {
+    report.clean = replay.ended_cleanly && report.damage.is_empty() && !report.rebuilt;
     report.replayed_records = replay.records;
     report.replayed_points = active.rows();
     report.replayed_values = active.values();
     report.void_records = replay.void;
-    report.torn.extend(replay.torn.iter().cloned());
-    report.damage.extend(replay.damage.iter().cloned());
+    let torn = replay.torn.iter().map(|torn| TornEnd { file: torn.file.clone(), offset: torn.offset });
+    report.torn.extend(torn);
+    for found in &replay.corrupt {
+        report.damage.push(found.damage.clone());
+        if let Some((first, last)) = found.lost {
+            report.alarms.push(format!("the log lost the commits {first} to {last}: {}", found.damage));
+        }
+        if found.len > 0
+            && let Err(error) = set_aside(disk, &found.damage, found.offset, found.len)
+        {
+            tracing::warn!(file = %found.damage.file, %error, "damaged bytes could not be copied to quarantine");
+        }
+    }
     for torn in &report.torn {
         tracing::info!(file = %torn.file, offset = torn.offset, "a torn end was dropped; nothing in it was acknowledged");
     }
@@ -237,30 +252,36 @@ impl<'a> Attempt<'a> {
             self.names_from_segments(&catalog, &segments, report);
         }
         catalog.raise_next_ids(self.state.next_ids);
-        let mut floor = ReplayFloor { flushed_seq: self.state.flushed_seq };
-        let (mut active, mut replay) = self.replay(&catalog, floor)?;
+        let mut floor = ReplayFloor { flushed_seq: self.state.flushed_seq, ..ReplayFloor::default() };
+        let (mut active, mut replay) = self.replay(&catalog, floor, report)?;
         let sealed = self.state.segments.values().map(|entry| entry.max_seq).max().unwrap_or_default();
         if self.adopted && replay.last_seq < sealed.max(floor.flushed_seq) {
             // Logs up to the newest segment were retired, so all they held is in segments: what is left is older.
             floor.flushed_seq = sealed;
             self.state.flushed_seq = sealed;
-            (active, replay) = self.replay(&catalog, floor)?;
+            (active, replay) = self.replay(&catalog, floor, report)?;
         }
         Ok(Outcome { catalog, active: Arc::new(active), replay, opener, segments })
     }
 
-    fn replay(&self, catalog: &Catalog, floor: ReplayFloor) -> Result<(Memtable, ReplayReport), OpenError> {
+    fn replay(
+        &self,
+        catalog: &Catalog,
+        floor: ReplayFloor,
+        report: &mut RecoveryReport,
+    ) -> Result<(Memtable, ReplayReport), OpenError> {
         let active = Memtable::new(floor.flushed_seq);
-        let mut visit = |record: Record<'_>| apply(catalog, &active, floor, &record);
-        let report = replay(self.disk, self.store, floor, &mut visit).map_err(|error| match error {
-            ReplayError::Io(source) => OpenError::Disk { action: "replay the log", source },
-            ReplayError::TooNew(damage) => OpenError::TooNew {
-                file: damage.file,
-                found: damage.found as u32,
-                supported: damage.expected as u32,
-            },
-        })?;
-        Ok((active, report))
+        let mut visit = |record: Record<'_>| {
+            if let Err(part) = apply(catalog, &active, &record) {
+                // Whole by its checksum, yet not what a record of its kind holds.
+                let file = log_path(record.log);
+                let (expected, found) = (record.head.seq.0, record.payload.len() as u64);
+                report.damage.push(Damage { file, offset: 0, part, expected, found });
+            }
+            Ok(())
+        };
+        let replayed = replay(self.disk, self.store, floor, &mut visit).map_err(OpenError::disk("replay the log"))?;
+        Ok((active, replayed))
     }
 
     /// Segments hold the names of all they contain: what no catalog file tells is taken from them.
@@ -297,25 +318,21 @@ fn names_of(handle: &Arc<crate::segment::SegmentHandle>, catalog: &Catalog) -> R
     Ok(())
 }
 
-fn apply(
-    catalog: &Catalog,
-    active: &Memtable,
-    floor: ReplayFloor,
-    record: &Record<'_>,
-) -> Result<(), &'static str> {
+/// Takes one record in; the name of what is wrong with it otherwise.
+fn apply(catalog: &Catalog, active: &Memtable, record: &Record<'_>) -> Result<(), &'static str> {
     match record.head.kind {
         RecordKind::Define => {
             let definitions = decode_definitions(record.payload).map_err(|_| "definition")?;
             let applied = catalog.apply(&definitions);
             if applied.refused > 0 { Err("definition") } else { Ok(()) }
         }
-        RecordKind::Points if record.head.seq > floor.flushed_seq => {
+        RecordKind::Points => {
             let (namespace, batches) = payload::decode(record.payload).map_err(|_| "points payload")?;
             active.apply(namespace, record.head.seq, &batches);
             Ok(())
         }
         RecordKind::Delete => Err("kind"),
-        RecordKind::Points | RecordKind::Clock | RecordKind::End => Ok(()),
+        RecordKind::Clock | RecordKind::End => Ok(()),
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use wattlog_engine::io::sim::{CallKind, Cut, Fault, FaultError, Lasting, SimDisk, Survives};
 use wattlog_engine::memtable::FieldSet;
-use wattlog_engine::{Durability, Engine, FeedEvent, FeedStart, Options, RejectReason, WriteBatch, WriteError};
+use wattlog_engine::{
+    Durability, Engine, FeedEvent, FeedStart, Options, RejectReason, WriteBatch, WriteError,
+};
 use wattlog_model::{FieldValue, ManualClock, TagSet, Timestamp};
 
 const T0: i64 = 1_780_272_000_000_000_000;
@@ -77,7 +79,9 @@ fn read(engine: &Engine) -> BTreeMap<(String, i64), FieldValue> {
 }
 
 fn expect(rows: &[(&str, i64, f64)]) -> BTreeMap<(String, i64), FieldValue> {
-    rows.iter().map(|(device, second, value)| ((device.to_string(), *second), FieldValue::Float(*value))).collect()
+    rows.iter()
+        .map(|(device, second, value)| ((device.to_string(), *second), FieldValue::Float(*value)))
+        .collect()
 }
 
 #[test]
@@ -153,7 +157,11 @@ fn two_bodies_that_race_for_a_new_field_agree_on_its_type() {
             let mut batch = WriteBatch::new("wattlog", None);
             let slot = batch.series("energy_data", &tags(if as_text { "t" } else { "f" }));
             let mut row = batch.row(slot, Timestamp(T0), 0);
-            if as_text { row.string("pv_power", "x") } else { row.float("pv_power", 1.0) }
+            if as_text {
+                row.string("pv_power", "x")
+            } else {
+                row.float("pv_power", 1.0)
+            }
             drop(row);
             engine.write(batch).unwrap()
         };
@@ -236,7 +244,11 @@ fn interval_bodies_are_visible_at_once_and_a_cut_takes_only_a_suffix() {
     for seed in 0..40 {
         let after = open(&disk.fork().cut(Cut { seed, survives: Survives::Some }));
         let seconds: Vec<i64> = read(&after).into_keys().map(|(_, second)| second).collect();
-        assert_eq!(seconds, (0..seconds.len() as i64).collect::<Vec<_>>(), "a prefix survives, without holes");
+        assert_eq!(
+            seconds,
+            (0..seconds.len() as i64).collect::<Vec<_>>(),
+            "a prefix survives, without holes"
+        );
     }
 }
 

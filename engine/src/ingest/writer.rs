@@ -108,6 +108,7 @@ pub(crate) struct Writer {
     frozen: usize,
     seal_waiters: Vec<(Seq, Sender<Result<SealReport, EngineError>>)>,
     stuck: Option<WriteError>,
+    seal_first: bool,
 }
 
 /// What opening found, as far as the writer goes on from it.
@@ -119,6 +120,8 @@ pub(crate) struct WriterStart {
     pub(crate) unsealed_logs: Vec<(LogId, Seq)>,
     pub(crate) next_ids: NextIds,
     pub(crate) manifest_edit: u64,
+    /// True if what replay read could not be made durable: it is sealed before a new log says that it is.
+    pub(crate) seal_first: bool,
 }
 
 /// Bodies and definitions that one write and one sync make durable.
@@ -176,11 +179,18 @@ impl Writer {
             frozen: 0,
             seal_waiters: Vec::new(),
             stuck: None,
+            seal_first: start.seal_first,
         }
     }
 
     /// Serves requests until it is told to close or every caller is gone.
     pub(crate) fn run(mut self) {
+        if std::mem::take(&mut self.seal_first)
+            && let Err(reason) = self.freeze().and_then(|()| self.await_seals(Patience::FirstFailure))
+        {
+            let reason = format!("a log could not be synced, nor its points sealed: {reason}");
+            self.shared.status.set_read_only(&reason);
+        }
         loop {
             let wait = if self.sync_due.is_some() { TICK } else { TICK * 20 };
             select! {

@@ -153,6 +153,12 @@ fn decode_presence<'a>(
     }
 }
 
+/// What follows the rows in a block that begins with them; empty if it does not.
+pub(crate) fn after_presence(bytes: &[u8]) -> &[u8] {
+    let mut reader = Reader::new(bytes);
+    reader.sized().map_or(&[], |_| &bytes[reader.offset()..])
+}
+
 fn decode_texts(
     bytes: &[u8],
     count: usize,

@@ -385,8 +385,6 @@ pub(crate) type ChunkFault = &'static str;
 pub(crate) struct Chunk<'a> {
     mask: u64,
     columns: [Option<Packed<'a>>; COLUMNS],
-    /// Columns of an id that version 1 does not have, for `dump`.
-    unknown: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -399,7 +397,7 @@ struct Packed<'a> {
 impl<'a> Chunk<'a> {
     /// Finds the columns of a chunk; no bytes are a chunk without entries.
     pub(crate) fn parse(mut bytes: &'a [u8]) -> Result<Self, ChunkFault> {
-        let mut chunk = Self { mask: 0, columns: [None; COLUMNS], unknown: 0 };
+        let mut chunk = Self { mask: 0, columns: [None; COLUMNS] };
         if bytes.is_empty() {
             return Ok(chunk);
         }
@@ -418,22 +416,12 @@ impl<'a> Chunk<'a> {
             let (bits, rest) =
                 bytes.split_at_checked(packed_len(count, u32::from(*width))).ok_or("statistics_column")?;
             bytes = rest;
-            match chunk.columns.get_mut(usize::from(*id)) {
-                Some(column) => *column = Some(Packed { base, width: u32::from(*width), bits }),
-                None => chunk.unknown += 1,
+            // A column of a later version is skipped.
+            if let Some(column) = chunk.columns.get_mut(usize::from(*id)) {
+                *column = Some(Packed { base, width: u32::from(*width), bits });
             }
         }
         if bytes.is_empty() { Ok(chunk) } else { Err("statistics_column") }
-    }
-
-    /// Places that have an entry.
-    pub(crate) fn mask(&self) -> u64 {
-        self.mask
-    }
-
-    /// Columns that were skipped.
-    pub(crate) fn unknown_columns(&self) -> u32 {
-        self.unknown
     }
 
     fn number(&self, column: StatColumn, index: usize) -> i128 {
@@ -467,7 +455,10 @@ impl<'a> Chunk<'a> {
         let count = i128::from(frame.rows).wrapping_sub(number(StatColumn::MissingRows));
         let count = u32::try_from(count).ok().filter(|c| *c > 0 && (frame.rows == 0 || *c <= frame.rows));
         let count = count.ok_or("statistics_count")?;
-        let exponent = small(StatColumn::Exponent, 15).ok_or("statistics_exponent")? as u8;
+        let exponent =
+            small(StatColumn::Exponent, 15).map(|e| e as u8).filter(|e| *e <= 9 || *e == RAW_VALUES);
+        let exponent =
+            exponent.filter(|e| *e == 0 || field_type == FieldType::Float).ok_or("statistics_exponent")?;
         let value = |number| value_form(number, exponent, field_type, texts).ok_or("statistics_value");
 
         let (first, last) = (number(StatColumn::FirstValue), number(StatColumn::LastValue));

@@ -65,12 +65,7 @@ pub(crate) fn read_footer(
         ("file_len", 32, len, footer.file_len.get()),
         ("meta_len", 48, at, meta_end),
         ("meta_offset", 40, 0, footer.meta_offset.get() % sector),
-        (
-            "data_end",
-            56,
-            footer.meta_offset.get(),
-            footer.data_end.get().max(sector).next_multiple_of(sector),
-        ),
+        ("data_end", 56, 1, u64::from(data_ends_before(footer.data_end.get(), footer.meta_offset.get()))),
         ("page_count", 84, footer.meta_len.get() / page, u64::from(footer.page_count.get())),
     ];
     for (part, offset, expected, found) in checks {
@@ -79,6 +74,11 @@ pub(crate) fn read_footer(
         }
     }
     Ok(footer)
+}
+
+/// Whether the data region ends in the sector before the meta region.
+fn data_ends_before(data_end: u64, meta_offset: u64) -> bool {
+    data_end >= HEADER_LEN as u64 && data_end <= meta_offset && meta_offset - data_end < HEADER_LEN as u64
 }
 
 /// Reads what a file says of itself, without knowing whose it should be: for tools, and to rebuild a manifest.

@@ -121,10 +121,6 @@ impl Meta {
         self.page_count
     }
 
-    pub(crate) fn content_len(&self) -> u64 {
-        self.content_len
-    }
-
     pub(crate) fn seqs(&self) -> (Seq, Seq) {
         (Seq(self.header.min_seq.get()), Seq(self.header.max_seq.get()))
     }
@@ -146,6 +142,11 @@ impl Meta {
         self.base + page * PAGE_LEN as u64 + PAGE_HEADER_LEN as u64 + offset % PAGE_CONTENT_LEN as u64
     }
 
+    /// Place of a page in the file.
+    pub(crate) fn page_offset(&self, number: u32) -> u64 {
+        self.base + u64::from(number) * PAGE_LEN as u64
+    }
+
     /// Damage at byte `offset` of the content.
     pub(crate) fn damage(&self, part: &'static str, offset: u64, expected: u64, found: u64) -> Damage {
         Damage { file: self.file.clone(), offset: self.file_offset(offset), part, expected, found }
@@ -163,7 +164,7 @@ impl Meta {
 
     /// A page from the file, verified, past the cache.
     pub(crate) fn read_page(&self, number: u32) -> Result<Page, SegmentError> {
-        let offset = self.base + u64::from(number) * PAGE_LEN as u64;
+        let offset = self.page_offset(number);
         let mut page = Page::zeroed();
         let read = self.source.copy_at(offset, page.raw_mut());
         read.map_err(|source| SegmentError::Io { file: self.file.clone(), source })?;

@@ -17,7 +17,7 @@ use super::entry::SegmentSpec;
 use super::error::{SegmentError, io_error};
 use super::layout::{
     BlockEntry, Footer, GroupEntry, HEADER_LEN, MAX_BLOCK_BYTES, MAX_GROUP_ROWS, STATISTICS_CHUNK,
-    SectionEntry, TIME_FIELD, place_crc,
+    SectionEntry, SeriesEntry, TIME_FIELD, place_crc,
 };
 use super::meta::{Meta, MetaPlace, Table};
 use super::page::PageCache;
@@ -89,7 +89,7 @@ impl RowGroup {
         if self.compact { (0, 0) } else { (self.first_block_or_len, self.block_count_or_crc) }
     }
 
-    fn frame(&self) -> Frame {
+    pub(crate) fn frame(&self) -> Frame {
         Frame { rows: self.rows, first_time: self.first_time, last_time: self.last_time }
     }
 }
@@ -412,24 +412,55 @@ impl Segment {
     /// Fields that have a value in a group, by rising id.
     pub fn fields_of(&self, group: &RowGroup) -> Result<Vec<FieldId>, SegmentError> {
         let section = self.section_of(group)?;
-        let mut fields = Vec::new();
-        let mut add = |place: u16| fields.extend(section.fields().get(usize::from(place)).map(|f| f.id));
+        let places = self.fields_of_places(group)?;
+        Ok(places
+            .into_iter()
+            .filter_map(|place| Some(section.fields().get(usize::from(place))?.id))
+            .collect())
+    }
+
+    /// The same as places in the section's field table, as they stand in the file.
+    pub(crate) fn fields_of_places(&self, group: &RowGroup) -> Result<Vec<u16>, SegmentError> {
+        let mut places = Vec::new();
         if group.compact {
             self.with_compact(group, |bytes| {
                 let mut at = 0;
                 while let Some(block) = block::take_compact(bytes, &mut at) {
-                    add(block.map_err(|bad| self.bad_block("compact_group", group.offset, bad))?.field);
+                    places
+                        .push(block.map_err(|bad| self.bad_block("compact_group", group.offset, bad))?.field);
                 }
                 Ok(())
             })?;
         } else {
+            let section = self.section_of(group)?;
             let mut table = section.block_table(&self.meta)?;
             let (first, count) = group.block_range();
             for i in first..first.saturating_add(count) {
-                add(table.get(i)?.field.get());
+                places.push(table.get(i)?.field.get());
             }
         }
-        Ok(fields)
+        places.retain(|place| *place != TIME_FIELD);
+        Ok(places)
+    }
+
+    /// Makes sure that a field's dictionary, if it has one, can be read.
+    pub(crate) fn section_texts(&self, section: &Section, field: usize) -> Result<(), SegmentError> {
+        section.texts(&self.meta, field).map(drop)
+    }
+
+    /// Entry `ordinal` of a section's series.
+    pub(crate) fn series_entry(&self, section: &Section, ordinal: u32) -> Result<SeriesEntry, SegmentError> {
+        section.series_table(&self.meta)?.get(ordinal)
+    }
+
+    /// Row group `ordinal` of a section.
+    pub(crate) fn group_at(&self, section: &Section, ordinal: u32) -> Result<RowGroup, SegmentError> {
+        self.row_group(section.index, ordinal, &mut section.group_table(&self.meta)?)
+    }
+
+    /// Entry `index` of a section's blocks.
+    pub(crate) fn block_entry(&self, section: &Section, index: u32) -> Result<BlockEntry, SegmentError> {
+        section.block_table(&self.meta)?.get(index)
     }
 
     /// Statistics of a field in a group. None if no row has a value of it, or if none are kept: in compact groups and

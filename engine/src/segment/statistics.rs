@@ -71,12 +71,12 @@ impl BlockStatistics {
     /// `next` must be of the same field and begin after this ends.
     pub fn join(&mut self, next: &Self) {
         let gap = i128::from(next.first.0) - i128::from(self.last.0);
-        debug_assert!(gap > 0, "blocks join in time order");
         if let (Some(here), Some(there)) = (Number::of(&self.last.1), Number::of(&next.first.1)) {
             self.integral_step.merge(&here.times(gap));
             self.integral_trapezoid_twice.merge(&here.times(gap));
             self.integral_trapezoid_twice.merge(&there.times(gap));
-            self.negative_deltas += u32::from(less(&next.first.1, &self.last.1));
+            self.negative_deltas =
+                self.negative_deltas.saturating_add(u32::from(less(&next.first.1, &self.last.1)));
         }
         self.longest_gap_ns = self.longest_gap_ns.max(saturated(gap)).max(next.longest_gap_ns);
         self.count = self.count.saturating_add(next.count);
@@ -94,8 +94,8 @@ impl BlockStatistics {
         self.sum.merge(&next.sum);
         self.integral_step.merge(&next.integral_step);
         self.integral_trapezoid_twice.merge(&next.integral_trapezoid_twice);
-        self.negative_deltas += next.negative_deltas;
-        self.exceptions += next.exceptions;
+        self.negative_deltas = self.negative_deltas.saturating_add(next.negative_deltas);
+        self.exceptions = self.exceptions.saturating_add(next.exceptions);
     }
 
     /// Whether both say the same, bit for bit.
