@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use wattlog_model::{Clock, FieldValue, Point, TagSet, Timestamp};
+use wattlog_model::{Clock, FieldValue, ManualClock, Point, TagSet, Timestamp};
 
 /// A device and everything the loop remembers of it.
 #[derive(Debug)]
@@ -272,6 +272,35 @@ impl Device {
     fn note(&self, change: impl FnOnce(&mut DeviceStatus)) {
         self.status.device(self.index, change);
     }
+}
+
+/// What a device says when it is asked once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probe {
+    /// Who it is.
+    pub info: DeviceInfo,
+    /// Every register it told, parts of other fields included, with no check of plausibility.
+    pub readings: Vec<Reading>,
+    /// Blocks it refused.
+    pub refused: Vec<BlockName>,
+}
+
+/// Asks a device once, with the retries of its configuration, and stores nothing.
+///
+/// # Errors
+/// [`ReadError`] if it does not answer at all.
+pub async fn probe(config: &DeviceConfig) -> Result<Probe, ReadError> {
+    let status = StatusHandle::new(std::slice::from_ref(config), 1);
+    let outbox = Arc::new(Outbox::new(1, status.clone()));
+    let mut device =
+        Device::new(0, config.clone(), 0, status.clone(), outbox, Arc::new(ManualClock::default()));
+    let readings = device.cycle().await;
+    if let Some(link) = device.link.take() {
+        link.close().await;
+    }
+    let readings = readings?;
+    let info = status.device(0, |status| status.info.clone());
+    Ok(Probe { info, readings, refused: device.plan.refused() })
 }
 
 /// Tags of a device's points.

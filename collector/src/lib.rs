@@ -51,5 +51,6 @@ mod system;
 
 pub use collector::Collector;
 pub use config::CollectorConfig;
+pub use device::{Probe, probe};
 pub use sink::{BoxFuture, Sink, SinkError};
 pub use status::{CollectorStatus, StatusHandle};

@@ -4,11 +4,12 @@
 //! the protocol asks, cuts frames by that length and would wait for ever or cut in the middle. The dongle may also
 //! append rubbish, hundreds of bytes of it, or send an answer twice. The length is redundant: the PDU tells its own.
 //! So this stream sits between socket and client, finds the answer by the PDU's byte count, writes the right length
-//! into the header and hands over that frame alone.
+//! into the header and hands over that frame alone. Rubbish behind one answer may arrive when the next request is out,
+//! so the answer is searched for, by its transaction id, unit, function and byte count.
 //!
 //! Invariants
 //! 1. The client sees at most one frame per request it wrote, with the transaction id and unit of that request.
-//! 2. Frames of other transactions (late or doubled answers) are skipped whole; bytes behind the answer are dropped.
+//! 2. Everything before the answer (rubbish, late or doubled answers to others) and behind it is dropped.
 //! 3. Nothing is repaired but the length: function, byte count and data pass unchanged.
 
 use crate::modbus::{READ, REFUSAL};
@@ -18,8 +19,10 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const HEADER_BYTES: usize = 7;
+/// Header, function, byte count.
+const HEAD_BYTES: usize = HEADER_BYTES + 2;
 /// More than this without an answer in it is rubbish without end.
-const MAX_BYTES: usize = 16 * 1024;
+const MAX_BYTES: usize = 64 * 1024;
 /// Reads from the socket to throw away what came before a request.
 const MAX_DRAINED: usize = 64;
 
@@ -27,9 +30,11 @@ const MAX_DRAINED: usize = 64;
 #[derive(Debug)]
 pub(super) struct Lenient<S> {
     inner: S,
-    /// Transaction id and unit of the request whose answer has not come yet.
-    waiting: Option<([u8; 2], u8)>,
+    /// The request whose answer has not come yet.
+    waiting: Option<Waiting>,
+    /// Bytes since that request that may hold the answer, and how many there were before them.
     came: Vec<u8>,
+    dropped: usize,
     /// The repaired frame and how much of it the client has.
     frame: Vec<u8>,
     given: usize,
@@ -37,38 +42,61 @@ pub(super) struct Lenient<S> {
 
 impl<S> Lenient<S> {
     pub(super) fn new(inner: S) -> Self {
-        Self { inner, waiting: None, came: Vec::new(), frame: Vec::new(), given: 0 }
+        Self { inner, waiting: None, came: Vec::new(), dropped: 0, frame: Vec::new(), given: 0 }
     }
 
     /// Moves the answer from `came` to `frame`, if it is there whole.
     fn repair(&mut self) -> io::Result<bool> {
-        let Some((transaction, unit)) = self.waiting else { return Ok(false) };
-        loop {
-            let Some(header) = self.came.get(..HEADER_BYTES + 2) else { return Ok(false) };
-            let pdu_len = match header[HEADER_BYTES] {
-                READ if header[HEADER_BYTES + 1] % 2 == 1 => return Err(invalid("half a word")),
-                READ => 2 + usize::from(header[HEADER_BYTES + 1]),
-                function if function == READ | REFUSAL => 2,
-                _ => return Err(invalid("an answer to another function")),
-            };
-            if header[2..4] != [0, 0] {
-                return Err(invalid("no Modbus TCP header"));
+        let Some(waiting) = self.waiting else { return Ok(false) };
+        let mut at = 0;
+        while let Some(head) = self.came.get(at..at + HEAD_BYTES) {
+            if let Some(pdu_len) = waiting.answered_by(head) {
+                let Some(frame) = self.came.get(at..at + HEADER_BYTES + pdu_len) else { break };
+                self.frame = frame.to_vec();
+                self.frame[4..6].copy_from_slice(&((pdu_len + 1) as u16).to_be_bytes());
+                (self.given, self.waiting) = (0, None);
+                self.came.clear();
+                return Ok(true);
             }
-            let end = HEADER_BYTES + pdu_len;
-            if self.came.len() < end {
-                return Ok(false);
+            if at == 0 && self.dropped == 0 && waiting.is_own_header(head) {
+                return Err(invalid("an answer to another request"));
             }
-            let ours = header[..2] == transaction && header[6] == unit;
-            if !ours {
-                self.came.drain(..end);
-                continue;
-            }
-            self.frame.clear();
-            self.frame.extend_from_slice(&self.came[..end]);
-            self.frame[4..6].copy_from_slice(&((pdu_len + 1) as u16).to_be_bytes());
-            (self.given, self.waiting) = (0, None);
-            self.came.clear();
-            return Ok(true);
+            at += 1;
+        }
+        self.came.drain(..at);
+        self.dropped += at;
+        Ok(false)
+    }
+}
+
+/// What is known of the answer before it comes.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    transaction: [u8; 2],
+    unit: u8,
+    data_len: u8,
+}
+
+impl Waiting {
+    /// `request`: header, function, start, count.
+    fn for_request(request: &[u8]) -> Option<Self> {
+        let request: &[u8; 12] = request.try_into().ok()?;
+        let data_len = u8::try_from(2 * u16::from_be_bytes([request[10], request[11]])).ok()?;
+        Some(Self { transaction: [request[0], request[1]], unit: request[6], data_len })
+    }
+
+    fn is_own_header(self, head: &[u8]) -> bool {
+        head[..2] == self.transaction && head[2..4] == [0, 0] && head[6] == self.unit
+    }
+
+    /// Length of the PDU, if an answer begins with these bytes.
+    fn answered_by(self, head: &[u8]) -> Option<usize> {
+        let (function, byte_count) = (head[HEADER_BYTES], head[HEADER_BYTES + 1]);
+        match function {
+            _ if !self.is_own_header(head) => None,
+            READ if byte_count == self.data_len => Some(2 + usize::from(byte_count)),
+            function if function == READ | REFUSAL => Some(2),
+            _ => None,
         }
     }
 }
@@ -104,7 +132,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lenient<S> {
             if this.waiting.is_some() {
                 this.came.extend_from_slice(piece.filled());
             }
-            if this.came.len() > MAX_BYTES {
+            if this.dropped + this.came.len() > MAX_BYTES {
                 return Poll::Ready(Err(invalid("rubbish instead of an answer")));
             }
         }
@@ -118,8 +146,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lenient<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        // The client writes a whole request at once: 12 bytes.
-        if let (None, Some(header)) = (this.waiting, bytes.get(..HEADER_BYTES)) {
+        // The client hands over a whole request at once; the socket may take it in parts, which the rest of it shows.
+        if let Some(waiting) = Waiting::for_request(bytes) {
             for _ in 0..MAX_DRAINED {
                 let mut space = [0; 1024];
                 let mut stale = ReadBuf::new(&mut space);
@@ -130,8 +158,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lenient<S> {
             }
             this.came.clear();
             this.frame.clear();
-            this.given = 0;
-            this.waiting = Some(([header[0], header[1]], header[6]));
+            (this.given, this.dropped) = (0, 0);
+            this.waiting = Some(waiting);
         }
         Pin::new(&mut this.inner).poll_write(context, bytes)
     }
@@ -194,6 +222,16 @@ mod tests {
         late[1] = 0;
         late[10] = 0x99;
         assert_eq!(repaired(&[late, ANSWER].concat()).unwrap(), ANSWER);
+        assert_eq!(
+            repaired(&[&[0xA5; 700][..], &ANSWER].concat()).unwrap(),
+            ANSWER,
+            "rubbish of the answer before"
+        );
+        assert_eq!(
+            repaired(&[&late[..7], &ANSWER].concat()).unwrap(),
+            ANSWER,
+            "the end of a late answer is lost"
+        );
         assert!(repaired(&late).unwrap().is_empty());
     }
 

@@ -41,7 +41,7 @@ pub struct SimulatorOptions {
 pub enum Source {
     /// Recorded answers.
     Captures(Captures),
-    /// A plant at the time of a clock: a hybrid inverter at unit 0xF7.
+    /// A plant at the time of a clock: its hybrid inverter at unit 0xF7, and a grid-only one on the same roof at 0x7F.
     Live {
         /// The plant.
         plant: Plant,
@@ -129,7 +129,7 @@ impl Registers {
     fn has_unit(&self, unit: u8) -> bool {
         match &self.source {
             Source::Captures(captures) => captures.units().contains(&unit),
-            Source::Live { .. } => unit == image::UNIT,
+            Source::Live { .. } => image::family_at(unit).is_some(),
         }
     }
 
@@ -139,7 +139,7 @@ impl Registers {
         }
         let words = match &self.source {
             Source::Captures(captures) => captures.words(unit, start, count)?,
-            Source::Live { plant, clock } => image::read(&plant.at(clock.wall()), start, count)?,
+            Source::Live { plant, clock } => image::read(&plant.at(clock.wall()), unit, start, count)?,
         };
         Ok(if faults.sentinel_night { vec![0xFFFF; words.len()] } else { words })
     }

@@ -1,9 +1,12 @@
-//! The plant as a hybrid inverter of 10 kW tells it: registers in the captured layout, and back to a point.
+//! The plant as inverters tell it: registers in the captured layout, and back to a point.
 //!
 //! Promise: values reach the registers through the same tables that the decoder reads, and a simulated point is made
 //! by encoding a state and decoding it again, so that history and live polling agree to the last digit.
 
-use super::plant::{Plant, PlantState};
+mod dt;
+mod et;
+
+use super::plant::PlantState;
 use crate::config::{BlockName, DeviceConfig, Family, FieldChoice};
 use crate::device::device_tags;
 use crate::goodwe::decode::{Reading, decode_into};
@@ -13,47 +16,45 @@ use crate::modbus::Refusal;
 use crate::poll::Plan;
 use wattlog_model::{Point, TagSet};
 
-/// Unit that the simulated inverter answers to.
-pub(super) const UNIT: u8 = 0xF7;
-const RATED_W: u16 = 10_000;
-const SERIAL: &[u8; 16] = b"9010KETU26SIM001";
-const MODEL: &[u8; 10] = b"GW10K-ET  ";
-const FIRMWARE: &[u8; 12] = b"04029-10-SIM";
-const ARM_FIRMWARE: &[u8; 12] = b"02041-23-SIM";
-
-/// The words at `start`, as far as one block holds them all.
-pub(super) fn read(state: &PlantState, start: u16, count: u16) -> Result<Vec<u16>, Refusal> {
-    let info = info_layout(Family::Et);
-    if let Some(words) = cut(&info_words(), info.start, start, count) {
+/// The words at `start`, as far as one block of the inverter at `unit` holds them all.
+pub(super) fn read(state: &PlantState, unit: u8, start: u16, count: u16) -> Result<Vec<u16>, Refusal> {
+    let Some(family) = family_at(unit) else { return Err(Refusal(11)) };
+    let info = info_layout(family);
+    if let Some(words) = cut(&info_words(family), info.start, start, count) {
         return Ok(words);
     }
-    for name in [BlockName::Running, BlockName::Battery, BlockName::Meter] {
-        if let Some(block) = registers::block(Family::Et, name)
-            && let Some(words) = cut(&words(block, state), block.start, start, count)
-        {
-            return Ok(words);
-        }
+    let blocks: &[BlockName] = match family {
+        Family::Et => &et::BLOCKS,
+        Family::Dt => &dt::BLOCKS,
+    };
+    let blocks = blocks.iter().filter_map(|name| registers::block(family, *name));
+    // No work for a block that cannot hold the words.
+    let near = |block: &&Block| (block.start..=block.start + block.forms[0]).contains(&start);
+    blocks
+        .filter(near)
+        .find_map(|block| cut(&words(family, block, state), block.start, start, count))
+        .ok_or(Refusal::ILLEGAL_DATA_ADDRESS)
+}
+
+/// The inverter that answers to a unit: the plant's hybrid, or a grid-only one on the same roof.
+pub(super) fn family_at(unit: u8) -> Option<Family> {
+    [Family::Et, Family::Dt].into_iter().find(|family| family.default_unit() == unit)
+}
+
+fn info_words(family: Family) -> Vec<u16> {
+    match family {
+        Family::Et => et::info(),
+        Family::Dt => dt::info(),
     }
-    Err(Refusal::ILLEGAL_DATA_ADDRESS)
+}
+
+fn words_of_text(text: &[u8]) -> Vec<u16> {
+    text.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect()
 }
 
 fn cut(words: &[u16], first: u16, start: u16, count: u16) -> Option<Vec<u16>> {
     let at = usize::from(start.checked_sub(first)?);
     words.get(at..at + usize::from(count)).map(<[u16]>::to_vec)
-}
-
-fn info_words() -> Vec<u16> {
-    let text =
-        |text: &[u8]| text.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
-    let parts: [Vec<u16>; 6] = [
-        vec![2, RATED_W, 254],
-        text(SERIAL),
-        text(MODEL),
-        vec![10, 10, 167, 23, 237],
-        text(FIRMWARE),
-        text(ARM_FIRMWARE),
-    ];
-    parts.concat()
 }
 
 /// Words of a block under construction; what nobody puts in stays "no data".
@@ -107,183 +108,35 @@ impl Image {
         }
     }
 
+    /// The inverter's own clock, in the plant's local time.
+    fn put_clock(&mut self, address: u16, state: &PlantState) {
+        let local_ns = i128::from(state.time.0) + i128::from(state.local_offset_ns);
+        let local = jiff::Timestamp::from_nanosecond(local_ns).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let local = jiff::tz::Offset::UTC.to_datetime(local);
+        let bytes = |high: i8, low: i8| u16::from_be_bytes([high as u8, low as u8]);
+        self.put_word(address, bytes((local.year() - 2000).clamp(0, 99) as i8, local.month()));
+        self.put_word(address + 1, bytes(local.day(), local.hour()));
+        self.put_word(address + 2, bytes(local.minute(), local.second()));
+    }
+
     fn put_word(&mut self, address: u16, word: u16) {
         self.words[usize::from(address - self.block.start)] = word;
     }
 }
 
-fn words(block: &'static Block, state: &PlantState) -> Vec<u16> {
+fn words(family: Family, block: &'static Block, state: &PlantState) -> Vec<u16> {
     let mut image = Image { block, words: vec![0xFFFF; usize::from(block.forms[0])] };
-    match block.name {
-        BlockName::Running => running(&mut image, state),
-        BlockName::Battery => battery(&mut image, state),
-        BlockName::Meter => meter(&mut image, state),
-        _ => {}
+    match family {
+        Family::Et => et::fill(&mut image, state),
+        Family::Dt => dt::fill(&mut image, state),
     }
     image.words
-}
-
-fn running(image: &mut Image, state: &PlantState) {
-    let local_ns = i128::from(state.time.0 + state.local_offset_ns);
-    let local = jiff::Timestamp::from_nanosecond(local_ns).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    let local = jiff::tz::Offset::UTC.to_datetime(local);
-    let year = u16::try_from(i32::from(local.year()) - 2000).unwrap_or(0) & 0xFF;
-    let bytes = |high: i8, low: i8| u16::from_be_bytes([high as u8, low as u8]);
-    image.put_word(35100, year << 8 | local.month() as u16);
-    image.put_word(35101, bytes(local.day(), local.hour()));
-    image.put_word(35102, bytes(local.minute(), local.second()));
-
-    let mode = |power: f64, volts: f64| if power > 0.0 { 2 } else { u16::from(volts > 50.0) };
-    for (base, string) in [35103, 35107].into_iter().zip(state.strings) {
-        image.put_all(&[(base, string.voltage_v), (base + 1, string.current_a), (base + 2, string.power_w)]);
-    }
-    let [first, second] = state.strings;
-    image.put_word(35120, mode(second.power_w, second.voltage_v) << 8 | mode(first.power_w, first.voltage_v));
-    let phase_w = state.inverter_ac_w / 3.0;
-    for (phase, base) in [35121, 35126, 35131].into_iter().enumerate() {
-        let volts = phase_volts(state, phase);
-        let amps = phase_w.abs() / volts;
-        image.put_all(&[
-            (base, volts),
-            (base + 1, amps),
-            (base + 2, state.frequency_hz),
-            (base + 4, phase_w),
-        ]);
-    }
-    for (phase, base) in [35145, 35151, 35157].into_iter().enumerate() {
-        let volts = phase_volts(state, phase);
-        image.put_all(&[(base, volts), (base + 1, 0.0), (base + 2, state.frequency_hz)]);
-        image.put_all(&[(base + 3, 0.0), (base + 5, 0.0)]);
-    }
-    let load_w: f64 = state.load_w.iter().sum();
-    image.put_all(&[
-        (35136, 1.0),
-        (35138, state.inverter_ac_w),
-        (35140, state.grid_power_w),
-        (35142, 0.0),
-        (35144, state.inverter_ac_w.abs()),
-        (35164, state.load_w[0]),
-        (35166, state.load_w[1]),
-        (35168, state.load_w[2]),
-        (35170, 0.0),
-        (35172, load_w),
-        (35173, 0.0),
-        (35174, state.inverter_c - 6.0),
-        (35176, state.inverter_c),
-        (35177, 0.0),
-        (35178, 790.0 + state.inverter_c / 5.0),
-        (35179, 395.0 + state.inverter_c / 10.0),
-        (35180, state.battery_voltage_v),
-        (35181, state.battery_power_w / state.battery_voltage_v),
-        (35182, state.battery_power_w),
-        (35184, battery_mode(state.battery_power_w)),
-        (35185, 0.0),
-        (35186, 13.0),
-        (35187, 1.0),
-        (35188, 0.0),
-        (35189, 0.0),
-        (35197, state.counters.hours.floor()),
-        (35220, 0.0),
-    ]);
-    let counters = &state.counters;
-    for (address, kwh) in [
-        (35191, counters.pv_kwh),
-        (35193, counters.pv_today_kwh),
-        (35195, counters.ac_export_kwh),
-        (35199, counters.ac_export_today_kwh),
-        (35200, counters.ac_import_kwh),
-        (35202, counters.ac_import_today_kwh),
-        (35203, counters.load_kwh),
-        (35205, counters.load_today_kwh),
-        (35206, counters.charge_kwh),
-        (35208, counters.charge_today_kwh),
-        (35209, counters.discharge_kwh),
-        (35211, counters.discharge_today_kwh),
-    ] {
-        image.put_energy(address, kwh);
-    }
-}
-
-fn battery(image: &mut Image, state: &PlantState) {
-    let cell_v = state.battery_voltage_v / 96.0;
-    image.put_all(&[
-        (37000, 255.0),
-        (37001, 256.0),
-        (37002, 1.0),
-        (37003, state.battery_c),
-        (37004, 25.0),
-        (37005, 25.0),
-        (37006, 0.0),
-        (37007, state.battery_soc_percent.floor()),
-        (37008, 99.0),
-        (37009, 5.0),
-        (37010, 0.0),
-        (37011, 257.0),
-        (37012, 0.0),
-        (37013, 0.0),
-        (37014, 14.0),
-        (37015, 3.0),
-        (37016, 17.0),
-        (37017, 62.0),
-        (37018, 40.0),
-        (37019, 81.0),
-        (37020, state.battery_c + 0.8),
-        (37021, state.battery_c - 0.7),
-        (37022, cell_v + 0.004),
-        (37023, cell_v - 0.005),
-    ]);
-}
-
-fn meter(image: &mut Image, state: &PlantState) {
-    let phases: [f64; 3] = std::array::from_fn(|phase| state.inverter_ac_w / 3.0 - state.load_w[phase]);
-    let apparent: [f64; 3] = phases.map(|watts| watts.abs() + 12.0);
-    image.put_all(&[
-        (36000, 1.0),
-        (36001, 58.0),
-        (36002, 10.0),
-        (36003, 1.0),
-        (36004, 1.0),
-        (36008, state.grid_power_w),
-        (36009, 0.0),
-        (36013, state.grid_power_w / (state.grid_power_w.abs() + 36.0)),
-        (36014, state.frequency_hz),
-        (36015, state.counters.meter_export_kwh),
-        (36017, state.counters.meter_import_kwh),
-        (36025, state.grid_power_w),
-        (36033, 0.0),
-        (36041, apparent.iter().sum()),
-        (36043, 2.0),
-        (36044, 3.0),
-    ]);
-    for (phase, watts) in phases.into_iter().enumerate() {
-        let (one, two) = (phase as u16, 2 * phase as u16);
-        let volts = phase_volts(state, phase);
-        image.put_all(&[
-            (36005 + one, watts),
-            (36010 + one, watts / apparent[phase]),
-            (36019 + two, watts),
-            (36027 + two, 0.0),
-            (36035 + two, apparent[phase]),
-            (36052 + one, volts),
-            (36055 + one, watts.abs() / volts),
-        ]);
-    }
-    image.put_energy(36104, state.counters.meter_export_kwh);
-    image.put_energy(36120, state.counters.meter_import_kwh);
 }
 
 /// Export raises the voltage of a long line.
 fn phase_volts(state: &PlantState, phase: usize) -> f64 {
     let line = [233.1, 234.6, 232.2][phase];
     line + 0.000_6 * (state.inverter_ac_w / 3.0 - state.load_w[phase]) + 12.0 * (state.frequency_hz - 50.0)
-}
-
-fn battery_mode(power_w: f64) -> f64 {
-    match power_w {
-        watts if watts >= 1.0 => 2.0,
-        watts if watts <= -1.0 => 3.0,
-        _ => 1.0,
-    }
 }
 
 /// Makes points of states, exactly as polling the simulated inverter would.
@@ -298,7 +151,7 @@ impl PlantPoints {
     /// Points of the device with this id at this location, with all or the essential fields.
     pub fn new(device_id: &str, location: &str, fields: FieldChoice) -> Self {
         let config = DeviceConfig::new(device_id, "simulated");
-        let info = DeviceInfo::decode(Family::Et, &info_words());
+        let info = DeviceInfo::decode(Family::Et, &info_words(Family::Et));
         let mut plan = Plan::new(&config);
         plan.start_session(Family::Et, &info);
         // Blocks that a device of this size has; those that the simulator refuses are no block of it.
@@ -313,7 +166,7 @@ impl PlantPoints {
     pub fn point(&mut self, state: &PlantState) -> Point {
         let mut readings: Vec<Reading> = Vec::with_capacity(160);
         for (block, count) in &self.blocks {
-            decode_into(block, &words(block, state)[..usize::from(*count)], &mut readings);
+            decode_into(block, &words(Family::Et, block, state)[..usize::from(*count)], &mut readings);
         }
         Point {
             measurement: MEASUREMENT.to_owned(),
@@ -332,7 +185,7 @@ pub fn plant_point(device_id: &str, location: &str, state: &PlantState) -> Point
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulator::Place;
+    use crate::simulator::{Place, Plant};
     use std::time::Duration;
     use wattlog_model::{FieldValue, Timestamp};
 
@@ -394,13 +247,17 @@ mod tests {
         for (start, count) in
             [(35000, 33), (35100, 125), (37000, 24), (36000, 45), (36000, 58), (36000, 125), (35180, 5)]
         {
-            assert_eq!(read(&state, start, count).unwrap().len(), usize::from(count), "{start}");
+            assert_eq!(read(&state, 0xF7, start, count).unwrap().len(), usize::from(count), "{start}");
         }
         for (start, count) in [(39000, 22), (35301, 61), (35224, 2), (47000, 1), (0, 1)] {
-            assert_eq!(read(&state, start, count), Err(Refusal::ILLEGAL_DATA_ADDRESS), "{start}");
+            assert_eq!(read(&state, 0xF7, start, count), Err(Refusal::ILLEGAL_DATA_ADDRESS), "{start}");
         }
-        let info = DeviceInfo::decode(Family::Et, &read(&state, 35000, 33).unwrap());
+        let info = DeviceInfo::decode(Family::Et, &read(&state, 0xF7, 35000, 33).unwrap());
         assert_eq!((info.model.as_deref(), info.rated_power_w), (Some("GW10K-ET"), Some(10_000)));
         assert_eq!(info.arm_firmware.as_deref(), Some("02041-23-SIM"));
+        let info = DeviceInfo::decode(Family::Dt, &read(&state, 0x7F, 30001, 40).unwrap());
+        assert_eq!((info.model.as_deref(), info.firmware.as_deref()), (Some("GW10K-DT"), Some("4.4.10")));
+        assert_eq!(read(&state, 0x7F, 30100, 73).unwrap().len(), 73);
+        assert_eq!(read(&state, 0x7F, 30195, 15), Err(Refusal::ILLEGAL_DATA_ADDRESS));
     }
 }
