@@ -15,9 +15,21 @@
 //! simulator.run(shutdown).await?;
 //! ```
 
+mod collector;
 pub mod config;
+mod device;
+pub mod goodwe;
+mod link;
+pub mod modbus;
+mod outbox;
+mod poll;
+mod seed;
 pub mod simulator;
 pub mod sink;
+pub mod status;
+mod system;
 
+pub use collector::Collector;
 pub use config::CollectorConfig;
 pub use sink::{BoxFuture, Sink, SinkError};
+pub use status::{CollectorStatus, StatusHandle};
