@@ -88,7 +88,7 @@ fn clock(raw: &[u16]) -> Option<i64> {
     let byte = |index: usize| (raw[index / 2] >> (8 - 8 * (index % 2)) & 0xFF) as i8;
     let year = 2000 + (raw[0] >> 8) as i16;
     let civil = DateTime::new(year, byte(1), byte(2), byte(3), byte(4), byte(5), 0).ok()?;
-    Some(jiff::tz::TimeZone::UTC.to_ambiguous_timestamp(civil).compatible().ok()?.as_second())
+    jiff::tz::Offset::UTC.to_timestamp(civil).ok().map(jiff::Timestamp::as_second)
 }
 
 /// Text of `words`, cut at the padding (NUL, blanks, all ones); none if nothing or something unprintable is left.
