@@ -5,7 +5,9 @@
 
 use super::cursor::{Cursor, bit_len, put_varint, put_zigzag, varint_len, zigzag};
 use super::line::{self, Line};
-use super::mini::{Center, StreamPlan, get_packed, packed_len, put_packed, read_list, read_stream};
+use super::mini::{
+    Center, StreamPlan, get_packed, packed_len, put_packed, read_list, read_stream, read_sums,
+};
 use super::{CodecTag, DecodeError, MAX_BLOCK_LEN, MINI_BLOCK_LEN, kernel};
 
 /// Most entries of a DICT block: their number less one is a byte.
@@ -65,12 +67,12 @@ fn choose(values: &[i64], hope: Hope, limit: usize) -> Option<Choice> {
     // FOR needs no prefix sum: it may be 3 % larger.
     let mut best = if offsets.bytes() * 100 <= deltas.bytes() * 103 { offsets } else { deltas };
 
-    if (hope == Hope::Line || line::is_monotone(values))
+    let hopeful = hope == Hope::Line || line::is_monotone(values);
+    if hopeful
         && best.bytes() > 2 * values.len().div_ceil(MINI_BLOCK_LEN)
+        && let Some(line) = Line::fit(values, best.bytes())
     {
-        if let Some(line) = Line::fit(values, best.bytes()) {
-            best = Choice::Line(line);
-        }
+        best = Choice::Line(line);
     }
     // A run costs two bytes or more, nearly always.
     if 2 * survey.changes < best.bytes() {
@@ -259,11 +261,8 @@ pub(crate) fn decode(
             read_stream(cursor, count, |mini, at| sink.chunk(mini).map_err(|what| at.error(what)))?;
         }
         CodecTag::Delta => {
-            let mut carry = cursor.zigzag()?;
-            read_stream(cursor, count, |mini, at| {
-                carry = kernel::prefix_sum(mini, carry);
-                sink.chunk(mini).map_err(|what| at.error(what))
-            })?;
+            let start = cursor.zigzag()?;
+            read_sums(cursor, count, start, |mini, at| sink.chunk(mini).map_err(|what| at.error(what)))?;
         }
         CodecTag::Line => line::decode(cursor, count, sink)?,
         _ => return Err(DecodeError { offset: 0, what: "codec is not one for numbers" }),
