@@ -5,7 +5,16 @@
 //!
 //! Pure and synchronous: threads and files, no async, no network, no environment variables, no wall clock of its own.
 
+mod bytes;
+pub mod catalog;
 pub mod codec;
 pub mod column;
+pub mod error;
+pub mod file_header;
 pub mod ids;
+pub mod ingest;
 pub mod io;
+pub mod memtable;
+pub mod rows;
+pub mod segment;
+pub mod wal;

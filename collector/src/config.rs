@@ -1,0 +1,537 @@
+//! What the owner may say about devices: typed, complete, checked before the first socket opens.
+//!
+//! Promise: a [`CollectorConfig`] that passed [`CollectorConfig::check`] can be run as it stands. Unknown keys are
+//! refused, durations carry their unit in the value (`10s`), every key but `id` and `host` has a default.
+//! Not here: where the file lies and how environment variables override it (the root crate).
+
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::fmt;
+use std::time::Duration;
+
+/// The `collector:` section.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CollectorConfig {
+    /// Inverters to poll.
+    pub devices: Vec<DeviceConfig>,
+    /// The program's own measurement of itself and its machine.
+    pub system_metrics: SystemMetricsConfig,
+    /// Points kept in memory while the store refuses to take them; beyond it the oldest are dropped and counted.
+    pub buffer_points: usize,
+}
+
+impl CollectorConfig {
+    /// Points kept while the store refuses, unless configured: five devices at 10 s for more than half an hour.
+    pub const DEFAULT_BUFFER_POINTS: usize = 1_000;
+}
+
+impl Default for CollectorConfig {
+    fn default() -> Self {
+        Self {
+            devices: Vec::new(),
+            system_metrics: SystemMetricsConfig::default(),
+            buffer_points: Self::DEFAULT_BUFFER_POINTS,
+        }
+    }
+}
+
+/// One inverter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceConfig {
+    /// The `device_id` tag of its points; unique.
+    pub id: String,
+    /// The `location` tag of its points.
+    #[serde(default = "default_location")]
+    pub location: String,
+    /// Who made it; also the `data_source` tag.
+    #[serde(default)]
+    pub vendor: Vendor,
+    /// Which register layout it speaks.
+    #[serde(default)]
+    pub family: Family,
+    /// How it is reached.
+    #[serde(default)]
+    pub transport: Transport,
+    /// Name or address of the inverter or its dongle.
+    pub host: String,
+    /// Port; the transport's usual one if absent ([`Transport::default_port`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Modbus unit; the family's usual one if absent ([`Family::default_unit`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<u8>,
+    /// Time from one cycle to the next, 1 s to 10 min.
+    #[serde(default = "default_interval")]
+    pub interval: Interval,
+    /// How long one answer may take, 100 ms to 1 min.
+    #[serde(default = "default_timeout")]
+    pub timeout: Interval,
+    /// How often a read is tried again in the same cycle after silence or a damaged answer, at most 10.
+    #[serde(default = "default_retries")]
+    pub retries: u32,
+    /// Rest between two reads: fragile dongles need it. `0s` to `10s`.
+    #[serde(default)]
+    pub pause: Interval,
+    /// Longest wait between two attempts to reach a silent device, 1 s to 1 h.
+    #[serde(default = "default_backoff_max")]
+    pub backoff_max: Interval,
+    /// Blocks to read; all that the family knows if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<Vec<BlockName>>,
+    /// Which of the decoded fields are stored.
+    #[serde(default)]
+    pub fields: FieldChoice,
+    /// UDP only: send the 48899 discovery packet before connecting to a device that fell silent (it wakes V2 dongles).
+    #[serde(default)]
+    pub wake: bool,
+}
+
+impl DeviceConfig {
+    /// A device with every default, reached at `host`.
+    pub fn new(id: &str, host: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            location: default_location(),
+            vendor: Vendor::default(),
+            family: Family::default(),
+            transport: Transport::default(),
+            host: host.to_owned(),
+            port: None,
+            unit: None,
+            interval: default_interval(),
+            timeout: default_timeout(),
+            retries: default_retries(),
+            pause: Interval::default(),
+            backoff_max: default_backoff_max(),
+            blocks: None,
+            fields: FieldChoice::default(),
+            wake: false,
+        }
+    }
+
+    /// Port to use.
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(self.transport.default_port())
+    }
+
+    /// Modbus unit to ask.
+    pub fn unit(&self) -> u8 {
+        self.unit.unwrap_or(self.family.default_unit())
+    }
+
+    /// Blocks to read, in the order of reading.
+    pub fn blocks(&self) -> Vec<BlockName> {
+        let known = self.family.blocks();
+        match &self.blocks {
+            None => known.to_vec(),
+            Some(wanted) => known.iter().copied().filter(|block| wanted.contains(block)).collect(),
+        }
+    }
+}
+
+/// Maker of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Vendor {
+    /// GoodWe.
+    #[default]
+    Goodwe,
+}
+
+impl Vendor {
+    /// The `data_source` tag.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Goodwe => "goodwe",
+        }
+    }
+}
+
+/// Register layout of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// Hybrid inverters with a battery: ET, EH, BT, BH.
+    #[default]
+    Et,
+    /// Grid-only inverters: DT, MS, D-NS, XS, SDT.
+    Dt,
+}
+
+impl Family {
+    /// Modbus unit that devices of this family answer to from the factory.
+    pub fn default_unit(self) -> u8 {
+        match self {
+            Self::Et => 0xF7,
+            Self::Dt => 0x7F,
+        }
+    }
+
+    /// Blocks the family has, in the order of reading.
+    pub fn blocks(self) -> &'static [BlockName] {
+        use BlockName::{Battery, Battery2, Battery2Power, Meter, Mppt, Running};
+        match self {
+            Self::Et => &[Running, Battery, Battery2, Battery2Power, Meter, Mppt],
+            Self::Dt => &[Running, Meter],
+        }
+    }
+}
+
+/// Way to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Modbus TCP.
+    #[default]
+    Tcp,
+    /// Modbus RTU frames in UDP datagrams, GoodWe's own habit.
+    Udp,
+}
+
+impl Transport {
+    /// Port that devices use for it.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Tcp => 502,
+            Self::Udp => 8899,
+        }
+    }
+}
+
+/// A block of registers that is read with one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BlockName {
+    /// What the inverter is doing now.
+    Running,
+    /// The battery's own view of itself.
+    Battery,
+    /// The same of a second battery.
+    Battery2,
+    /// Voltage, current and power of a second battery.
+    Battery2Power,
+    /// The meter at the grid.
+    Meter,
+    /// The trackers of large inverters.
+    Mppt,
+}
+
+impl BlockName {
+    /// The word used in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Battery => "battery",
+            Self::Battery2 => "battery2",
+            Self::Battery2Power => "battery2_power",
+            Self::Meter => "meter",
+            Self::Mppt => "mppt",
+        }
+    }
+}
+
+/// How much of what was decoded is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FieldChoice {
+    /// Every value the device gave.
+    #[default]
+    All,
+    /// Powers, energies, battery, string and phase values, temperatures, states: what people look at.
+    Essential,
+}
+
+/// The program's own metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SystemMetricsConfig {
+    /// Whether they are stored.
+    pub enabled: bool,
+    /// Time between two points, 1 s to 10 min.
+    pub interval: Interval,
+}
+
+impl Default for SystemMetricsConfig {
+    fn default() -> Self {
+        Self { enabled: true, interval: Interval::from_secs(60) }
+    }
+}
+
+fn default_location() -> String {
+    "home".to_owned()
+}
+
+fn default_interval() -> Interval {
+    Interval::from_secs(10)
+}
+
+fn default_timeout() -> Interval {
+    Interval::from_secs(1)
+}
+
+fn default_retries() -> u32 {
+    3
+}
+
+fn default_backoff_max() -> Interval {
+    Interval::from_secs(60)
+}
+
+/// A configuration that cannot be run, and which key is to be changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// `id`, `location` or `host` is empty.
+    #[error("collector.devices[{index}].{key} is empty")]
+    Empty {
+        /// Place in the list, from 0.
+        index: usize,
+        /// Name of the key.
+        key: &'static str,
+    },
+    /// Two devices have the same id.
+    #[error("collector.devices: the id {id:?} stands twice")]
+    DuplicateId {
+        /// The id.
+        id: String,
+    },
+    /// A number or duration is outside its range.
+    #[error("collector{place}: {given} is outside {range}")]
+    OutOfRange {
+        /// Path of the key below `collector`.
+        place: String,
+        /// What was given.
+        given: String,
+        /// What is allowed.
+        range: &'static str,
+    },
+    /// A block that the device's family does not have.
+    #[error("collector.devices[{index}].blocks: family {family:?} has no block {block}")]
+    NoSuchBlock {
+        /// Place in the list, from 0.
+        index: usize,
+        /// The device's family.
+        family: Family,
+        /// The word given.
+        block: &'static str,
+    },
+    /// `wake` with a transport that is not UDP.
+    #[error("collector.devices[{index}].wake: the wake packet works over transport udp only")]
+    WakeNeedsUdp {
+        /// Place in the list, from 0.
+        index: usize,
+    },
+}
+
+impl CollectorConfig {
+    /// Checks every key.
+    ///
+    /// # Errors
+    /// The first [`ConfigError`] found, in the order of the keys.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut ids = HashSet::new();
+        for (index, device) in self.devices.iter().enumerate() {
+            for (key, text) in [("id", &device.id), ("location", &device.location), ("host", &device.host)] {
+                if text.trim().is_empty() {
+                    return Err(ConfigError::Empty { index, key });
+                }
+            }
+            if !ids.insert(&device.id) {
+                return Err(ConfigError::DuplicateId { id: device.id.clone() });
+            }
+            let place = |key: &str| format!(".devices[{index}].{key}");
+            within(place("interval"), device.interval, SECOND..=10 * MINUTE, "1s..10m")?;
+            within(place("timeout"), device.timeout, SECOND / 10..=MINUTE, "100ms..1m")?;
+            within(place("pause"), device.pause, Duration::ZERO..=10 * SECOND, "0s..10s")?;
+            within(place("backoff_max"), device.backoff_max, SECOND..=60 * MINUTE, "1s..1h")?;
+            if device.retries > 10 {
+                let given = device.retries.to_string();
+                return Err(ConfigError::OutOfRange { place: place("retries"), given, range: "0..10" });
+            }
+            let known = device.family.blocks();
+            if let Some(block) = device.blocks.iter().flatten().find(|block| !known.contains(block)) {
+                return Err(ConfigError::NoSuchBlock { index, family: device.family, block: block.name() });
+            }
+            if device.wake && device.transport != Transport::Udp {
+                return Err(ConfigError::WakeNeedsUdp { index });
+            }
+        }
+        within(
+            ".system_metrics.interval".into(),
+            self.system_metrics.interval,
+            SECOND..=10 * MINUTE,
+            "1s..10m",
+        )?;
+        if !(1..=10_000_000).contains(&self.buffer_points) {
+            let (place, given) = (".buffer_points".to_owned(), self.buffer_points.to_string());
+            return Err(ConfigError::OutOfRange { place, given, range: "1..10000000" });
+        }
+        Ok(())
+    }
+}
+
+fn within(
+    place: String,
+    given: Interval,
+    range: std::ops::RangeInclusive<Duration>,
+    text: &'static str,
+) -> Result<(), ConfigError> {
+    if range.contains(&given.0) {
+        return Ok(());
+    }
+    Err(ConfigError::OutOfRange { place, given: given.to_string(), range: text })
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A length of time written with its unit: `500ms`, `10s`, `10m`, `1h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Interval(pub Duration);
+
+/// A text that is no [`Interval`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no duration: write a whole number and a unit (ms, s, m, h), as in 10s")]
+pub struct InvalidInterval(pub String);
+
+impl Interval {
+    /// So many whole seconds.
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+
+    /// So many whole milliseconds.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+}
+
+impl std::str::FromStr for Interval {
+    type Err = InvalidInterval;
+
+    fn from_str(text: &str) -> Result<Self, InvalidInterval> {
+        let invalid = || InvalidInterval(text.to_owned());
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| invalid())?;
+        let unit_ms = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(invalid()),
+        };
+        number.checked_mul(unit_ms).map(Self::from_millis).ok_or_else(invalid)
+    }
+}
+
+impl TryFrom<String> for Interval {
+    type Error = InvalidInterval;
+
+    fn try_from(text: String) -> Result<Self, InvalidInterval> {
+        text.parse()
+    }
+}
+
+impl From<Interval> for String {
+    fn from(interval: Interval) -> Self {
+        interval.to_string()
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_millis();
+        match () {
+            () if ms == 0 => f.write_str("0s"),
+            () if ms % 3_600_000 == 0 => write!(f, "{}h", ms / 3_600_000),
+            () if ms % 60_000 == 0 => write!(f, "{}m", ms / 60_000),
+            () if ms % 1_000 == 0 => write!(f, "{}s", ms / 1_000),
+            () => write!(f, "{ms}ms"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<CollectorConfig, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+
+    #[test]
+    fn two_keys_are_enough_and_the_rest_has_defaults() {
+        let config = parse(r#"{"devices":[{"id":"roof","host":"10.0.0.9"}]}"#).unwrap();
+        config.check().unwrap();
+        let device = &config.devices[0];
+        assert_eq!((device.port(), device.unit()), (502, 0xF7));
+        assert_eq!(device.interval, Interval::from_secs(10));
+        assert_eq!(device.blocks(), Family::Et.blocks());
+        assert_eq!(config.buffer_points, CollectorConfig::DEFAULT_BUFFER_POINTS);
+        assert_eq!(device, &DeviceConfig::new("roof", "10.0.0.9"));
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_equal() {
+        let mut config = CollectorConfig::default();
+        let mut device = DeviceConfig::new("roof", "inverter.lan");
+        device.blocks = Some(vec![BlockName::Meter, BlockName::Running]);
+        device.pause = Interval::from_millis(150);
+        config.devices.push(device);
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(parse(&text).unwrap(), config);
+        assert_eq!(config.devices[0].blocks(), [BlockName::Running, BlockName::Meter]);
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_durations_are_refused() {
+        for bad in [
+            r#"{"device":[]}"#,
+            r#"{"devices":[{"id":"a","host":"h","intervall":"10s"}]}"#,
+            r#"{"devices":[{"id":"a","host":"h","interval":"10"}]}"#,
+            r#"{"devices":[{"id":"a","host":"h","interval":"ten s"}]}"#,
+            r#"{"devices":[{"id":"a","host":"h","interval":"99999999999999999999h"}]}"#,
+            r#"{"devices":[{"id":"a","host":"h","family":"es"}]}"#,
+            r#"{"devices":[{"host":"h"}]}"#,
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_run_names_the_key() {
+        let check = |change: &dyn Fn(&mut DeviceConfig)| {
+            let mut device = DeviceConfig::new("roof", "h");
+            change(&mut device);
+            let config = CollectorConfig { devices: vec![device], ..CollectorConfig::default() };
+            config.check().unwrap_err().to_string()
+        };
+        assert_eq!(check(&|d| d.host.clear()), "collector.devices[0].host is empty");
+        let text = check(&|d| d.interval = Interval::from_millis(500));
+        assert_eq!(text, "collector.devices[0].interval: 500ms is outside 1s..10m");
+        assert_eq!(check(&|d| d.retries = 99), "collector.devices[0].retries: 99 is outside 0..10");
+        assert!(check(&|d| d.wake = true).contains("udp only"));
+        let text = check(&|d| {
+            d.family = Family::Dt;
+            d.blocks = Some(vec![BlockName::Battery]);
+        });
+        assert_eq!(text, "collector.devices[0].blocks: family Dt has no block battery");
+
+        let twice = vec![DeviceConfig::new("a", "h"), DeviceConfig::new("a", "i")];
+        let config = CollectorConfig { devices: twice, ..CollectorConfig::default() };
+        assert_eq!(config.check(), Err(ConfigError::DuplicateId { id: "a".into() }));
+        let config = CollectorConfig { buffer_points: 0, ..CollectorConfig::default() };
+        assert!(config.check().is_err());
+    }
+
+    #[test]
+    fn durations_show_the_largest_whole_unit() {
+        for text in ["0s", "500ms", "1500ms", "10s", "10m", "1h", "90m"] {
+            assert_eq!(text.parse::<Interval>().unwrap().to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Segments.
+
+pub mod entry;
+
+pub use entry::{FieldDef, SegmentEntry, SegmentSpec, SegmentSummary, segment_path};
