@@ -110,42 +110,54 @@ impl<T: Copy, F: Fn(i64) -> T> Sink for IntegerSink<'_, T, F> {
 
 /// The values over the largest power of ten that divides them all, and its exponent.
 fn strip(values: &[i64]) -> (Cow<'_, [i64]>, u8) {
-    let mut divisor = Divisor::new(MAX_STRIPPED);
+    let mut exponent = MAX_STRIPPED;
     let mut seen_one = false;
     for value in values.iter().filter(|value| **value != 0) {
-        while !divisor.divides(*value) {
-            divisor = Divisor::new(divisor.exponent - 1);
+        while !DIVISORS[exponent as usize].divides(*value) {
+            exponent -= 1;
         }
         seen_one = true;
-        if divisor.exponent == 0 {
+        if exponent == 0 {
             break;
         }
     }
-    if divisor.exponent == 0 || !seen_one {
+    if exponent == 0 || !seen_one {
         return (Cow::Borrowed(values), 0);
     }
-    (values.iter().map(|value| divisor.quotient(*value)).collect(), divisor.exponent)
+    let divisor = &DIVISORS[exponent as usize];
+    (values.iter().map(|value| divisor.quotient(*value)).collect(), exponent)
 }
 
 /// Exact division by 10^`exponent` by multiplying with the inverse of 5^`exponent` modulo 2^64 (Granlund and
 /// Montgomery, Division by invariant integers, PLDI 1994, section 9).
+#[derive(Clone, Copy)]
 struct Divisor {
-    exponent: u8,
+    exponent: u32,
     inverse: u64,
     /// Largest quotient of a multiple of 5^`exponent`.
     most: u64,
 }
 
-impl Divisor {
-    fn new(exponent: u8) -> Self {
-        const INVERSE_OF_FIVE: u64 = 0xcccc_cccc_cccc_cccd;
-        let mut inverse = 1_u64;
-        (0..exponent).for_each(|_| inverse = inverse.wrapping_mul(INVERSE_OF_FIVE));
-        Self { exponent, inverse, most: u64::MAX / 5_u64.pow(u32::from(exponent)) }
+/// By exponent.
+static DIVISORS: [Divisor; MAX_STRIPPED as usize + 1] = {
+    const INVERSE_OF_FIVE: u64 = 0xcccc_cccc_cccc_cccd;
+    let mut divisors = [Divisor { exponent: 0, inverse: 1, most: u64::MAX }; MAX_STRIPPED as usize + 1];
+    let mut exponent = 1;
+    while exponent <= MAX_STRIPPED as usize {
+        let last = divisors[exponent - 1];
+        divisors[exponent] = Divisor {
+            exponent: exponent as u32,
+            inverse: last.inverse.wrapping_mul(INVERSE_OF_FIVE),
+            most: u64::MAX / 5_u64.pow(exponent as u32),
+        };
+        exponent += 1;
     }
+    divisors
+};
 
+impl Divisor {
     fn divides(&self, value: i64) -> bool {
-        let by_twos = value.trailing_zeros() >= u32::from(self.exponent);
+        let by_twos = value.trailing_zeros() >= self.exponent;
         by_twos && value.unsigned_abs().wrapping_mul(self.inverse) <= self.most
     }
 

@@ -266,7 +266,8 @@ impl Plan {
         let mut best = plain;
         let mut best_bytes = plain.body_bytes(values.len());
         let mut outside = 0;
-        for width in (0..64).rev() {
+        // A window around a middle takes one bit more than the range at most.
+        for width in (0..=plain.width.min(63)).rev() {
             outside += usize::from(counts[width as usize + 1]);
             if outside > MAX_PATCHES {
                 break;
