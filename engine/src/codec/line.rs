@@ -20,14 +20,14 @@ pub(crate) struct Line {
 }
 
 /// Below this the start and the step cost more than the residuals save.
-const MIN_LEN: usize = 32;
-
-/// True if each value is above the one before, or each below.
-pub(crate) fn is_monotone(values: &[i64]) -> bool {
-    values.len() >= MIN_LEN && (values.is_sorted_by(|a, b| a < b) || values.is_sorted_by(|a, b| a > b))
-}
+pub(crate) const MIN_LEN: usize = 32;
 
 impl Line {
+    /// The line that meets every value.
+    pub(crate) fn exact(start: i64, step: i64) -> Self {
+        Self { start, step, gaps: Vec::new(), residuals: Vec::new(), plan: StreamPlan::default() }
+    }
+
     /// The line that takes fewer than `limit` bytes, if there is one.
     pub(crate) fn fit(values: &[i64], limit: usize) -> Option<Self> {
         if values.len() < MIN_LEN {

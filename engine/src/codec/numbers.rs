@@ -62,14 +62,18 @@ fn choose(values: &[i64], hope: Hope, limit: usize) -> Option<Choice> {
     if survey.changes == 0 {
         return Some(Choice::Const(survey.min)).filter(|choice| choice.bytes() < limit);
     }
+    let deltas = differences(values);
+    let slope = kernel::survey(&deltas[1..]);
+    if slope.changes == 0 && values.len() >= line::MIN_LEN {
+        return Some(Choice::Line(Line::exact(values[0], slope.min))).filter(|choice| choice.bytes() < limit);
+    }
+    let deltas = Choice::delta(values[0], deltas);
     let offsets = Choice::For(StreamPlan::new(values, Center::Sampled, usize::MAX));
-    let deltas = Choice::delta(values);
     // FOR needs no prefix sum: it may be 3 % larger.
     let mut best = if offsets.bytes() * 100 <= deltas.bytes() * 103 { offsets } else { deltas };
 
-    let hopeful = hope == Hope::Line || line::is_monotone(values);
-    if hopeful
-        && best.bytes() > 2 * values.len().div_ceil(MINI_BLOCK_LEN)
+    let is_monotone = slope.min > 0 || slope.max < 0;
+    if (hope == Hope::Line || is_monotone)
         && let Some(line) = Line::fit(values, best.bytes())
     {
         best = Choice::Line(line);
@@ -114,13 +118,8 @@ impl Choice {
         }
     }
 
-    fn delta(values: &[i64]) -> Self {
-        let mut deltas = vec![0; values.len()];
-        kernel::differences(values, values[0], &mut deltas);
-        // The first value has no difference; one that looks like its neighbour packs like it, and the start makes up
-        // for it.
-        deltas[0] = deltas[1];
-        let start = values[0].wrapping_sub(deltas[0]);
+    fn delta(first: i64, deltas: Vec<i64>) -> Self {
+        let start = first.wrapping_sub(deltas[0]);
         let plan = StreamPlan::new(&deltas, Center::Zero, usize::MAX);
         Self::Delta { start, deltas, plan }
     }
@@ -172,6 +171,14 @@ impl Choice {
             Self::Line(line) => line.write(out),
         }
     }
+}
+
+/// Of at least two values. The first has no difference; it gets its neighbour's, which packs like it.
+fn differences(values: &[i64]) -> Vec<i64> {
+    let mut deltas = vec![0; values.len()];
+    kernel::differences(values, values[0], &mut deltas);
+    deltas[0] = deltas[1];
+    deltas
 }
 
 fn code_width(entries: usize) -> u32 {
