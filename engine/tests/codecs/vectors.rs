@@ -3,8 +3,9 @@
 use super::damage::decode_few_texts;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use wattlog_engine::codec::{self, DecodeError, FloatHint};
+use wattlog_engine::codec::{self, CodecTag, DecodeError, FloatHint};
 
 /// A fenced block of the specification: the words of its first line, and its `key: value` lines.
 struct Fence {
@@ -15,13 +16,16 @@ struct Fence {
     line: usize,
 }
 
-/// The vectors of format-spec.md, or of the chapter it is put together from.
-fn specification() -> (std::path::PathBuf, Vec<Fence>) {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+/// format-spec.md, or the chapter of it that it is put together from.
+fn text_of_specification() -> (PathBuf, String) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let read = |name: &str| std::fs::read_to_string(root.join(name)).ok().map(|text| (root.join(name), text));
     let whole = read("format-spec.md").filter(|(_, text)| text.contains("```vector"));
-    let (path, text) =
-        whole.or_else(|| read("docs/spec-parts/codecs.md")).expect("the specification is in the tree");
+    whole.or_else(|| read("docs/spec-parts/codecs.md")).expect("the specification is in the tree")
+}
+
+fn specification() -> (PathBuf, Vec<Fence>) {
+    let (path, text) = text_of_specification();
     let mut fences = Vec::new();
     let mut open: Option<Fence> = None;
     for (number, line) in text.lines().enumerate() {
@@ -220,6 +224,24 @@ fn vectors_of_the_specification_hold_both_ways() {
         [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12],
         "a codec has no vector"
     );
+}
+
+#[test]
+fn the_table_of_codec_tags_is_that_of_the_code() {
+    let (path, text) = text_of_specification();
+    let table: Vec<(u8, &str)> = text
+        .lines()
+        .skip_while(|line| !line.contains("| tag | name |"))
+        .skip(2)
+        .map_while(|line| {
+            let mut cells = line.split('|').map(str::trim).skip(1);
+            Some((cells.next()?.parse().ok()?, cells.next()?))
+        })
+        .collect();
+    let code: Vec<(u8, &str)> =
+        (0..=255).filter_map(|byte| CodecTag::from_byte(byte).map(|tag| (byte, tag.name()))).collect();
+    assert_eq!(table, code, "{}", path.display());
+    assert!(code.iter().all(|(byte, _)| CodecTag::from_byte(*byte).is_some_and(|tag| tag as u8 == *byte)));
 }
 
 #[test]
