@@ -15,7 +15,7 @@
 
 mod bits;
 mod bools;
-mod cursor;
+pub(crate) mod cursor;
 mod floats;
 mod ints;
 mod kernel;

@@ -12,6 +12,7 @@
 use super::block::{self, BadBlock};
 use super::chunk::Frame;
 use super::ends::{read_footer, read_header};
+use super::entry::SegmentEntry;
 use super::entry::SegmentSpec;
 use super::error::{SegmentError, io_error};
 use super::layout::{
@@ -195,6 +196,31 @@ impl Segment {
     /// What the segment says of itself.
     pub fn spec(&self) -> &SegmentSpec {
         &self.spec
+    }
+
+    /// What a manifest would say of it.
+    pub fn entry(&self) -> SegmentEntry {
+        let (rows, values) = self.totals();
+        let (first_time, last_time) = self.time_range();
+        let (data_bytes, time_bytes, meta_bytes) = self.bytes_by_kind();
+        let mut measurements = self.measurements();
+        let (first, second) = (measurements.next(), measurements.next());
+        SegmentEntry {
+            id: self.spec.id,
+            namespace: self.spec.namespace,
+            measurement: first.filter(|_| second.is_none()),
+            first_time,
+            last_time,
+            min_seq: self.spec.min_seq,
+            max_seq: self.spec.max_seq,
+            rows,
+            values,
+            data_bytes,
+            time_bytes,
+            meta_bytes,
+            file_bytes: self.data.len(),
+            quarantined: false,
+        }
     }
 
     /// Path it was opened by.
