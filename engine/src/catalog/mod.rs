@@ -14,6 +14,8 @@
 //!
 //! Not here: who gives ids (`ingest`), when files are published (`manifest`, `seal`).
 
+mod files_tmp;
+pub(crate) use files_tmp::*;
 mod definition;
 mod filter;
 mod key;

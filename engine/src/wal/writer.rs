@@ -228,7 +228,7 @@ impl LogWriter {
         self.good_offset + self.group.len() as u64
     }
 
-    /// Bytes of the group that are not written yet.
+    /// Bytes of the group that waits to be written.
     pub fn group_bytes(&self) -> usize {
         self.group.len()
     }
