@@ -1,23 +1,56 @@
 //! Polls inverters and the machine itself, and gives points to a sink.
 //!
-//! ```text
-//! let collector = Collector::new(config)?;              // CollectorConfig: a serde tree, checked here
-//! let status = collector.status();                      // clone freely; status.snapshot() -> CollectorStatus (Serialize)
-//! collector.run(sink, clock, shutdown).await;           // Arc<dyn Sink>, Arc<dyn Clock>, CancellationToken
+//! ```no_run
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use tokio_util::sync::CancellationToken;
+//! use wattlog_collector::config::FieldChoice;
+//! use wattlog_collector::simulator::{Faults, Place, Plant, PlantPoints, Simulator, SimulatorOptions, Source};
+//! use wattlog_collector::{Collector, CollectorConfig, Sink};
+//! use wattlog_model::{Clock, Timestamp};
 //!
-//! let plant = Plant::new(seed, Place::default()).commissioned(start);
-//! for state in plant.history(start..end, Duration::from_secs(10)) {
-//!     let point = plant_point("roof", "home", &state);  // registers -> decoder, as for a real device
+//! async fn collect(config: CollectorConfig, sink: Arc<dyn Sink>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+//!     let collector = Collector::new(config).expect("a configuration that was checked");
+//!     let status = collector.status(); // clone freely; `status.snapshot()` can be serialised
+//!     collector.run(sink, clock, stop).await;
+//!     println!("{:?}", status.snapshot().buffer);
 //! }
-//! let simulator = Simulator::bind(SimulatorOptions {
-//!     tcp: Some(addr), udp: Some(addr), source: Source::Live { plant, clock }, faults: Faults::default(),
-//! }).await?;                                            // simulator.tcp_addr(), .udp_addr(), .faults()
-//! simulator.run(shutdown).await?;
+//!
+//! async fn simulate(start: Timestamp, now: Timestamp, clock: Arc<dyn Clock>, stop: CancellationToken) {
+//!     let plant = Plant::new(42, Place::default()).commissioned(start);
+//!     let mut points = PlantPoints::new("roof", "home", FieldChoice::All);
+//!     for state in plant.history(start..now, Duration::from_secs(10)) {
+//!         let _point = points.point(&state); // encoded to registers and decoded, as for a real device
+//!     }
+//!     let loopback = Some(([127, 0, 0, 1], 0).into());
+//!     let source = Source::Live { plant, clock };
+//!     let options = SimulatorOptions { tcp: loopback, udp: loopback, source, faults: Faults::default() };
+//!     let simulator = Simulator::bind(options).await.expect("loopback");
+//!     println!("Modbus TCP on {:?}, UDP on {:?}", simulator.tcp_addr(), simulator.udp_addr());
+//!     simulator.run(stop).await.expect("sockets that stay");
+//! }
 //! ```
+//!
+//! Promises: it never writes to a device (function 3 is the only one in the code); a point holds only values that were
+//! read in its own cycle; nothing a device or the store does ends a loop; what is dropped is counted.
+//! Not here: the store (it is behind [`Sink`]), the configuration file, HTTP.
 
+mod collector;
 pub mod config;
+mod device;
+pub mod goodwe;
+mod link;
+pub mod modbus;
+mod outbox;
+mod poll;
+mod seed;
 pub mod simulator;
 pub mod sink;
+pub mod status;
+mod system;
 
+pub use collector::Collector;
 pub use config::CollectorConfig;
+pub use device::{Probe, probe};
 pub use sink::{BoxFuture, Sink, SinkError};
+pub use status::{CollectorStatus, StatusHandle};

@@ -144,7 +144,11 @@ impl<'a> Reader<'a> {
     /// A count of values: many can share a byte (a constant block), so it is bounded by the largest body.
     fn values(&mut self) -> Result<usize, Corrupt> {
         let count = self.varint()?;
-        if count == 0 || count > MAX_ROWS { Err(self.corrupt("impossible count of rows or values")) } else { Ok(count) }
+        if count == 0 || count > MAX_ROWS {
+            Err(self.corrupt("impossible count of rows or values"))
+        } else {
+            Ok(count)
+        }
     }
 
     fn block(&mut self) -> Result<&'a [u8], Corrupt> {
@@ -186,7 +190,8 @@ impl<'a> Reader<'a> {
             Presence::All
         } else {
             let mut present = Vec::new();
-            codec::decode_positions(self.block()?, rows as u32, &mut present).map_err(|e| self.corrupt(e.what))?;
+            codec::decode_positions(self.block()?, rows as u32, &mut present)
+                .map_err(|e| self.corrupt(e.what))?;
             if present.len() != count {
                 return Err(self.corrupt("presence does not match the count of values"));
             }

@@ -29,7 +29,10 @@ const EXACT_IN_FLOAT: u64 = 1 << 53;
 pub(super) struct Prepared {
     pub(super) namespace: NamespaceId,
     pub(super) batches: Vec<SeriesBatch>,
+    /// Line of each row of each batch.
+    lines: Vec<Vec<u32>>,
     pub(super) new: NewNames,
+    measurements: Vec<(MeasurementId, Arc<str>)>,
     /// Encoded record and its checksum; made by the writer if there are new names.
     pub(super) payload: Option<(Vec<u8>, u32)>,
     pub(super) rejections: Vec<Rejection>,
@@ -45,10 +48,76 @@ pub(super) struct NewNames {
     pub(super) series: Vec<(MeasurementId, TagSet)>,
 }
 
+/// What the writer thread found or gave for the names of a [`NewNames`], list by list.
+#[derive(Debug, Default)]
+pub(super) struct GivenIds {
+    pub(super) measurements: Vec<MeasurementId>,
+    /// With the type that the field has: another body may have been first.
+    pub(super) fields: Vec<(FieldId, FieldType)>,
+    pub(super) series: Vec<SeriesId>,
+}
+
 impl NewNames {
     pub(super) fn is_empty(&self) -> bool {
         self.measurements.is_empty() && self.fields.is_empty() && self.series.is_empty()
     }
+}
+
+impl Prepared {
+    /// Puts given ids in the place of provisional ones and encodes the record. Rows that do not fit the type a field
+    /// was given by an earlier body are refused here, in commit order.
+    pub(super) fn complete(&mut self, given: &GivenIds) {
+        let new = std::mem::take(&mut self.new);
+        let batches = std::mem::take(&mut self.batches);
+        let lines = std::mem::take(&mut self.lines);
+        for (mut batch, lines) in batches.into_iter().zip(lines) {
+            let measurement = self.measurement_name(batch.measurement, &new);
+            batch.measurement = MeasurementId(final_id(batch.measurement.0, |i| given.measurements[i].0));
+            batch.series = SeriesId(final_id(batch.series.0, |i| given.series[i].0));
+            let rows = batch.times.len();
+            let mut refused = Vec::new();
+            let mut columns = Vec::with_capacity(batch.columns.len());
+            for (field, column) in batch.columns {
+                columns.push(if field.0 < PROVISIONAL {
+                    (field, column)
+                } else {
+                    let index = (field.0 - PROVISIONAL) as usize;
+                    let (field, field_type) = given.fields[index];
+                    (field, fit(column, &new.fields[index].1, field_type, &measurement, rows, &mut refused))
+                });
+            }
+            batch.columns = columns;
+            tidy(&mut batch.columns, rows);
+            if let Some((batch, lines)) = drop_refused(batch, lines, &refused, &mut self.rejections) {
+                self.batches.push(batch);
+                self.lines.push(lines);
+            }
+        }
+        self.encode();
+    }
+
+    fn measurement_name(&self, id: MeasurementId, new: &NewNames) -> Arc<str> {
+        match id.0.checked_sub(PROVISIONAL) {
+            Some(index) => new.measurements[index as usize].clone(),
+            None => {
+                self.measurements.iter().find(|(known, _)| *known == id).map_or("".into(), |(_, n)| n.clone())
+            }
+        }
+    }
+
+    fn encode(&mut self) {
+        self.points = self.batches.iter().map(|b| b.times.len() as u64).sum();
+        self.values = self.batches.iter().flat_map(|b| &b.columns).map(|(_, c)| c.values.len() as u64).sum();
+        self.payload = (!self.batches.is_empty()).then(|| {
+            let bytes = payload::encode(self.namespace, &self.batches);
+            let crc = crc32fast::hash(&bytes);
+            (bytes, crc)
+        });
+    }
+}
+
+fn final_id(id: u32, given: impl FnOnce(usize) -> u32) -> u32 {
+    if id < PROVISIONAL { id } else { given((id - PROVISIONAL) as usize) }
 }
 
 /// Resolves `batch` for `namespace`.
@@ -71,23 +140,32 @@ pub(super) fn prepare(
         fields: HashMap::new(),
         rejections: batch.rejections,
     };
-    let mut batches = Vec::with_capacity(batch.series.len());
+    let (mut batches, mut lines) = (Vec::with_capacity(batch.series.len()), Vec::new());
     for series in batch.series {
         if !series.times.is_empty()
-            && let Some(resolved) = resolver.series(series)?
+            && let Some((resolved, its_lines)) = resolver.series(series)?
         {
             batches.push(resolved);
+            lines.push(its_lines);
         }
     }
-    let points = batches.iter().map(|b| b.times.len() as u64).sum();
-    let values = batches.iter().flat_map(|b| &b.columns).map(|(_, column)| column.values.len() as u64).sum();
-    let payload = (resolver.new.is_empty() && !batches.is_empty()).then(|| {
-        let bytes = payload::encode(namespace, &batches);
-        let crc = crc32fast::hash(&bytes);
-        (bytes, crc)
-    });
-    let Resolver { new, rejections, .. } = resolver;
-    Ok(Prepared { namespace, batches, new, payload, rejections, points, values })
+    let Resolver { new, rejections, measurements, .. } = resolver;
+    let measurements = measurements.into_iter().map(|(name, id)| (id, Arc::from(name))).collect();
+    let mut prepared = Prepared {
+        namespace,
+        batches,
+        lines,
+        new,
+        measurements,
+        payload: None,
+        rejections,
+        points: 0,
+        values: 0,
+    };
+    if prepared.new.is_empty() {
+        prepared.encode();
+    }
+    Ok(prepared)
 }
 
 struct Resolver<'a> {
@@ -104,43 +182,37 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn series(&mut self, series: BatchSeries) -> Result<Option<SeriesBatch>, CatalogError> {
+    fn series(&mut self, series: BatchSeries) -> Result<Option<(SeriesBatch, Vec<u32>)>, CatalogError> {
         let measurement = self.measurement(&series.measurement);
-        let known = if measurement.0 < PROVISIONAL { self.catalog.series(measurement, &series.tags)? } else { None };
+        let known =
+            if measurement.0 < PROVISIONAL { self.catalog.series(measurement, &series.tags)? } else { None };
         if known.is_none() && self.room == 0 {
             let reason = RejectReason::TooManySeries { limit: self.max_series };
-            self.rejections.extend(series.lines.iter().map(|line| Rejection { line: *line, reason: reason.clone() }));
+            self.rejections
+                .extend(series.lines.iter().map(|line| Rejection { line: *line, reason: reason.clone() }));
             return Ok(None);
         }
         let BatchSeries { measurement: name, tags, times, lines, columns, .. } = series;
-        let mut refused: Vec<Option<RejectReason>> = Vec::new();
+        let mut refused = Vec::new();
         let mut resolved: Vec<(FieldId, Column)> = Vec::with_capacity(columns.len());
         for column in in_order_of_first_row(columns) {
             let (field, field_type) = self.field(measurement, &column.name, column.values.field_type());
             let presence = column.presence(times.len());
-            let column = fit(column, presence, field_type, &name, times.len(), &mut refused);
-            resolved.push((field, column));
+            let BatchColumn { name: field_name, values, .. } = column;
+            let column = Column { presence, values };
+            resolved.push((field, fit(column, &field_name, field_type, &name, times.len(), &mut refused)));
         }
-        resolved.sort_by_key(|(field, _)| *field);
-        join_same_field(&mut resolved, times.len());
-        let mut batch = SeriesBatch { series: SeriesId(0), measurement, times, columns: resolved };
-        if !refused.is_empty() {
-            for (line, reason) in lines.iter().zip(&refused) {
-                if let Some(reason) = reason {
-                    self.rejections.push(Rejection { line: *line, reason: reason.clone() });
-                }
-            }
-            batch = without(batch, |row| refused[row].is_some());
-            if batch.times.is_empty() {
-                return Ok(None);
-            }
-        }
-        batch.series = known.unwrap_or_else(|| {
+        tidy(&mut resolved, times.len());
+        let batch = SeriesBatch { series: known.unwrap_or_default(), measurement, times, columns: resolved };
+        let Some((mut batch, lines)) = drop_refused(batch, lines, &refused, &mut self.rejections) else {
+            return Ok(None);
+        };
+        if known.is_none() {
             self.room -= 1;
             self.new.series.push((measurement, tags));
-            SeriesId(PROVISIONAL + self.new.series.len() as u32 - 1)
-        });
-        Ok(Some(batch))
+            batch.series = SeriesId(PROVISIONAL + self.new.series.len() as u32 - 1);
+        }
+        Ok(Some((batch, lines)))
     }
 
     fn measurement(&mut self, name: &str) -> MeasurementId {
@@ -180,8 +252,8 @@ fn in_order_of_first_row(columns: Vec<BatchColumn>) -> Vec<BatchColumn> {
 
 /// Brings a column to its field's type, or marks the rows that cannot be.
 fn fit(
-    column: BatchColumn,
-    presence: Presence,
+    column: Column,
+    name: &str,
     field_type: FieldType,
     measurement: &str,
     rows: usize,
@@ -189,26 +261,21 @@ fn fit(
 ) -> Column {
     let given = column.values.field_type();
     if given == field_type {
-        return Column { presence, values: column.values };
+        return column;
     }
-    let name = column.name;
     let mut refuse = |position: usize, reason: RejectReason| {
         refused.resize(rows, None);
-        let row = match &presence {
-            Presence::All => position,
-            Presence::Rows(list) => list[position] as usize,
-        };
-        refused[row].get_or_insert(reason);
+        refused[column.row(position)].get_or_insert(reason);
     };
-    let loss = |value: i128| RejectReason::WideningLoss { field: name.to_string(), value };
-    let values = match (field_type, &column.values) {
+    let loss = |value: i128| RejectReason::WideningLoss { field: name.to_owned(), value };
+    let widened = match (field_type, &column.values) {
         (FieldType::Float, Values::Integer(integers)) => {
             for (position, value) in integers.iter().enumerate() {
                 if value.unsigned_abs() > EXACT_IN_FLOAT {
                     refuse(position, loss(i128::from(*value)));
                 }
             }
-            Values::Float(integers.iter().map(|v| *v as f64).collect())
+            integers.iter().map(|v| *v as f64).collect()
         }
         (FieldType::Float, Values::Unsigned(integers)) => {
             for (position, value) in integers.iter().enumerate() {
@@ -216,23 +283,48 @@ fn fit(
                     refuse(position, loss(i128::from(*value)));
                 }
             }
-            Values::Float(integers.iter().map(|v| *v as f64).collect())
+            integers.iter().map(|v| *v as f64).collect()
         }
         _ => {
-            for position in 0..column.values.len() {
-                let conflict = RejectReason::TypeConflict {
-                    measurement: measurement.to_owned(),
-                    field: name.to_string(),
-                    given,
-                    existing: field_type,
-                };
-                refuse(position, conflict);
-            }
+            let (measurement, field) = (measurement.to_owned(), name.to_owned());
+            let conflict = RejectReason::TypeConflict { measurement, field, given, existing: field_type };
+            (0..column.values.len()).for_each(|position| refuse(position, conflict.clone()));
             // Every row of this column goes; an empty column of the right type stands in until they are gone.
             return Column { presence: Presence::Rows(Vec::new()), values: Values::new(field_type) };
         }
     };
-    Column { presence, values }
+    Column { presence: column.presence, values: Values::Float(widened) }
+}
+
+/// Puts columns in the order of their ids and joins those with one id.
+fn tidy(columns: &mut Vec<(FieldId, Column)>, rows: usize) {
+    columns.sort_by_key(|(field, _)| *field);
+    if columns.windows(2).any(|pair| pair[0].0 == pair[1].0)
+        || columns.iter().any(|(_, c)| c.values.is_empty())
+    {
+        join_same_field(columns, rows);
+    }
+}
+
+/// Takes the refused rows out and tells them; none if no row is left.
+fn drop_refused(
+    batch: SeriesBatch,
+    lines: Vec<u32>,
+    refused: &[Option<RejectReason>],
+    rejections: &mut Vec<Rejection>,
+) -> Option<(SeriesBatch, Vec<u32>)> {
+    if refused.is_empty() {
+        return Some((batch, lines));
+    }
+    let mut kept = Vec::new();
+    for (line, reason) in lines.iter().zip(refused) {
+        match reason {
+            Some(reason) => rejections.push(Rejection { line: *line, reason: reason.clone() }),
+            None => kept.push(*line),
+        }
+    }
+    let batch = without(batch, |row| refused[row].is_some());
+    (!batch.times.is_empty()).then_some((batch, kept))
 }
 
 /// Joins neighbours with one field id (a float column and a widened one): their rows never meet.
@@ -282,7 +374,8 @@ fn without(batch: SeriesBatch, gone: impl Fn(usize) -> bool) -> SeriesBatch {
             }
         }
         if !values.is_empty() {
-            columns.push((field, Column { presence: crate::rows::all_if_full(present, times.len()), values }));
+            columns
+                .push((field, Column { presence: crate::rows::all_if_full(present, times.len()), values }));
         }
     }
     SeriesBatch { times, columns, ..batch }

@@ -339,3 +339,128 @@ mod handler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::os::OsDisk;
+    use crate::io::{Disk, ReadMode, open_sealed};
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    const FILE_BYTES: usize = 64 * 1024;
+
+    fn disk_with(name: &str) -> (tempfile::TempDir, OsDisk) {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = OsDisk::new(folder.path()).unwrap();
+        disk.create(name).unwrap().write_at(0, &vec![7; FILE_BYTES]).unwrap();
+        (folder, disk)
+    }
+
+    #[test]
+    fn mapped_segment_survives_unlink() {
+        let (_folder, disk) = disk_with("a.seg");
+        let map = open_sealed(&disk, "a.seg", ReadMode::Map).unwrap();
+        disk.remove("a.seg").unwrap();
+        disk.create("a.seg").unwrap().write_at(0, &vec![1; FILE_BYTES]).unwrap();
+        let mut buf = vec![0; FILE_BYTES];
+        map.copy_at(0, &mut buf).unwrap();
+        assert!(buf.iter().all(|&byte| byte == 7));
+    }
+
+    #[test]
+    fn a_file_cut_under_its_map_gives_an_error_and_stays_marked() {
+        for mode in [ReadMode::Map, ReadMode::Pread] {
+            let (_folder, disk) = disk_with("a.seg");
+            let map = open_sealed(&disk, "a.seg", mode).unwrap();
+            let other = open_sealed(&disk, "a.seg", mode).unwrap();
+            disk.open("a.seg", crate::io::Access::ReadWrite).unwrap().set_len(16 * 1024).unwrap();
+
+            let mut buf = vec![0; 8192];
+            map.copy_at(0, &mut buf).unwrap();
+            let error = map.copy_at(32 * 1024, &mut buf).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Other);
+            assert!(error.to_string().contains("a.seg"), "{error}");
+            assert!(map.is_poisoned());
+            assert!(map.copy_at(0, &mut buf).is_err(), "a marked map gives nothing more");
+            assert!(!other.is_poisoned(), "only the map that met the page is marked");
+            assert!(other.copy_at(15 * 1024, &mut buf).is_err(), "a copy that reaches into the lost part");
+        }
+    }
+
+    #[test]
+    fn many_threads_meet_lost_pages_at_once() {
+        let (_folder, disk) = disk_with("a.seg");
+        let maps: Vec<_> = (0..8).map(|_| open_sealed(&disk, "a.seg", ReadMode::Map).unwrap()).collect();
+        disk.open("a.seg", crate::io::Access::ReadWrite).unwrap().set_len(0).unwrap();
+        std::thread::scope(|scope| {
+            for map in &maps {
+                for _ in 0..2 {
+                    scope.spawn(|| assert!(map.copy_at(0, &mut vec![0; FILE_BYTES]).is_err()));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_full_table_falls_back_to_reading() {
+        let (_folder, disk) = disk_with("a.seg");
+        let maps: Vec<_> = (0..=SLOTS).map(|_| open_sealed(&disk, "a.seg", ReadMode::Map).unwrap()).collect();
+        let mut byte = [0];
+        for map in &maps {
+            map.copy_at(FILE_BYTES as u64 - 1, &mut byte).unwrap();
+            assert_eq!(byte, [7]);
+        }
+        let twins = maps.iter().filter(|map| format!("{map:?}").starts_with("PreadMap")).count();
+        assert!(twins >= 1, "one more than the table has places");
+        drop(maps);
+        let again = open_sealed(&disk, "a.seg", ReadMode::Map).unwrap();
+        assert!(format!("{again:?}").starts_with("MappedFile"), "places are given back");
+    }
+
+    /// Runs this same test in a child, which dies of a fault in a map that is not ours.
+    #[test]
+    fn a_fault_outside_our_maps_still_ends_the_process() {
+        let this = "io::map::tests::a_fault_outside_our_maps_still_ends_the_process";
+        match std::env::var("WATTLOG_TEST_FAULT").as_deref() {
+            Ok("with a handler before") => die_of_a_foreign_map(),
+            Ok("with the default before") => {
+                #[expect(unsafe_code, reason = "undoes the handler of the standard library")]
+                // SAFETY: a plain system call, before any map is made.
+                unsafe {
+                    libc::signal(libc::SIGBUS, libc::SIG_DFL);
+                }
+                die_of_a_foreign_map();
+            }
+            _ => {
+                for case in ["with a handler before", "with the default before"] {
+                    let status = Command::new(std::env::current_exe().unwrap())
+                        .args([this, "--exact", "--nocapture"])
+                        .env("WATTLOG_TEST_FAULT", case)
+                        .output()
+                        .unwrap()
+                        .status;
+                    assert_eq!(status.signal(), Some(libc::SIGBUS), "{case}: {status}");
+                }
+            }
+        }
+    }
+
+    fn die_of_a_foreign_map() -> ! {
+        let (folder, disk) = disk_with("a.seg");
+        let ours = open_sealed(&disk, "a.seg", ReadMode::Map).unwrap();
+        let foreign =
+            std::fs::File::options().read(true).write(true).open(folder.path().join("a.seg")).unwrap();
+        #[expect(unsafe_code, reason = "a map as another library would make one")]
+        // SAFETY: only read, and meant to fault; the limit keeps the death from leaving a core file behind.
+        let byte = unsafe {
+            let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
+            let map = memmap2::Mmap::map(&foreign).unwrap();
+            foreign.set_len(0).unwrap();
+            assert!(ours.copy_at(0, &mut [0]).is_err(), "the handler is in place and repairs our own");
+            std::ptr::read_volatile(map.as_ptr())
+        };
+        panic!("read {byte} from a page that is not there");
+    }
+}

@@ -1,6 +1,7 @@
 //! The storage seam: every byte the engine keeps goes through [`Disk`], [`File`] and [`Map`].
 //!
-//! Behind it stand [`os`], the real disk, and [`map`], the one place that maps files. The rest of the engine knows no paths of the
+//! Three homes of bytes stand behind it: [`os`] is the real disk, [`sim`] a seeded one in memory that loses, tears and
+//! refuses what a real one may, and [`map`] the one place that maps files. The rest of the engine knows no paths of the
 //! machine, no descriptors and no `std::fs`.
 //!
 //! What the engine may rely on, and nothing else
@@ -16,6 +17,7 @@
 
 pub mod map;
 pub mod os;
+pub mod sim;
 
 use std::fmt::Debug;
 use std::io;

@@ -12,7 +12,12 @@
 //! Threads: one writer; replay only at open. Not here: grouping, policies and retries (`ingest`), what a payload means.
 
 pub mod record;
+mod recycle;
+mod replay;
+mod scan;
 mod writer;
 
-pub use record::{MAX_PAYLOAD_LEN, RecordHead, RecordHeader, RecordKind};
+pub use record::{MAX_PAYLOAD_LEN, RecordHead, RecordHeader, RecordKind, log_path};
+pub use recycle::{MAX_SPARE_BYTES, MAX_SPARES, Recycler, set_aside};
+pub use replay::{LogDamage, LogFile, Record, ReplayFloor, ReplayReport, TornTail, replay};
 pub use writer::{LogHealth, LogWriter};

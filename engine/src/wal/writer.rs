@@ -57,7 +57,7 @@ const KEPT_GROUP_BYTES: usize = 1 << 20;
 impl LogWriter {
     /// Makes the log `id`, whose records begin with `first_seq`; its header and its name are durable on return.
     ///
-    /// `reuse` is the path of a spare (see `recycle`) whose blocks are taken over. On an error the spare may
+    /// `reuse` is the path of a spare (see [`crate::wal::Recycler`]) whose blocks are taken over. On an error the spare may
     /// be gone or damaged and is not offered again; a log without a header may stay behind, which replay passes over.
     pub fn create(
         disk: &Arc<dyn Disk>,
@@ -155,21 +155,23 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Writes what is left of the group and the sealing record, and makes all durable: nothing follows in this log.
+    /// Makes all that is left durable, then writes the sealing record and makes that durable too: nothing follows in this
+    /// log. So the sealing record attests every record before it, also those of the last group.
     ///
-    /// `record.seq` and `record.kind` are ignored: the sealing record repeats the last sequence.
+    /// `record.seq`, `record.kind` and `record.durable_seq` are set here: the sealing record repeats the last sequence.
     pub fn end(&mut self, record: RecordHead) -> io::Result<()> {
-        self.check(LogHealth::Open)?;
+        self.write()?;
+        self.sync()?;
         let count = self.appended.0 + 1 - self.first_seq.0;
         let payload = EndPayload { last_seq: self.appended, count }.encode();
-        let head = RecordHead { kind: RecordKind::End, seq: self.appended, ..record };
+        let (seq, durable_seq) = (self.appended, self.appended);
+        let head = RecordHead { kind: RecordKind::End, seq, durable_seq, ..record };
         self.push(head, &payload, crc32fast::hash(&payload));
         self.write()?;
         if let Err(error) = self.file.sync_data() {
             self.health = LogHealth::Dead;
             return Err(in_context("sync", &self.path, &error));
         }
-        self.synced = self.written;
         self.health = LogHealth::Ended;
         Ok(())
     }
@@ -224,6 +226,11 @@ impl LogWriter {
     /// Bytes of the file that are in use, the group included.
     pub fn bytes(&self) -> u64 {
         self.good_offset + self.group.len() as u64
+    }
+
+    /// Bytes of the group that waits to be written.
+    pub fn group_bytes(&self) -> usize {
+        self.group.len()
     }
 
     /// End of the last record that was written whole.

@@ -1,0 +1,125 @@
+//! Modbus RTU frames in datagrams, GoodWe's port 8899.
+//!
+//! An answer does not tell which request it belongs to, so: one request in flight, the socket drained before each
+//! send, and an answer with another byte count than asked for is refused. An answer may come split over two
+//! datagrams; the second must be exactly the missing rest.
+
+use super::Target;
+use crate::modbus::{Answer, Malformed, ReadError, parse_rtu_answer, rtu_request};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, timeout_at};
+
+/// Port on which dongles listen for the packet that also wakes them.
+const WAKE_PORT: u16 = 48899;
+const WAKE_TEXT: &[u8] = b"WIFIKIT-214028-READ";
+/// Larger than any answer, doubled ones included.
+const DATAGRAM_BYTES: usize = 2048;
+/// Stale datagrams taken from the socket before a send; a dongle that sends more is not answering us.
+const MAX_DRAINED: usize = 64;
+
+#[derive(Debug)]
+pub(crate) struct UdpLink {
+    socket: UdpSocket,
+    target: Target,
+}
+
+impl UdpLink {
+    pub(crate) async fn open(target: &Target, after_silence: bool) -> Result<Self, ReadError> {
+        let address = target.resolve().await?;
+        let any: SocketAddr = match address {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let socket = UdpSocket::bind(any).await.map_err(ReadError::Connect)?;
+        if target.wake && after_silence {
+            // Nobody has to answer, and an address without such a port is no reason to give up.
+            let _ = socket.send_to(WAKE_TEXT, SocketAddr::new(address.ip(), WAKE_PORT)).await;
+        }
+        // A connected socket takes datagrams of this peer only and hears its "port unreachable".
+        socket.connect(address).await.map_err(ReadError::Connect)?;
+        Ok(Self { socket, target: target.clone() })
+    }
+
+    pub(crate) async fn read(&mut self, start: u16, count: u16) -> Result<Vec<u16>, ReadError> {
+        let mut buffer = [0; DATAGRAM_BYTES];
+        self.drain(&mut buffer);
+        let request = rtu_request(self.target.unit, start, count);
+        self.socket.send(&request).await.map_err(ReadError::Lost)?;
+        let deadline = Instant::now() + self.target.timeout;
+        let mut came = Vec::new();
+        let mut reason = None;
+        loop {
+            let len = match timeout_at(deadline, self.socket.recv(&mut buffer)).await {
+                Ok(received) => received.map_err(ReadError::Lost)?,
+                Err(_) => return Err(reason.map_or(ReadError::Silence, ReadError::Malformed)),
+            };
+            // A wrong answer may be a late one to an earlier request: say so only if no right one follows in time.
+            match accept(&mut came, &buffer[..len], self.target.unit, count) {
+                Ok(Answer::Words(words)) => return Ok(words),
+                Ok(Answer::Refused(refusal)) => return Err(ReadError::Refused(refusal)),
+                Ok(Answer::Short(_)) => {}
+                Err(malformed) => reason = Some(malformed),
+            }
+        }
+    }
+
+    fn drain(&self, buffer: &mut [u8]) {
+        for _ in 0..MAX_DRAINED {
+            match self.socket.try_recv(buffer) {
+                // "Port unreachable" of an earlier send is stale too.
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Joins a datagram to what came before and reads both, or reads it alone if it does not continue that.
+fn accept(came: &mut Vec<u8>, datagram: &[u8], unit: u8, count: u16) -> Result<Answer, Malformed> {
+    if let Ok(Answer::Short(missing)) = parse_rtu_answer(came, unit, count)
+        && !came.is_empty()
+        && datagram.len() == missing
+    {
+        came.extend_from_slice(datagram);
+        let joined = parse_rtu_answer(came, unit, count);
+        came.clear();
+        return joined;
+    }
+    came.clear();
+    let alone = parse_rtu_answer(datagram, unit, count);
+    if let Ok(Answer::Short(_)) = alone {
+        came.extend_from_slice(datagram);
+    }
+    alone
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modbus::rtu_answer;
+
+    #[test]
+    fn an_answer_may_come_in_two_pieces() {
+        let whole = rtu_answer(0xF7, &[1, 2, 3]);
+        for cut in 5..whole.len() {
+            let mut came = Vec::new();
+            let (first, rest) = whole.split_at(cut);
+            assert_eq!(accept(&mut came, first, 0xF7, 3), Ok(Answer::Short(rest.len())), "cut at {cut}");
+            assert_eq!(accept(&mut came, rest, 0xF7, 3), Ok(Answer::Words(vec![1, 2, 3])), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_piece_that_does_not_fit_is_not_joined() {
+        let whole = rtu_answer(0xF7, &[1, 2, 3]);
+        let mut came = Vec::new();
+        accept(&mut came, &whole[..8], 0xF7, 3).unwrap();
+        assert_eq!(accept(&mut came, &whole, 0xF7, 3), Ok(Answer::Words(vec![1, 2, 3])));
+        accept(&mut came, &whole[..8], 0xF7, 3).unwrap();
+        assert!(accept(&mut came, &whole[9..], 0xF7, 3).is_err());
+        assert!(came.is_empty());
+    }
+}

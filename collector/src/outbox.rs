@@ -1,0 +1,194 @@
+//! Points between the devices and the store: bounded, in order, and honest about what was dropped.
+//!
+//! Invariants
+//! 1. Waiting points and those of the call in flight are at most `capacity` together; beyond it the oldest that waits
+//!    is dropped and counted.
+//! 2. A refused batch goes back to the front, so points are offered in the order they came.
+//! 3. A device never waits for the store.
+
+use crate::sink::{Sink, SinkError};
+use crate::status::StatusHandle;
+use parking_lot::Mutex;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use wattlog_model::{FieldMeaning, Point};
+
+/// Most points of one call.
+const BATCH_POINTS: usize = 500;
+/// Wait after a refusal that names no time; doubles up to the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_LONGEST: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    queue: Mutex<Queue>,
+    filled: Notify,
+    capacity: usize,
+    status: StatusHandle,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Point>,
+    in_flight: usize,
+    /// Durations of the calls since they were asked for last.
+    calls: u32,
+    calls_took: Duration,
+}
+
+impl Outbox {
+    pub(crate) fn new(capacity: usize, status: StatusHandle) -> Self {
+        Self { queue: Mutex::default(), filled: Notify::new(), capacity, status }
+    }
+
+    /// Adds a point; drops the oldest waiting one if there is no room.
+    pub(crate) fn push(&self, point: Point) {
+        let mut queue = self.queue.lock();
+        queue.waiting.push_back(point);
+        self.trim(&mut queue);
+        drop(queue);
+        self.filled.notify_one();
+    }
+
+    /// Mean duration of the calls to the store since this was asked last.
+    pub(crate) fn take_response_time(&self) -> Option<Duration> {
+        let mut queue = self.queue.lock();
+        let (calls, took) = (std::mem::take(&mut queue.calls), std::mem::take(&mut queue.calls_took));
+        (calls > 0).then(|| took / calls)
+    }
+
+    fn trim(&self, queue: &mut Queue) {
+        let mut dropped = 0;
+        while queue.waiting.len() + queue.in_flight > self.capacity && queue.waiting.pop_front().is_some() {
+            dropped += 1;
+        }
+        let waiting = queue.waiting.len() + queue.in_flight;
+        self.status.buffer(|buffer| {
+            buffer.dropped += dropped;
+            buffer.waiting = waiting;
+        });
+    }
+
+    fn take(&self) -> Vec<Point> {
+        let mut queue = self.queue.lock();
+        let count = queue.waiting.len().min(BATCH_POINTS);
+        queue.in_flight = count;
+        queue.waiting.drain(..count).collect()
+    }
+
+    fn done(&self, took: Duration, returned: Vec<Point>) {
+        let mut queue = self.queue.lock();
+        queue.calls += 1;
+        queue.calls_took += took;
+        queue.in_flight = 0;
+        for point in returned.into_iter().rev() {
+            queue.waiting.push_front(point);
+        }
+        self.trim(&mut queue);
+    }
+
+    /// Carries points to the sink until `closed`, then what is left as far as the sink takes it at once.
+    pub(crate) async fn deliver(
+        &self,
+        sink: Arc<dyn Sink>,
+        mut meanings: Meanings,
+        closed: CancellationToken,
+    ) {
+        let mut retry = RETRY_FIRST;
+        loop {
+            let batch = self.take();
+            if batch.is_empty() {
+                tokio::select! {
+                    () = self.filled.notified() => continue,
+                    // Devices have stopped before: nothing is added behind this look.
+                    () = closed.cancelled() => if self.queue.lock().waiting.is_empty() { return } else { continue },
+                }
+            }
+            let asked = Instant::now();
+            let outcome = sink.store(batch.clone()).await;
+            let took = asked.elapsed();
+            let count = batch.len() as u64;
+            let wait = match outcome {
+                Ok(()) => {
+                    self.status.buffer(|buffer| buffer.stored += count);
+                    self.done(took, Vec::new());
+                    meanings.tell(&batch, &*sink).await;
+                    None
+                }
+                Err(SinkError::Rejected { points, reason }) => {
+                    let lost = points.min(count);
+                    self.status.buffer(|buffer| {
+                        buffer.rejected += lost;
+                        buffer.stored += count - lost;
+                    });
+                    tracing::warn!(points = lost, reason, "the store rejected points for good");
+                    self.done(took, Vec::new());
+                    None
+                }
+                Err(SinkError::Refused { retry_after }) => {
+                    self.status.buffer(|buffer| buffer.refusals += 1);
+                    if retry == RETRY_FIRST {
+                        tracing::warn!(
+                            points = count,
+                            "the store takes no points for now, they wait in memory"
+                        );
+                    }
+                    self.done(took, batch);
+                    Some(retry_after.unwrap_or(retry))
+                }
+            };
+            match wait {
+                None => retry = RETRY_FIRST,
+                Some(_) if closed.is_cancelled() => return,
+                Some(wait) => {
+                    retry = (2 * retry).min(RETRY_LONGEST);
+                    tokio::select! {
+                        () = tokio::time::sleep(wait.min(RETRY_LONGEST)) => {}
+                        () = closed.cancelled() => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Units and kinds, told to the sink once per field, after the field was first stored.
+#[derive(Debug, Default)]
+pub(crate) struct Meanings {
+    /// What is not told yet, by measurement and field.
+    known: HashMap<(&'static str, String), FieldMeaning>,
+}
+
+impl Meanings {
+    pub(crate) fn add(&mut self, measurement: &'static str, meanings: Vec<FieldMeaning>) {
+        self.known
+            .extend(meanings.into_iter().map(|meaning| ((measurement, meaning.field.clone()), meaning)));
+    }
+
+    async fn tell(&mut self, batch: &[Point], sink: &dyn Sink) {
+        let mut news: HashMap<&'static str, Vec<FieldMeaning>> = HashMap::new();
+        for ((measurement, field), meaning) in &self.known {
+            let stored = |point: &Point| {
+                point.measurement == *measurement && point.fields.iter().any(|(name, _)| name == field)
+            };
+            if batch.iter().any(stored) {
+                news.entry(measurement).or_default().push(meaning.clone());
+            }
+        }
+        for (measurement, meanings) in news {
+            let fields: Vec<String> = meanings.iter().map(|meaning| meaning.field.clone()).collect();
+            match sink.describe(measurement, meanings).await {
+                Ok(()) => {
+                    for field in fields {
+                        self.known.remove(&(measurement, field));
+                    }
+                }
+                Err(error) => tracing::debug!(measurement, %error, "units are told again later"),
+            }
+        }
+    }
+}

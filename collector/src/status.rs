@@ -1,0 +1,189 @@
+//! What the collector knows of itself, for people and probes: a snapshot that others may read at any time.
+
+use crate::config::{BlockName, DeviceConfig, Family, Transport};
+use crate::goodwe::{DeviceInfo, LeftOut};
+use crate::modbus::ReadError;
+use parking_lot::Mutex;
+use serde::Serialize;
+use std::sync::Arc;
+use wattlog_model::Timestamp;
+
+/// Everything at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CollectorStatus {
+    /// One entry per configured device, in the order of the configuration.
+    pub devices: Vec<DeviceStatus>,
+    /// Points on their way to the store.
+    pub buffer: BufferStatus,
+}
+
+/// Whether a device answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceState {
+    /// Not asked yet.
+    Starting,
+    /// The last cycle brought data.
+    Online,
+    /// The last cycle failed; it is tried again for ever.
+    Silent,
+}
+
+/// One device.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DeviceStatus {
+    /// The `device_id` of its points.
+    pub id: String,
+    /// The `location` of its points.
+    pub location: String,
+    /// The `data_source` of its points.
+    pub vendor: &'static str,
+    /// Register layout.
+    pub family: Family,
+    /// Way to it.
+    pub transport: Transport,
+    /// Host and port as configured.
+    pub address: String,
+    /// Whether it answers.
+    pub state: DeviceState,
+    /// Time between cycles.
+    pub interval_ms: u64,
+    /// Time of the last cycle in which it answered.
+    pub last_success: Option<Timestamp>,
+    /// Time of the last point it gave; older than `last_success` while it answers without data, as at night.
+    pub last_point: Option<Timestamp>,
+    /// Cycles begun.
+    pub cycles: u64,
+    /// Cycles in which it did not answer.
+    pub failed_cycles: u64,
+    /// Those of them since it answered last.
+    pub consecutive_failures: u64,
+    /// Points given to the buffer.
+    pub points: u64,
+    /// How long the last cycle with an answer took.
+    pub cycle_ms: Option<u64>,
+    /// Failed reads by reason.
+    pub errors: ErrorCounts,
+    /// The last of them, for people.
+    pub last_error: Option<String>,
+    /// Values left out, by reason.
+    pub left_out: LeftOut,
+    /// Blocks the device refused in this session.
+    pub refused_blocks: Vec<BlockName>,
+    /// Who it says it is.
+    pub info: DeviceInfo,
+}
+
+impl DeviceStatus {
+    fn new(config: &DeviceConfig) -> Self {
+        Self {
+            id: config.id.clone(),
+            location: config.location.clone(),
+            vendor: config.vendor.name(),
+            family: config.family,
+            transport: config.transport,
+            address: format!("{}:{}", config.host, config.port()),
+            state: DeviceState::Starting,
+            interval_ms: u64::try_from(config.interval.0.as_millis()).unwrap_or(u64::MAX),
+            last_success: None,
+            last_point: None,
+            cycles: 0,
+            failed_cycles: 0,
+            consecutive_failures: 0,
+            points: 0,
+            cycle_ms: None,
+            errors: ErrorCounts::default(),
+            last_error: None,
+            left_out: LeftOut::default(),
+            refused_blocks: Vec::new(),
+            info: DeviceInfo::default(),
+        }
+    }
+
+    /// True if a point came within the last three intervals before `now`.
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        let limit_ns = i128::from(self.interval_ms) * 3_000_000;
+        self.last_point.is_some_and(|last| i128::from(now.0) - i128::from(last.0) <= limit_ns)
+    }
+}
+
+/// Failed reads by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct ErrorCounts {
+    /// No connection.
+    pub connect: u64,
+    /// The connection broke.
+    pub lost: u64,
+    /// No answer in time.
+    pub silence: u64,
+    /// The device refused.
+    pub refused: u64,
+    /// The answer was no valid one.
+    pub malformed: u64,
+}
+
+impl ErrorCounts {
+    pub(crate) fn count(&mut self, error: &ReadError) {
+        let counter = match error {
+            ReadError::Connect(_) => &mut self.connect,
+            ReadError::Lost(_) => &mut self.lost,
+            ReadError::Silence => &mut self.silence,
+            ReadError::Refused(_) => &mut self.refused,
+            ReadError::Malformed(_) => &mut self.malformed,
+        };
+        *counter += 1;
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.connect + self.lost + self.silence + self.refused + self.malformed
+    }
+}
+
+/// Points between devices and store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct BufferStatus {
+    /// Waiting now.
+    pub waiting: usize,
+    /// At most so many wait.
+    pub capacity: usize,
+    /// Stored until now.
+    pub stored: u64,
+    /// Dropped, oldest first, because the store refused for too long.
+    pub dropped: u64,
+    /// Rejected by the store for good.
+    pub rejected: u64,
+    /// Calls that the store refused.
+    pub refusals: u64,
+}
+
+/// Reads the collector's status; clone freely.
+#[derive(Debug, Clone)]
+pub struct StatusHandle {
+    devices: Arc<Vec<Mutex<DeviceStatus>>>,
+    buffer: Arc<Mutex<BufferStatus>>,
+}
+
+impl StatusHandle {
+    pub(crate) fn new(devices: &[DeviceConfig], capacity: usize) -> Self {
+        let devices = devices.iter().map(|device| Mutex::new(DeviceStatus::new(device))).collect();
+        let buffer = BufferStatus { capacity, ..BufferStatus::default() };
+        Self { devices: Arc::new(devices), buffer: Arc::new(Mutex::new(buffer)) }
+    }
+
+    /// The status now.
+    pub fn snapshot(&self) -> CollectorStatus {
+        CollectorStatus {
+            devices: self.devices.iter().map(|device| device.lock().clone()).collect(),
+            buffer: *self.buffer.lock(),
+        }
+    }
+
+    pub(crate) fn device<T>(&self, index: usize, change: impl FnOnce(&mut DeviceStatus) -> T) -> T {
+        change(&mut self.devices[index].lock())
+    }
+
+    pub(crate) fn buffer<T>(&self, change: impl FnOnce(&mut BufferStatus) -> T) -> T {
+        change(&mut self.buffer.lock())
+    }
+}

@@ -1,0 +1,280 @@
+//! The collector as a whole: devices behind sockets on one side, a sink on the other, time passing.
+
+mod common;
+
+use common::{Collecting, Running, TRANSPORTS, WallClock, collecting, device, value};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::UdpSocket;
+use wattlog_collector::config::{BlockName, FieldChoice, Interval, SystemMetricsConfig, Transport};
+use wattlog_collector::modbus::{parse_rtu_request, rtu_answer};
+use wattlog_collector::simulator::{Faults, Place, Plant, PlantPoints, Source};
+use wattlog_collector::status::DeviceState;
+use wattlog_collector::{CollectorConfig, SinkError};
+use wattlog_model::{Clock, FieldKind, FieldValue, ManualClock, Point, Timestamp};
+
+const NOON: Timestamp =
+    Timestamp(1_767_225_600_000_000_000 + 20 * Timestamp::DAY_NS + 39_600_000_000_000 + 7_000_000);
+
+fn plant() -> Plant {
+    Plant::new(99, Place::default())
+}
+
+async fn live(clock: Arc<dyn Clock>) -> Running {
+    Running::start(Source::Live { plant: plant(), clock }).await
+}
+
+#[tokio::test]
+async fn a_polled_point_equals_the_one_that_history_makes_of_the_same_state() {
+    for transport in TRANSPORTS {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOON));
+        let simulator = live(Arc::clone(&clock)).await;
+        let collector = Collecting::start(collecting(simulator.device(transport)), clock);
+        let polled = collector.points(1).await.remove(0);
+        let mut history = PlantPoints::new("roof", "home", FieldChoice::All).point(&plant().at(NOON));
+        // The state holds for 10 s; the point carries the time of its cycle.
+        assert!(history.time < polled.time);
+        assert_eq!(polled.time, Some(NOON.truncated_to_millis()));
+        history.time = polled.time;
+        assert_eq!(polled, history, "{transport:?}");
+        assert!(polled.fields.len() > 100);
+        collector.stop().await;
+        simulator.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn essential_fields_are_a_part_of_all_of_them() {
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOON));
+    let simulator = live(Arc::clone(&clock)).await;
+    let mut config = simulator.device(Transport::Udp);
+    config.fields = FieldChoice::Essential;
+    let collector = Collecting::start(collecting(config), clock);
+    let essential = collector.points(1).await.remove(0);
+    let all = PlantPoints::new("roof", "home", FieldChoice::All).point(&plant().at(NOON));
+    assert!(essential.fields.iter().all(|field| all.fields.contains(field)));
+    assert!((30..90).contains(&essential.fields.len()), "{}", essential.fields.len());
+    for field in ["battery_soc", "battery_temp", "pv_power", "grid_power", "consumption"] {
+        assert!(value(&essential, field).is_some(), "{field}");
+    }
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn cycles_fall_on_whole_intervals_and_units_are_told_once() {
+    let simulator = live(Arc::new(WallClock)).await;
+    let collector = Collecting::start(collecting(simulator.device(Transport::Tcp)), Arc::new(WallClock));
+    let points = collector.points(4).await;
+    let status = collector.status.snapshot();
+    let sink = collector.stop().await;
+    let times: Vec<i64> = points.iter().map(|point| point.time.unwrap().0).collect();
+    // The first cycle is at once, the others on the second.
+    assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "{times:?}");
+    assert!(times[1..].iter().all(|time| time % 1_000_000_000 == 0), "{times:?}");
+
+    let described = sink.described.lock();
+    let names: HashSet<&str> = described.iter().map(|(_, meaning)| meaning.field.as_str()).collect();
+    assert_eq!(names.len(), described.len(), "told once");
+    assert!(points[0].fields.iter().all(|(name, _)| names.contains(name.as_str())));
+    let meaning =
+        |field: &str| described.iter().find(|(_, meaning)| meaning.field == field).unwrap().1.clone();
+    assert_eq!(meaning("pv_power").unit.unwrap().as_str(), "W");
+    assert_eq!(meaning("pv_energy_total").kind, FieldKind::Counter);
+    assert_eq!((meaning("work_mode").kind, meaning("work_mode").unit), (FieldKind::Step, None));
+
+    let device = &status.devices[0];
+    assert_eq!((device.state, device.errors.total()), (DeviceState::Online, 0));
+    assert_eq!(device.info.model.as_deref(), Some("GW10K-ET"));
+    assert!(
+        device.is_fresh(WallClock.wall()) && !device.is_fresh(Timestamp(WallClock.wall().0 + 10_000_000_000))
+    );
+    assert!(device.points >= 4 && device.left_out.no_data > 0);
+    let json = serde_json::to_value(&status).unwrap();
+    assert_eq!(json["devices"][0]["state"], "online");
+    assert_eq!(json["devices"][0]["info"]["serial"], "9010KETU26SIM001");
+}
+
+#[tokio::test]
+async fn a_silent_device_is_tried_again_until_it_answers_and_nothing_is_stored_meanwhile() {
+    for transport in TRANSPORTS {
+        let simulator = live(Arc::new(WallClock)).await;
+        let mut config = simulator.device(transport);
+        config.timeout = Interval::from_millis(100);
+        let collector = Collecting::start(collecting(config), Arc::new(WallClock));
+        collector.points(1).await;
+        simulator.faults.set(Faults { silence: true, ..Faults::default() });
+        let device = || collector.status.snapshot().devices.remove(0);
+        collector.until("third failure", || device().consecutive_failures >= 3).await;
+        let before = collector.sink.points.lock().len();
+        assert_eq!(device().state, DeviceState::Silent);
+        assert!(device().errors.silence >= 3 && device().last_error.is_some());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(collector.sink.points.lock().len(), before, "no old values again");
+
+        simulator.faults.set(Faults::default());
+        collector.points(before + 2).await;
+        assert_eq!((device().state, device().consecutive_failures), (DeviceState::Online, 0));
+        collector.stop().await;
+        simulator.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_comes_to_life_later_is_found() {
+    let reserved = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = reserved.local_addr().unwrap();
+    drop(reserved);
+    let collector = Collecting::start(collecting(device(Transport::Tcp, address)), Arc::new(WallClock));
+    collector.until("refused connection", || collector.status.snapshot().devices[0].errors.connect > 0).await;
+    let options = wattlog_collector::simulator::SimulatorOptions {
+        tcp: Some(address),
+        udp: None,
+        source: Source::Live { plant: plant(), clock: Arc::new(WallClock) },
+        faults: Faults::default(),
+    };
+    let simulator = wattlog_collector::simulator::Simulator::bind(options).await.unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let running = tokio::spawn(simulator.run(stop.clone()));
+    collector.points(1).await;
+    collector.stop().await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_night_of_all_ones_gives_no_points_but_is_no_silence() {
+    let simulator = live(Arc::new(WallClock)).await;
+    simulator.faults.set(Faults { sentinel_night: true, ..Faults::default() });
+    let collector = Collecting::start(collecting(simulator.device(Transport::Udp)), Arc::new(WallClock));
+    collector.until("two cycles", || collector.status.snapshot().devices[0].cycles >= 3).await;
+    let device = collector.status.snapshot().devices.remove(0);
+    assert_eq!((device.state, device.points, device.last_point), (DeviceState::Online, 0, None));
+    assert!(device.left_out.no_data > 100 && device.last_success.is_some());
+    assert!(collector.stop().await.points.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_block_disables_itself_alone() {
+    let simulator = live(Arc::new(WallClock)).await;
+    let mut config = simulator.device(Transport::Tcp);
+    // The simulated inverter has no second battery; the long meter form it has.
+    config.blocks = Some(vec![BlockName::Running, BlockName::Battery2, BlockName::Meter]);
+    let collector = Collecting::start(collecting(config), Arc::new(WallClock));
+    let points = collector.points(3).await;
+    let device = collector.status.snapshot().devices.remove(0);
+    collector.stop().await;
+    assert_eq!(device.refused_blocks, [BlockName::Battery2]);
+    assert_eq!(device.errors.refused, 1, "asked once");
+    for point in points {
+        assert!(value(&point, "meter_voltage_l1").is_some() && value(&point, "pv_power").is_some());
+        assert!(value(&point, "battery_soc").is_none(), "not configured");
+    }
+}
+
+#[tokio::test]
+async fn a_block_that_falls_silent_leaves_its_fields_out_and_old_values_are_not_repeated() {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let battery_answers = Arc::new(AtomicBool::new(true));
+    let answers = Arc::clone(&battery_answers);
+    let task = tokio::spawn(async move {
+        let mut buffer = [0; 64];
+        loop {
+            let (len, peer) = socket.recv_from(&mut buffer).await.unwrap();
+            let (_, start, count) = parse_rtu_request(&buffer[..len]).unwrap();
+            if start == 37000 && !answers.load(Ordering::Relaxed) {
+                continue;
+            }
+            // 2 everywhere: battery mode "discharge", a state of charge of 2 %.
+            socket.send_to(&rtu_answer(0xF7, &vec![2; usize::from(count)]), peer).await.unwrap();
+        }
+    });
+    let mut config = device(Transport::Udp, address);
+    config.timeout = Interval::from_millis(150);
+    let collector = Collecting::start(collecting(config), Arc::new(WallClock));
+    let first = collector.points(1).await.remove(0);
+    assert_eq!(value(&first, "battery_soc"), Some(&FieldValue::Float(2.0)));
+    battery_answers.store(false, Ordering::Relaxed);
+    let last = collector.points(3).await.pop().unwrap();
+    assert_eq!(value(&last, "battery_soc"), None);
+    assert!(value(&last, "battery_voltage").is_some() && value(&last, "meter_frequency").is_some());
+    battery_answers.store(true, Ordering::Relaxed);
+    let again = collector.points(5).await.pop().unwrap();
+    assert!(value(&again, "battery_soc").is_some());
+    collector.stop().await;
+    task.abort();
+}
+
+#[tokio::test]
+async fn while_the_store_refuses_points_wait_and_the_oldest_are_dropped_and_counted() {
+    let simulator = live(Arc::new(WallClock)).await;
+    let config = CollectorConfig { buffer_points: 3, ..collecting(simulator.device(Transport::Udp)) };
+    let collector = Collecting::start(config, Arc::new(WallClock));
+    collector.points(1).await;
+    let retry_after = Some(Duration::from_millis(50));
+    *collector.sink.error.lock() = Some(SinkError::Refused { retry_after });
+    let buffer = || collector.status.snapshot().buffer;
+    let given = || collector.status.snapshot().devices[0].points;
+    collector.until("dropped points", || buffer().dropped >= 2).await;
+    assert!(buffer().waiting <= 3 && buffer().refusals > 0);
+    *collector.sink.error.lock() = None;
+    let stored = buffer().stored;
+    collector.until("stored points", || buffer().stored >= stored + 3).await;
+    let status = collector.status.snapshot();
+    assert!(given() >= status.buffer.stored + status.buffer.dropped);
+    let sink = collector.stop().await;
+    let points = sink.points.lock();
+    let times: Vec<i64> = points.iter().map(|point| point.time.unwrap().0).collect();
+    assert!(times.is_sorted() && times.iter().collect::<HashSet<_>>().len() == times.len(), "{times:?}");
+    // One hole, of the dropped points, right behind what was stored before.
+    let holes: Vec<i64> = times[1..].windows(2).map(|pair| (pair[1] - pair[0]) / 1_000_000_000 - 1).collect();
+    let lost = times[1] / 1_000_000_000 - times[0] / 1_000_000_000 - 1 + holes.iter().sum::<i64>();
+    assert!((2..=4).contains(&lost), "{lost} lost: {times:?}");
+}
+
+#[tokio::test]
+async fn rejected_points_are_counted_and_do_not_stop_the_others() {
+    let simulator = live(Arc::new(WallClock)).await;
+    let collector = Collecting::start(collecting(simulator.device(Transport::Udp)), Arc::new(WallClock));
+    collector.points(1).await;
+    *collector.sink.error.lock() = Some(SinkError::Rejected { points: 1, reason: "field type".into() });
+    collector.until("rejected point", || collector.status.snapshot().buffer.rejected >= 1).await;
+    *collector.sink.error.lock() = None;
+    collector.points(2).await;
+    let buffer = collector.status.snapshot().buffer;
+    assert_eq!(buffer.dropped, 0);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn what_waits_when_the_collector_stops_is_still_delivered() {
+    let simulator = live(Arc::new(WallClock)).await;
+    let collector = Collecting::start(collecting(simulator.device(Transport::Udp)), Arc::new(WallClock));
+    *collector.sink.error.lock() = Some(SinkError::Refused { retry_after: None });
+    collector.until("waiting point", || collector.status.snapshot().buffer.waiting > 0).await;
+    *collector.sink.error.lock() = None;
+    let status = collector.status.clone();
+    let sink = collector.stop().await;
+    assert!(!sink.points.lock().is_empty());
+    assert_eq!(status.snapshot().buffer.waiting, 0);
+}
+
+#[tokio::test]
+async fn the_program_measures_itself() {
+    let config = CollectorConfig {
+        system_metrics: SystemMetricsConfig { enabled: true, interval: Interval::from_secs(1) },
+        ..CollectorConfig::default()
+    };
+    let collector = Collecting::start(config, Arc::new(WallClock));
+    let points: Vec<Point> = collector.points(2).await;
+    collector.stop().await;
+    let point = &points[1];
+    assert_eq!(point.measurement, "system_metrics");
+    assert_eq!((point.tags.value("component"), point.tags.value("status")), (Some("wattlog"), Some("ok")));
+    for field in ["cpu_usage", "memory_usage", "process_cpu_usage", "resident_memory", "response_time"] {
+        let Some(FieldValue::Float(number)) = value(point, field) else { panic!("{field}: {point:?}") };
+        assert!(*number >= 0.0, "{field} {number}");
+    }
+}
