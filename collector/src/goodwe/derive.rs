@@ -417,7 +417,9 @@ mod tests {
             assert_eq!((pv.unit.as_ref().unwrap().as_str(), pv.kind), ("W", FieldKind::Linear));
             let words = [0x0102_u16; 125];
             let mut readings = Vec::new();
-            registers::blocks(family).iter().for_each(|block| decode_into(block, &words, &mut readings));
+            for block in registers::blocks(family) {
+                decode_into(block, &words, &mut readings);
+            }
             let stored = Assembler::new(family, FieldChoice::All).fields(&mut readings, Timestamp(0));
             for (name, _) in stored {
                 assert!(meanings.iter().any(|meaning| meaning.field == name), "{name}");
@@ -435,7 +437,9 @@ mod tests {
                 let mut assembler = Assembler::new(family, FieldChoice::All);
                 assembler.set_rated_power(rated);
                 let mut readings = Vec::new();
-                registers::blocks(family).iter().for_each(|block| decode_into(block, &words, &mut readings));
+                for block in registers::blocks(family) {
+                decode_into(block, &words, &mut readings);
+            }
                 let fields = assembler.fields(&mut readings, Timestamp(0));
                 let mut names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
                 names.sort_unstable();
