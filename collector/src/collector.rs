@@ -75,14 +75,22 @@ impl Collector {
             async move { outbox.deliver(sink, meanings, closed).await }
         });
 
-        shutdown.cancelled().await;
-        while let Some(ended) = tasks.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a collector task ended by itself");
+        // Tasks end at shutdown alone. One that ends before has a fault of ours in it: say so at once, keep the others.
+        let mut stopping = false;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled(), if !stopping => stopping = true,
+                ended = tasks.join_next(), if stopping || !tasks.is_empty() => match ended {
+                    Some(Err(error)) => tracing::error!(%error, "a collector task ended by itself"),
+                    Some(Ok(())) => {}
+                    None => break,
+                },
             }
         }
         closed.cancel();
+        let unfinished = delivery.abort_handle();
         if tokio::time::timeout(LAST_DELIVERY, delivery).await.is_err() {
+            unfinished.abort();
             tracing::warn!("the store did not take the last points in time");
         }
     }

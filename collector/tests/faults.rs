@@ -108,6 +108,17 @@ async fn a_host_that_is_not_there_is_no_connection() {
     assert!(matches!(probe(&nowhere).await, Err(ReadError::Connect(_))));
 }
 
+#[tokio::test]
+async fn a_host_may_be_given_by_name() {
+    let simulator = noon().await;
+    for transport in TRANSPORTS {
+        let mut config = simulator.device(transport);
+        config.host = "localhost".into();
+        assert!(!probe(&config).await.unwrap().readings.is_empty(), "{transport:?}");
+    }
+    simulator.stop().await;
+}
+
 /// A UDP device that answers what `answer` makes of each request (its number, start, count).
 async fn udp_device(
     mut answer: impl FnMut(usize, u16, u16) -> Vec<Vec<u8>> + Send + 'static,

@@ -37,11 +37,13 @@ impl Target {
         }
     }
 
-    /// Looks the host up anew each time: dongles get new addresses.
-    async fn resolve(&self) -> Result<SocketAddr, ReadError> {
+    /// Addresses of the host, looked up anew each time (dongles get new ones), IPv4 first (dongles know no other, and
+    /// `localhost` has both). Never empty.
+    async fn resolve(&self) -> Result<Vec<SocketAddr>, ReadError> {
         let look_up = tokio::net::lookup_host((self.host.as_str(), self.port));
-        let mut found = self.within_connect_time(look_up).await?;
-        found.next().ok_or_else(|| ReadError::Connect(io::ErrorKind::NotFound.into()))
+        let mut found: Vec<SocketAddr> = self.within_connect_time(look_up).await?.collect();
+        found.sort_by_key(SocketAddr::is_ipv6);
+        if found.is_empty() { Err(ReadError::Connect(io::ErrorKind::NotFound.into())) } else { Ok(found) }
     }
 
     async fn within_connect_time<T>(

@@ -27,8 +27,8 @@ impl std::fmt::Debug for TcpLink {
 
 impl TcpLink {
     pub(crate) async fn open(target: &Target) -> Result<Self, ReadError> {
-        let address = target.resolve().await?;
-        let stream = target.within_connect_time(TcpStream::connect(address)).await?;
+        let addresses = target.resolve().await?;
+        let stream = target.within_connect_time(TcpStream::connect(&addresses[..])).await?;
         stream.set_nodelay(true).map_err(ReadError::Connect)?;
         let context = tcp::attach_slave(Lenient::new(stream), Slave(target.unit));
         Ok(Self { context, timeout: target.timeout })

@@ -26,7 +26,7 @@ pub(crate) struct UdpLink {
 
 impl UdpLink {
     pub(crate) async fn open(target: &Target, after_silence: bool) -> Result<Self, ReadError> {
-        let address = target.resolve().await?;
+        let address = target.resolve().await?[0];
         let any: SocketAddr = match address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),

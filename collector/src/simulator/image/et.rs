@@ -116,7 +116,7 @@ fn battery(image: &mut Image, state: &PlantState) {
         (37004, 25.0),
         (37005, 25.0),
         (37006, 0.0),
-        (37007, state.battery_soc_percent.floor()),
+        (37007, state.battery_soc_percent.round()),
         (37008, 99.0),
         (37009, 5.0),
         (37010, 0.0),

@@ -226,7 +226,7 @@ mod tests {
             ("battery_power", state.battery_power_w, 0.5),
             ("grid_power", state.grid_power_w, 0.5),
             ("meter_power", state.grid_power_w, 0.5),
-            ("battery_soc", state.battery_soc_percent, 1.0),
+            ("battery_soc", state.battery_soc_percent, 0.5),
             ("battery_temp", state.battery_c, 0.05),
             ("pv1_voltage", state.strings[0].voltage_v, 0.05),
             ("pv_energy_total", state.counters.pv_kwh, 0.1),

@@ -250,3 +250,6 @@ fn sum(strings: &[Knowledge]) -> Option<f64> {
     }
     Some(strings.iter().filter_map(|power| power.known()).sum())
 }
+
+#[cfg(test)]
+mod tests;
