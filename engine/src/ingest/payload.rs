@@ -260,6 +260,30 @@ mod tests {
         assert_eq!(values[1].to_bits(), (-0.0_f64).to_bits());
     }
 
+    /// The worked example of format-spec.md section 4: the text and the code must agree byte for byte.
+    #[test]
+    fn the_example_of_the_specification_is_what_is_written() {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../format-spec.md")).unwrap();
+        let example = text.split("```points-payload").nth(1).expect("the example stands in the text");
+        let hex: String =
+            example.split("```").next().unwrap().lines().filter_map(|line| line.split('|').next()).collect();
+        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let bytes: Vec<u8> = digits
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect();
+        let voltage = Column { presence: Presence::All, values: Values::Float(vec![230.1, 229.8]) };
+        let mode = Column { presence: Presence::Rows(vec![1]), values: Values::String(vec![Arc::from("eco")]) };
+        let batch = SeriesBatch {
+            series: SeriesId(7),
+            measurement: MeasurementId(3),
+            times: vec![1_780_272_000_000_000_000, 1_780_272_010_000_000_000],
+            columns: vec![(FieldId(5), voltage), (FieldId(9), mode)],
+        };
+        assert_eq!(encode(NamespaceId(1), &[batch.clone()]), bytes);
+        assert_eq!(decode(&bytes), Ok((NamespaceId(1), vec![batch])));
+    }
+
     #[test]
     fn every_truncation_is_refused() {
         let bytes = encode(NamespaceId(5), &sample()[..1]);
