@@ -28,6 +28,7 @@ use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use wattlog_model::{Clock, FieldMeaning, Timestamp};
 
 pub use crate::catalog::DEFAULT_POLICY;
@@ -376,6 +377,12 @@ impl Engine {
     /// What the store holds and takes.
     pub fn storage(&self) -> StorageInfo {
         StorageInfo::of(&self.inner.shared)
+    }
+
+    /// True if the writer thread takes a request and answers it, each within `patience`: for a watchdog. A read-only
+    /// store answers too.
+    pub fn ping(&self, patience: Duration) -> bool {
+        self.inner.ingest.ping(patience)
     }
 
     /// Condition of the store.

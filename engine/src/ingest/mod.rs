@@ -24,6 +24,7 @@ use crossbeam_channel::{RecvError, SendTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use wattlog_model::{FieldMeaning, MAX_KEY_LEN_BYTES};
 use writer::{Answer, Request, Writer, WriterStart};
 
@@ -135,6 +136,13 @@ impl Ingest {
         Ok(unknown)
     }
 
+    /// True if the writer thread takes a request and answers it, each within `patience`.
+    pub(crate) fn ping(&self, patience: Duration) -> bool {
+        let (reply, answer) = bounded(1);
+        self.requests.send_timeout(Request::Ping(reply), patience).is_ok()
+            && answer.recv_timeout(patience).is_ok()
+    }
+
     pub(crate) fn seal(&self) -> Result<SealReport, EngineError> {
         let (reply, answer) = bounded(1);
         self.requests.send(Request::Seal(reply)).map_err(|_| EngineError::Closed)?;
@@ -207,7 +215,7 @@ impl Ingest {
         self.requests.send_timeout(request, shared.options.queue_wait).map_err(|error| match error {
             SendTimeoutError::Timeout(_) => {
                 shared.metrics.overloaded.add(1);
-                WriteError::Overloaded { retry_after: std::time::Duration::from_secs(1) }
+                WriteError::Overloaded { retry_after: Duration::from_secs(1) }
             }
             SendTimeoutError::Disconnected(_) => WriteError::Closed,
         })

@@ -58,6 +58,8 @@ pub(crate) enum Request {
         /// Answered once durable.
         reply: Sender<Result<(), WriteError>>,
     },
+    /// Answer, to show that the thread is alive.
+    Ping(Sender<()>),
     /// Seal everything committed so far.
     Seal(Sender<Result<SealReport, EngineError>>),
     /// End the log and stop.
@@ -219,6 +221,7 @@ impl Writer {
         let mut sealing = None;
         while let Some(request) = next.take() {
             match request {
+                Request::Ping(reply) => drop(reply.send(())),
                 Request::Seal(reply) => sealing = Some(reply),
                 Request::Close(reply) => closing = Some(reply),
                 request => self.admit(request, &mut group),
@@ -277,6 +280,7 @@ impl Writer {
                     group.meanings.push(reply);
                 }
             },
+            Request::Ping(reply) => drop(reply.send(())),
             Request::Seal(reply) => self.seal_now(reply),
             Request::Close(reply) => drop(reply.send(Ok(()))),
         }
@@ -734,6 +738,7 @@ impl Writer {
     fn close(&mut self) -> Result<(), EngineError> {
         while let Ok(request) = self.requests.try_recv() {
             match request {
+                Request::Ping(reply) => drop(reply.send(())),
                 Request::Seal(reply) => drop(reply.send(Err(EngineError::Closed))),
                 Request::Close(reply) => drop(reply.send(Ok(()))),
                 request => {

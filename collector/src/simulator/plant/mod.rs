@@ -176,6 +176,9 @@ struct Walked {
     last: Walker,
 }
 
+/// A plant lives for 30 years and stands still behind them: a clock that is centuries wrong must not walk for ever.
+const LIFE_TICKS: i64 = 30 * 366 * TICKS_PER_DAY;
+
 /// 2026-01-01T00:00:00Z.
 const DEFAULT_START: Timestamp = Timestamp(1_767_225_600_000_000_000);
 
@@ -224,7 +227,7 @@ impl Plant {
 
     /// Ticks from the start to the tick that holds `time`.
     fn tick_of(&self, time: Timestamp) -> i64 {
-        time.0.saturating_sub(self.start.0).max(0) / TICK_NS
+        (time.0.saturating_sub(self.start.0).max(0) / TICK_NS).min(LIFE_TICKS)
     }
 
     /// States from `range.start` (inclusive) to `range.end` (exclusive), `step` apart; the state at each of these
@@ -353,6 +356,28 @@ mod tests {
         assert!((end.counters.pv_kwh - first.counters.pv_kwh - pv_kwh).abs() < 1e-6);
         assert!((end.counters.meter_export_kwh - first.counters.meter_export_kwh - export_kwh).abs() < 1e-6);
         assert_eq!(day_starts, 3);
+    }
+
+    #[test]
+    fn the_plant_works_anywhere_on_earth() {
+        let start = at("2026-03-19T00:00:00Z");
+        for (latitude, longitude) in [(90.0, 0.0), (-90.0, 0.0), (0.0, 180.0), (-45.0, -180.0), (67.0, 26.0)]
+        {
+            let plant = Plant::new(2, Place { latitude, longitude }).commissioned(start);
+            let end = Timestamp(start.0 + 2 * DAY_NS);
+            for state in plant.history(start..end, Duration::from_mins(5)) {
+                let numbers = [
+                    state.strings[0].power_w,
+                    state.strings[1].voltage_v,
+                    state.battery_voltage_v,
+                    state.grid_power_w,
+                    state.outdoor_c,
+                    state.irradiance_w_m2,
+                    state.price_pln_kwh,
+                ];
+                assert!(numbers.iter().all(|number| number.is_finite()), "{latitude} {longitude}: {state:?}");
+            }
+        }
     }
 
     #[test]

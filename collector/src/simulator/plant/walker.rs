@@ -105,7 +105,7 @@ impl Walker {
     }
 
     pub(super) fn time(&self) -> Timestamp {
-        Timestamp(self.start.0 + self.tick * TICK_NS)
+        Timestamp(self.start.0.saturating_add(self.tick * TICK_NS))
     }
 
     /// Moves on by one tick.
@@ -122,7 +122,7 @@ impl Walker {
     }
 
     fn local(&self) -> Timestamp {
-        Timestamp(self.time().0 + self.local_offset_ns)
+        Timestamp(self.time().0.saturating_add(self.local_offset_ns))
     }
 
     fn new_local_day(&mut self) {
