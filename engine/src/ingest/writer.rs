@@ -196,7 +196,10 @@ impl Writer {
         loop {
             let wait = if self.sync_due.is_some() { TICK } else { TICK * 20 };
             select! {
-                recv(self.news) -> news => if let Ok(news) = news { self.heard(news) },
+                recv(self.news) -> news => match news {
+                    Ok(news) => self.heard(news),
+                    Err(_) => self.lost_sealer(),
+                },
                 recv(self.requests) -> request => {
                     let Ok(request) = request else {
                         let _ = self.close();
@@ -677,6 +680,13 @@ impl Writer {
     fn stuck_error(&self) -> Option<WriteError> {
         let full = self.shared.view().active.bytes() >= 2 * self.shared.options.memtable_bytes;
         self.stuck.clone().filter(|_| full)
+    }
+
+    /// The sealing thread ended without being told to: a bug. What is in the log is safe; nothing new is taken.
+    fn lost_sealer(&mut self) {
+        self.news = crossbeam_channel::never();
+        tracing::error!("the sealing thread is gone: the store is read-only until it is opened again");
+        self.shared.status.set_read_only("the sealing thread ended");
     }
 
     fn heard(&mut self, news: SealNews) {
