@@ -194,7 +194,9 @@ fn saturated(gap: i128) -> i64 {
 }
 
 fn longest_gap(times: &[i64]) -> i64 {
-    times.windows(2).map(|pair| saturated(i128::from(pair[1]) - i128::from(pair[0]))).max().unwrap_or(0)
+    // Times rise, so a difference fits 64 bits without a sign.
+    let longest = times.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]) as u64).fold(0, u64::max);
+    i64::try_from(longest).unwrap_or(i64::MAX)
 }
 
 /// Statistics of values that are no numbers.
@@ -247,24 +249,42 @@ fn scale(values: &[f64], scaled: &mut [i64]) -> Option<u32> {
         exponent = exponent.max(short_decimal(*value)?.1);
     }
     loop {
-        let power = POWERS[exponent as usize];
-        let mut misfit = None;
-        for (value, out) in values.iter().zip(scaled.iter_mut()) {
-            let integer = (value * power).round_ties_even() + 0.0;
-            let fits = integer.abs() < SAFE_SCALED && (integer / power).to_bits() == value.to_bits();
-            if !fits {
-                misfit = Some(*value);
-                break;
-            }
-            *out = integer as i64;
+        if scale_all(values, POWERS[exponent as usize], scaled) {
+            return Some(u32::from(exponent));
         }
-        let Some(value) = misfit else { return Some(u32::from(exponent)) };
-        let (_, wanted) = short_decimal(value)?;
+        let power = POWERS[exponent as usize];
+        let misfit = values.iter().find(|value| scale_one(**value, power).is_none())?;
+        let (_, wanted) = short_decimal(*misfit)?;
         if wanted <= exponent {
             return None;
         }
         exponent = wanted;
     }
+}
+
+/// Adding and taking off 1.5 * 2^52 rounds to the nearest integer, ties to even, as long as it is below 2^51; and the
+/// low bits of the sum are that integer.
+const ROUNDER: f64 = 6_755_399_441_055_744.0;
+
+/// `value * power` as a whole number that gives back the bits of `value`, if it is of modest size.
+#[inline(always)]
+fn scale_one(value: f64, power: f64) -> Option<i64> {
+    let shifted = value * power + ROUNDER;
+    let integer = shifted - ROUNDER;
+    let fits = (integer.abs() < SAFE_SCALED) & ((integer / power).to_bits() == value.to_bits());
+    fits.then(|| shifted.to_bits().wrapping_sub(ROUNDER.to_bits()) as i64)
+}
+
+/// [`scale_one`] for all; no branch in the loop, so that it runs on vectors.
+fn scale_all(values: &[f64], power: f64, scaled: &mut [i64]) -> bool {
+    let mut all = true;
+    for (value, out) in values.iter().zip(scaled) {
+        let shifted = value * power + ROUNDER;
+        let integer = shifted - ROUNDER;
+        all &= (integer.abs() < SAFE_SCALED) & ((integer / power).to_bits() == value.to_bits());
+        *out = shifted.to_bits().wrapping_sub(ROUNDER.to_bits()) as i64;
+    }
+    all
 }
 
 fn integers<T: Copy + PartialOrd>(
@@ -286,6 +306,40 @@ fn integers<T: Copy + PartialOrd>(
     sums.statistics(times, values, wrap, 0)
 }
 
+/// Sums over adjacent values of (gap - usual gap) times the value here, and times the next.
+struct Residues {
+    here: i128,
+    next: i128,
+}
+
+impl Residues {
+    /// `magnitude` is that of the greatest value; the span of `times` fits 63 bits.
+    fn of(times: &[i64], values: &[i64], usual: i64, magnitude: u64) -> Self {
+        let odd = |pair: &[i64]| (pair[1] - pair[0]).wrapping_sub(usual);
+        let greatest = times.windows(2).map(|pair| odd(pair).unsigned_abs()).fold(0, u64::max);
+        if greatest == 0 {
+            return Self { here: 0, next: 0 };
+        }
+        let bits = |v: u64| u64::BITS - v.leading_zeros();
+        let pairs = times.windows(2).zip(values.windows(2));
+        if bits(greatest) + bits(magnitude) + bits(values.len() as u64) < 63 {
+            let (mut here, mut next) = (0, 0);
+            for (time, value) in pairs {
+                here += odd(time) * value[0];
+                next += odd(time) * value[1];
+            }
+            return Self { here: i128::from(here), next: i128::from(next) };
+        }
+        let (mut here, mut next) = (0, 0);
+        for (time, value) in pairs {
+            // Two factors of 64 bits: one multiplication each.
+            here += i128::from(odd(time)) * i128::from(value[0]);
+            next += i128::from(odd(time)) * i128::from(value[1]);
+        }
+        Self { here, next }
+    }
+}
+
 /// What one pass over the values gathers.
 struct Sums {
     sum: ExactSum,
@@ -301,38 +355,33 @@ impl Sums {
     /// defines what happens then, and below that both give the same bits.
     fn whole(times: &[i64], values: &[i64], unit: i128) -> Option<Self> {
         let span = times[times.len() - 1].checked_sub(times[0])?;
-        let (mut least, mut greatest) = (0, 0);
-        for (i, value) in values.iter().enumerate().skip(1) {
-            if *value < values[least] {
-                least = i;
-            }
-            if *value > values[greatest] {
-                greatest = i;
-            }
-        }
-        let magnitude = values[least].unsigned_abs().max(values[greatest].unsigned_abs());
+        let least = values.iter().copied().fold(values[0], i64::min);
+        let greatest = values.iter().copied().fold(values[0], i64::max);
+        let magnitude = least.unsigned_abs().max(greatest.unsigned_abs());
         let bits = |v: u128| u128::BITS - v.leading_zeros();
         if bits(u128::from(magnitude)) + bits(unit as u128) + bits(span as u128) > 124 {
             return None;
         }
-        let (mut sum, mut step, mut trapezoid) = (0_i128, 0_i128, 0_i128);
-        let mut negative_deltas = 0;
-        for (time, value) in times.windows(2).zip(values.windows(2)) {
-            // Two factors of 64 bits: one multiplication each.
-            let gap = i128::from(time[1] - time[0]);
-            let (here, next) = (i128::from(value[0]) * gap, i128::from(value[1]) * gap);
-            sum += i128::from(value[0]);
-            step += here;
-            trapezoid += here + next;
-            negative_deltas += u32::from(value[1] < value[0]);
-        }
-        sum += i128::from(values[values.len() - 1]);
+        let position = |wanted: i64| values.iter().position(|value| *value == wanted).unwrap_or_default();
+        let negative_deltas = values.windows(2).map(|pair| u32::from(pair[1] < pair[0])).sum();
+        let sum = if bits(u128::from(magnitude)) + bits(values.len() as u128) < 63 {
+            i128::from(values.iter().sum::<i64>())
+        } else {
+            values.iter().map(|value| i128::from(*value)).sum()
+        };
+        let (first, last) = (i128::from(values[0]), i128::from(values[values.len() - 1]));
+        // Every gap is the first one and a difference, usually none or small: the differences are what needs a loop.
+        let usual = if times.len() > 1 { times[1] - times[0] } else { 0 };
+        let residue = Residues::of(times, values, usual, magnitude);
+        let usual = i128::from(usual);
+        let step = (sum - last) * usual + residue.here;
+        let trapezoid = step + (sum - first) * usual + residue.next;
         let exact = |integer: i128| ExactSum::from_parts(integer * unit, 0.0, 0.0);
         Some(Self {
             sum: exact(sum),
             step: exact(step),
             trapezoid_twice: exact(trapezoid),
-            extremes: Some((least, greatest)),
+            extremes: Some((position(least), position(greatest))),
             negative_deltas,
         })
     }

@@ -6,7 +6,7 @@ use crate::naive::points_of;
 use std::ops::Range;
 use wattlog_engine::check;
 use wattlog_engine::column::{Column, Presence, SeriesRows, Values};
-use wattlog_engine::ids::{FieldId, MeasurementId, SegmentId, SeriesId};
+use wattlog_engine::ids::{FieldId, MeasurementId, SegmentId, SeriesId, StoreId};
 use wattlog_engine::io::sim::SimDisk;
 use wattlog_engine::io::{Disk, ReadMode, open_sealed};
 use wattlog_engine::segment::layout::{
@@ -129,14 +129,11 @@ fn every_flipped_bit_is_found_and_no_wrong_value_is_given() {
             let mut lost_blocks = 0;
             for ((key, found), (true_key, truth)) in found.iter().zip(&truth) {
                 assert_eq!(key, true_key);
-                match (found, truth) {
-                    (Ok(found), Ok(truth)) => {
-                        assert!(same_points(found, truth), "byte {offset}: a wrong value")
-                    }
-                    _ => {
-                        lost.insert((key.0, key.1, key.2));
-                        lost_blocks += 1;
-                    }
+                if let (Ok(found), Ok(truth)) = (found, truth) {
+                    assert!(same_points(found, truth), "byte {offset}: a wrong value");
+                } else {
+                    lost.insert((key.0, key.1, key.2));
+                    lost_blocks += 1;
                 }
             }
             if data.contains(&offset) {
@@ -170,7 +167,7 @@ fn a_file_of_another_name_or_store_is_refused() {
     let (disk, _) = written();
     let other = Segment::open(&disk, PATH, STORE, SegmentId(2), ReadMode::Map).unwrap_err();
     assert!(other.to_string().contains("segment"), "{other}");
-    assert!(Segment::open(&disk, PATH, Default::default(), SegmentId(1), ReadMode::Map).is_err());
+    assert!(Segment::open(&disk, PATH, StoreId::default(), SegmentId(1), ReadMode::Map).is_err());
     let missing = open(&disk, "2.seg", 2, ReadMode::Map).unwrap_err();
     assert!(matches!(missing, SegmentError::Io { .. }), "{missing}");
     assert_eq!(missing.to_damage().part, "read");

@@ -3,6 +3,7 @@
 
 mod damage;
 mod data;
+mod golden;
 mod naive;
 mod scale;
 

@@ -26,20 +26,15 @@ pub(crate) fn naive(points: &[(i64, FieldValue)]) -> BlockStatistics {
         FieldValue::Unsigned(v) => Some(i128::from(*v) * 1_000_000_000),
         _ => None,
     };
-    let product = |value: &FieldValue, gap: i128| match nanos(value) {
-        Some(nanos) => nanos.checked_mul(gap).map_or_else(
-            || {
-                let mut sum = ExactSum::default();
-                sum.add_rest(nanos as f64 / 1e9 * gap as f64);
-                sum
-            },
-            |product| ExactSum::from_parts(product, 0.0, 0.0),
-        ),
-        None => {
-            let mut sum = ExactSum::default();
-            sum.add_rest(number(value).unwrap() * gap as f64);
-            sum
-        }
+    let rest = |value: f64| {
+        let mut sum = ExactSum::default();
+        sum.add_rest(value);
+        sum
+    };
+    let product = |value: &FieldValue, gap: i128| {
+        let Some(nanos) = nanos(value) else { return rest(number(value).unwrap() * gap as f64) };
+        let exact = nanos.checked_mul(gap).map(|product| ExactSum::from_parts(product, 0.0, 0.0));
+        exact.unwrap_or_else(|| rest(nanos as f64 / 1e9 * gap as f64))
     };
     let mut statistics = BlockStatistics {
         count: points.len() as u32,
