@@ -1,4 +1,6 @@
-//! A home's columns, every 10 s: the shapes of the benchmark generator `shared/bench/gen.py`, made without it.
+//! A home's columns, every 10 s: shaped like the workload of benches/peers, made without its tools.
+
+#![allow(dead_code, reason = "each bench uses a part of it")]
 
 /// SplitMix64 with the two distributions needed here.
 pub(crate) struct Random(pub u64);
