@@ -148,7 +148,8 @@ impl Recording {
             }
             sensors.insert(register.field.to_owned(), entry);
         }
-        let fields = Assembler::new(self.family, FieldChoice::All).fields(probe.readings, Timestamp(0));
+        let fields =
+            Assembler::new(self.family, FieldChoice::All).fields(&mut probe.readings.clone(), Timestamp(0));
         let known: Vec<&str> = blocks(self.family)
             .iter()
             .flat_map(|block| block.registers)

@@ -385,7 +385,7 @@ fn within(
 }
 
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// A length of time written with its unit: `500ms`, `10s`, `10m`, `1h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -447,9 +447,9 @@ impl fmt::Display for Interval {
         let ms = self.0.as_millis();
         match () {
             () if ms == 0 => f.write_str("0s"),
-            () if ms % 3_600_000 == 0 => write!(f, "{}h", ms / 3_600_000),
-            () if ms % 60_000 == 0 => write!(f, "{}m", ms / 60_000),
-            () if ms % 1_000 == 0 => write!(f, "{}s", ms / 1_000),
+            () if ms.is_multiple_of(3_600_000) => write!(f, "{}h", ms / 3_600_000),
+            () if ms.is_multiple_of(60_000) => write!(f, "{}m", ms / 60_000),
+            () if ms.is_multiple_of(1_000) => write!(f, "{}s", ms / 1_000),
             () => write!(f, "{ms}ms"),
         }
     }

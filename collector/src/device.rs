@@ -225,9 +225,9 @@ impl Device {
         answer
     }
 
-    fn answered(&mut self, time: Timestamp, took: Duration, readings: Vec<Reading>) {
+    fn answered(&mut self, time: Timestamp, took: Duration, mut readings: Vec<Reading>) {
         self.backoff.reset();
-        let fields = self.assembler.fields(readings, time);
+        let fields = self.assembler.fields(&mut readings, time);
         let left_out = self.assembler.left_out();
         let has_data = !fields.is_empty();
         if has_data {

@@ -53,7 +53,7 @@ async fn check(folder: &Path) -> usize {
 }
 
 fn compare(family: Family, probe: &Probe, sensors: &Value, place: &str) -> usize {
-    let fields = Assembler::new(family, FieldChoice::All).fields(probe.readings.clone(), Timestamp(0));
+    let fields = Assembler::new(family, FieldChoice::All).fields(&mut probe.readings.clone(), Timestamp(0));
     let mut compared = 0;
     for (sensor, expected) in sensors.as_object().unwrap() {
         let context = format!("{place}: {sensor}");

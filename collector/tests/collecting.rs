@@ -5,9 +5,10 @@ mod common;
 use common::{Collecting, Running, TRANSPORTS, WallClock, collecting, device, value};
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
 use wattlog_collector::config::{BlockName, FieldChoice, Interval, SystemMetricsConfig, Transport};
 use wattlog_collector::modbus::{parse_rtu_request, rtu_answer};
 use wattlog_collector::simulator::{Faults, Place, Plant, PlantPoints, Source};
@@ -122,8 +123,37 @@ async fn a_silent_device_is_tried_again_until_it_answers_and_nothing_is_stored_m
 }
 
 #[tokio::test]
+async fn a_tcp_connection_lasts_one_cycle_and_only_reads_are_asked() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let closed = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&closed);
+    let task = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 12];
+            // One connection at a time, as a dongle: the next is accepted only when this one is closed.
+            while stream.read_exact(&mut request).await.is_ok() {
+                assert_eq!(request[7], 3, "function");
+                let data_len = 2 * request[11];
+                let mut frame = vec![request[0], request[1], 0, 0, 0, 3 + data_len, 0xF7, 3, data_len];
+                frame.extend(vec![1; usize::from(data_len)]);
+                stream.write_all(&frame).await.unwrap();
+            }
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let collector = Collecting::start(collecting(device(Transport::Tcp, address)), Arc::new(WallClock));
+    collector.points(3).await;
+    assert!(closed.load(Ordering::Relaxed) >= 2);
+    assert_eq!(collector.status.snapshot().devices[0].errors.total(), 0);
+    collector.stop().await;
+    task.abort();
+}
+
+#[tokio::test]
 async fn a_device_that_comes_to_life_later_is_found() {
-    let reserved = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = reserved.local_addr().unwrap();
     drop(reserved);
     let collector = Collecting::start(collecting(device(Transport::Tcp, address)), Arc::new(WallClock));

@@ -47,12 +47,13 @@ impl Assembler {
         self.quality.left_out()
     }
 
-    /// Fields of one cycle; empty if no reading had a value.
-    pub fn fields(&mut self, mut readings: Vec<Reading>, at: Timestamp) -> Vec<(String, FieldValue)> {
+    /// Fields of one cycle; empty if no reading had a value. Sorts the readings and takes the value of those that
+    /// cannot be true.
+    pub fn fields(&mut self, readings: &mut [Reading], at: Timestamp) -> Vec<(String, FieldValue)> {
         readings.sort_by_key(|reading| reading.register.address);
         self.implausible.clear();
-        self.quality.check(&mut readings, at, &mut self.implausible);
-        let cycle = Cycle { readings: &readings, implausible: &self.implausible };
+        self.quality.check(readings, at, &mut self.implausible);
+        let cycle = Cycle { readings, implausible: &self.implausible };
         let mut fields = Vec::with_capacity(readings.len() + 16);
         let wanted = |used: Use| match used {
             Use::Essential => true,
@@ -191,7 +192,7 @@ impl Cycle<'_> {
         {
             let energy = match (self.number(long), self.number(short)) {
                 _ if silent_meter => None,
-                (Known(long), Known(short)) if long == 0.0 => Some(short),
+                (Known(0.0), Known(short)) => Some(short),
                 (Known(long), _) => Some(long),
                 (_, short) => short.known(),
             };

@@ -7,7 +7,7 @@
 use super::decode::Reading;
 use super::registers::{Limit, Register};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use wattlog_model::{FieldValue, Timestamp};
 
 /// Why readings were left out, counted per reading.
@@ -38,7 +38,7 @@ enum Fault {
 #[derive(Debug, Clone, Default)]
 pub struct Quality {
     rated_power_w: Option<u32>,
-    totals: HashMap<&'static str, Total>,
+    totals: BTreeMap<u16, Total>,
     left_out: LeftOut,
 }
 
@@ -116,7 +116,7 @@ impl Quality {
         supply_w: f64,
     ) -> Result<(), Fault> {
         let new = Total { value: number, at, disbelieved: 0 };
-        let last = self.totals.entry(register.field).or_insert(new);
+        let last = self.totals.entry(register.address).or_insert(new);
         // A clock that was set back must not make every growth too fast: count at least the time of one answer.
         let hours = (at.0.saturating_sub(last.at.0) as f64 / 3.6e12).max(0.0);
         let fault = if number < last.value && register.limit == Limit::Total {

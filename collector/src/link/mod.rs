@@ -6,6 +6,7 @@ mod udp;
 
 use crate::config::{DeviceConfig, Transport};
 use crate::modbus::ReadError;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,8 +17,14 @@ pub(crate) struct Target {
     port: u16,
     unit: u8,
     timeout: Duration,
-    wake: bool,
+    /// Port for the wake packet, if it is to be sent.
+    wake: Option<u16>,
 }
+
+/// Shortest time granted to a name look-up or a connection; dongles are slow to accept.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Port on which dongles listen for the discovery packet that also wakes them.
+const WAKE_PORT: u16 = 48899;
 
 impl Target {
     pub(crate) fn new(config: &DeviceConfig) -> Self {
@@ -26,15 +33,25 @@ impl Target {
             port: config.port(),
             unit: config.unit(),
             timeout: config.timeout.0,
-            wake: config.wake,
+            wake: config.wake.then_some(WAKE_PORT),
         }
     }
 
     /// Looks the host up anew each time: dongles get new addresses.
     async fn resolve(&self) -> Result<SocketAddr, ReadError> {
-        let mut found =
-            tokio::net::lookup_host((self.host.as_str(), self.port)).await.map_err(ReadError::Connect)?;
-        found.next().ok_or_else(|| ReadError::Connect(std::io::ErrorKind::NotFound.into()))
+        let look_up = tokio::net::lookup_host((self.host.as_str(), self.port));
+        let mut found = self.within_connect_time(look_up).await?;
+        found.next().ok_or_else(|| ReadError::Connect(io::ErrorKind::NotFound.into()))
+    }
+
+    async fn within_connect_time<T>(
+        &self,
+        step: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, ReadError> {
+        match tokio::time::timeout(self.timeout.max(CONNECT_TIMEOUT), step).await {
+            Ok(done) => done.map_err(ReadError::Connect),
+            Err(_) => Err(ReadError::Connect(io::ErrorKind::TimedOut.into())),
+        }
     }
 }
 

@@ -14,9 +14,6 @@ use tokio::time::timeout;
 use tokio_modbus::client::{Client, Context, tcp};
 use tokio_modbus::{Error, ExceptionCode, Request, Response, Slave};
 
-/// Shortest time granted to a connection; dongles are slow to accept.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
 pub(crate) struct TcpLink {
     context: Context,
     timeout: Duration,
@@ -31,10 +28,7 @@ impl std::fmt::Debug for TcpLink {
 impl TcpLink {
     pub(crate) async fn open(target: &Target) -> Result<Self, ReadError> {
         let address = target.resolve().await?;
-        let stream = match timeout(target.timeout.max(CONNECT_TIMEOUT), TcpStream::connect(address)).await {
-            Ok(stream) => stream.map_err(ReadError::Connect)?,
-            Err(_) => return Err(ReadError::Connect(io::ErrorKind::TimedOut.into())),
-        };
+        let stream = target.within_connect_time(TcpStream::connect(address)).await?;
         stream.set_nodelay(true).map_err(ReadError::Connect)?;
         let context = tcp::attach_slave(Lenient::new(stream), Slave(target.unit));
         Ok(Self { context, timeout: target.timeout })
@@ -42,9 +36,8 @@ impl TcpLink {
 
     pub(crate) async fn read(&mut self, start: u16, count: u16) -> Result<Vec<u16>, ReadError> {
         let request = Request::ReadHoldingRegisters(start, count);
-        let answer = match timeout(self.timeout, self.context.call(request)).await {
-            Ok(answer) => answer,
-            Err(_) => return Err(ReadError::Silence),
+        let Ok(answer) = timeout(self.timeout, self.context.call(request)).await else {
+            return Err(ReadError::Silence);
         };
         match answer {
             Ok(Ok(Response::ReadHoldingRegisters(words))) if words.len() == usize::from(count) => Ok(words),

@@ -11,8 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
-/// Port on which dongles listen for the packet that also wakes them.
-const WAKE_PORT: u16 = 48899;
+/// Asks "who is there"; dongles that fell silent on 8899 are found to answer again after it.
 const WAKE_TEXT: &[u8] = b"WIFIKIT-214028-READ";
 /// Larger than any answer, doubled ones included.
 const DATAGRAM_BYTES: usize = 2048;
@@ -33,9 +32,9 @@ impl UdpLink {
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
         let socket = UdpSocket::bind(any).await.map_err(ReadError::Connect)?;
-        if target.wake && after_silence {
+        if let Some(port) = target.wake.filter(|_| after_silence) {
             // Nobody has to answer, and an address without such a port is no reason to give up.
-            let _ = socket.send_to(WAKE_TEXT, SocketAddr::new(address.ip(), WAKE_PORT)).await;
+            let _ = socket.send_to(WAKE_TEXT, SocketAddr::new(address.ip(), port)).await;
         }
         // A connected socket takes datagrams of this peer only and hears its "port unreachable".
         socket.connect(address).await.map_err(ReadError::Connect)?;
@@ -68,10 +67,9 @@ impl UdpLink {
     fn drain(&self, buffer: &mut [u8]) {
         for _ in 0..MAX_DRAINED {
             match self.socket.try_recv(buffer) {
-                // "Port unreachable" of an earlier send is stale too.
-                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => {}
+                // "Port unreachable" of an earlier send is stale too.
+                Ok(_) | Err(_) => {}
             }
         }
     }
@@ -100,6 +98,24 @@ fn accept(came: &mut Vec<u8>, datagram: &[u8], unit: u8, count: u16) -> Result<A
 mod tests {
     use super::*;
     use crate::modbus::rtu_answer;
+
+    #[tokio::test]
+    async fn a_silent_dongle_is_woken_and_only_then() {
+        let dongle = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let target = Target {
+            host: "127.0.0.1".into(),
+            port: 8899,
+            unit: 0xF7,
+            timeout: std::time::Duration::from_secs(1),
+            wake: Some(dongle.local_addr().unwrap().port()),
+        };
+        UdpLink::open(&target, false).await.unwrap();
+        let mut buffer = [0; 64];
+        assert!(dongle.try_recv(&mut buffer).is_err());
+        UdpLink::open(&target, true).await.unwrap();
+        let len = dongle.recv(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[..len], b"WIFIKIT-214028-READ");
+    }
 
     #[test]
     fn an_answer_may_come_in_two_pieces() {

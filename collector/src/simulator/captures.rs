@@ -116,16 +116,15 @@ impl Captures {
         let mut units = Vec::new();
         for read_ in reads {
             let Read { start, count, result } = read_;
-            let result = match refusal(&result) {
-                Some(refusal) => Err(refusal),
-                None => {
-                    let path = folder.join(&result);
-                    let text = read(&path).await?;
-                    let (unit, recorded) =
-                        parse(&text, count).map_err(|what| CaptureError::NoAnswer { path, what })?;
-                    units.push(unit);
-                    Ok(recorded)
-                }
+            let result = if let Some(refusal) = refusal(&result) {
+                Err(refusal)
+            } else {
+                let path = folder.join(&result);
+                let text = read(&path).await?;
+                let (unit, recorded) =
+                    parse(&text, count).map_err(|what| CaptureError::NoAnswer { path, what })?;
+                units.push(unit);
+                Ok(recorded)
             };
             answers.push((start, count, result));
         }
@@ -206,7 +205,9 @@ fn parse(text: &str, count: u16) -> Result<(u8, Recorded), String> {
 
 fn hex(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u32> = text.trim().chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
-    (digits.len() % 2 == 0)
+    digits
+        .len()
+        .is_multiple_of(2)
         .then(|| digits.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect())
 }
 

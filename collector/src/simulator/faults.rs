@@ -6,6 +6,7 @@ use std::time::Duration;
 
 /// What is wrong at the moment; the default is nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, each one on the command line")]
 pub struct Faults {
     /// Every answer comes so much later.
     pub delay: Duration,
@@ -140,7 +141,7 @@ mod tests {
     fn pieces_hold_the_answer() {
         let answer = vec![0, 1, 0, 0, 0, 3, 7, 8, 9];
         let pieces = |faults: Faults| faults.pieces(answer.clone(), Some(4));
-        assert_eq!(pieces(Faults::default()), [answer.clone()]);
+        assert_eq!(pieces(Faults::default()), std::slice::from_ref(&answer));
         let split = pieces(Faults { split: true, ..Faults::default() });
         assert_eq!((split.len(), split.concat()), (2, answer.clone()));
         let doubled = Faults { doubled: true, ..Faults::default() };

@@ -60,7 +60,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Opens the sockets.
+    /// Opens the sockets. A live plant is walked up to the present first, so that its first answer is not late.
     ///
     /// # Errors
     /// As the operating system says when an address cannot be had.
@@ -73,6 +73,11 @@ impl Simulator {
             Some(address) => Some(UdpSocket::bind(address).await?),
             None => None,
         };
+        if let Source::Live { plant, clock } = &options.source {
+            let (plant, now) = (plant.clone(), clock.wall());
+            // A panic in there would show itself again at the first answer.
+            let _ = tokio::task::spawn_blocking(move || plant.at(now)).await;
+        }
         let registers = Arc::new(Registers { source: options.source });
         Ok(Self { tcp, udp, registers, faults: FaultSwitch::new(options.faults) })
     }

@@ -201,7 +201,9 @@ mod tests {
             .collect();
         let mut bytes = Vec::new();
         let mut writer = BitWriter::new(&mut bytes);
-        fields.iter().for_each(|(bits, count)| writer.put(*bits, *count));
+        for (bits, count) in &fields {
+            writer.put(*bits, *count);
+        }
         writer.finish();
         let mut reader = BitReader::new(&bytes);
         for (bits, count) in &fields {

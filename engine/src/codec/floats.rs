@@ -80,7 +80,7 @@ fn encode_bits(values: &[f64], raw_len: usize, out: &mut Vec<u8>) -> CodecTag {
     }
     tag.unwrap_or_else(|| {
         out.push(CodecTag::Raw64 as u8);
-        values.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
+        out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         CodecTag::Raw64
     })
 }
@@ -198,16 +198,15 @@ fn decode_into(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), Dec
         Parsed::Numbers(block) => block,
     };
     let start = out.len();
-    out.resize(start + count, 0.0);
-    let fresh = &mut out[start..];
+    out.reserve(count);
     if block.exponent == BIT_PATTERNS {
-        let mut sink = IntegerSink::new(fresh, 0, |bits| f64::from_bits(bits as u64));
+        let mut sink = IntegerSink::new(out, 0, |bits| f64::from_bits(bits as u64));
         return numbers::decode(block.tag, &mut block.payload, count, &mut sink);
     }
-    let mut sink = DecimalSink { out: fresh, at: 0, exponent: block.exponent };
+    let mut sink = DecimalSink { out, exponent: block.exponent };
     numbers::decode(block.tag, &mut block.payload, count, &mut sink)?;
-    for (position, bits) in block.exceptions() {
-        fresh[position] = bits;
+    for (position, value) in block.exceptions() {
+        out[start + position] = value;
     }
     Ok(())
 }
@@ -220,7 +219,9 @@ pub fn sum_floats(bytes: &[u8], count: usize) -> Result<ExactSum, DecodeError> {
         _ => {
             let mut values = Vec::new();
             decode_floats(bytes, count, &mut values)?;
-            values.iter().for_each(|value| sum.add_float(*value));
+            for value in values {
+                sum.add_float(value);
+            }
             return Ok(sum);
         }
     };
@@ -294,8 +295,7 @@ impl<'a> Block<'a> {
 
 /// Divides by a power of ten.
 struct DecimalSink<'a> {
-    out: &'a mut [f64],
-    at: usize,
+    out: &'a mut Vec<f64>,
     exponent: u8,
 }
 
@@ -311,19 +311,18 @@ impl DecimalSink<'_> {
 impl Sink for DecimalSink<'_> {
     fn run(&mut self, value: i64, count: usize) -> Result<(), &'static str> {
         let value = self.one(value)?;
-        self.out[self.at..self.at + count].fill(value);
-        self.at += count;
+        self.out.resize(self.out.len() + count, value);
         Ok(())
     }
 
     fn chunk(&mut self, values: &mut [i64]) -> Result<(), &'static str> {
-        let to = self.at + values.len();
-        if !kernel::to_decimals(values, self.exponent, &mut self.out[self.at..to]) {
-            for (i, value) in values.iter().enumerate() {
-                self.out[self.at + i] = self.one(*value)?;
+        let start = self.out.len();
+        if !kernel::to_decimals(values, self.exponent, self.out) {
+            self.out.truncate(start);
+            for value in values {
+                self.out.push(self.one(*value)?);
             }
         }
-        self.at = to;
         Ok(())
     }
 }

@@ -41,11 +41,11 @@ pub(crate) fn encode(values: &[i64], hope: Hope, out: &mut Vec<u8>) -> CodecTag 
         return tag;
     }
     out.push(CodecTag::Raw64 as u8);
-    values.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
+    out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     CodecTag::Raw64
 }
 
-pub(crate) fn decode<T: Copy + Default>(
+pub(crate) fn decode<T: Copy>(
     bytes: &[u8],
     count: usize,
     out: &mut Vec<T>,
@@ -62,8 +62,8 @@ pub(crate) fn decode<T: Copy + Default>(
     if exponent > MAX_STRIPPED {
         return Err(cursor.error("scale"));
     }
-    out.resize(start + count, T::default());
-    let mut sink = IntegerSink::new(&mut out[start..], exponent, from);
+    out.reserve(count);
+    let mut sink = IntegerSink::new(out, exponent, from);
     let result = numbers::decode(tag, &mut cursor, count, &mut sink);
     if result.is_err() {
         out.truncate(start);
@@ -78,79 +78,86 @@ pub(crate) fn read_raw64<'a>(cursor: &mut Cursor<'a>, count: usize) -> Result<&'
     Ok(bytes.as_chunks().0)
 }
 
-/// Multiplies by a power of ten, modulo 2^64, and writes what `from` makes of it.
+/// Multiplies by a power of ten, modulo 2^64, and appends what `from` makes of it.
 pub(crate) struct IntegerSink<'a, T, F> {
-    out: &'a mut [T],
-    at: usize,
+    out: &'a mut Vec<T>,
     factor: i64,
     from: F,
 }
 
 impl<'a, T, F: Fn(i64) -> T> IntegerSink<'a, T, F> {
     /// `exponent` is at most 18.
-    pub(crate) fn new(out: &'a mut [T], exponent: u8, from: F) -> Self {
-        Self { out, at: 0, factor: 10_i64.pow(u32::from(exponent)), from }
+    pub(crate) fn new(out: &'a mut Vec<T>, exponent: u8, from: F) -> Self {
+        Self { out, factor: 10_i64.pow(u32::from(exponent)), from }
     }
 }
 
 impl<T: Copy, F: Fn(i64) -> T> Sink for IntegerSink<'_, T, F> {
     fn run(&mut self, value: i64, count: usize) -> Result<(), &'static str> {
-        self.out[self.at..self.at + count].fill((self.from)(value.wrapping_mul(self.factor)));
-        self.at += count;
+        self.out.resize(self.out.len() + count, (self.from)(value.wrapping_mul(self.factor)));
         Ok(())
     }
 
     fn chunk(&mut self, values: &mut [i64]) -> Result<(), &'static str> {
-        let out = &mut self.out[self.at..self.at + values.len()];
         if self.factor == 1 {
-            out.iter_mut().zip(values.iter()).for_each(|(out, value)| *out = (self.from)(*value));
+            self.out.extend(values.iter().map(|value| (self.from)(*value)));
         } else {
-            let scaled = values.iter().map(|value| value.wrapping_mul(self.factor));
-            out.iter_mut().zip(scaled).for_each(|(out, value)| *out = (self.from)(value));
+            self.out.extend(values.iter().map(|value| (self.from)(value.wrapping_mul(self.factor))));
         }
-        self.at += values.len();
         Ok(())
     }
 }
 
 /// The values over the largest power of ten that divides them all, and its exponent.
 fn strip(values: &[i64]) -> (Cow<'_, [i64]>, u8) {
-    let mut divisor = Divisor::new(MAX_STRIPPED);
+    let mut exponent = MAX_STRIPPED;
     let mut seen_one = false;
     for value in values.iter().filter(|value| **value != 0) {
-        while !divisor.divides(*value) {
-            divisor = Divisor::new(divisor.exponent - 1);
+        while !DIVISORS[exponent as usize].divides(*value) {
+            exponent -= 1;
         }
         seen_one = true;
-        if divisor.exponent == 0 {
+        if exponent == 0 {
             break;
         }
     }
-    if divisor.exponent == 0 || !seen_one {
+    if exponent == 0 || !seen_one {
         return (Cow::Borrowed(values), 0);
     }
-    (values.iter().map(|value| divisor.quotient(*value)).collect(), divisor.exponent)
+    let divisor = &DIVISORS[exponent as usize];
+    (values.iter().map(|value| divisor.quotient(*value)).collect(), exponent)
 }
 
 /// Exact division by 10^`exponent` by multiplying with the inverse of 5^`exponent` modulo 2^64 (Granlund and
 /// Montgomery, Division by invariant integers, PLDI 1994, section 9).
+#[derive(Clone, Copy)]
 struct Divisor {
-    exponent: u8,
+    exponent: u32,
     inverse: u64,
     /// Largest quotient of a multiple of 5^`exponent`.
     most: u64,
 }
 
-impl Divisor {
-    fn new(exponent: u8) -> Self {
-        const INVERSE_OF_FIVE: u64 = 0xcccc_cccc_cccc_cccd;
-        let mut inverse = 1_u64;
-        (0..exponent).for_each(|_| inverse = inverse.wrapping_mul(INVERSE_OF_FIVE));
-        Self { exponent, inverse, most: u64::MAX / 5_u64.pow(u32::from(exponent)) }
+/// By exponent.
+static DIVISORS: [Divisor; MAX_STRIPPED as usize + 1] = {
+    const INVERSE_OF_FIVE: u64 = 0xcccc_cccc_cccc_cccd;
+    let mut divisors = [Divisor { exponent: 0, inverse: 1, most: u64::MAX }; MAX_STRIPPED as usize + 1];
+    let mut exponent = 1;
+    while exponent <= MAX_STRIPPED as usize {
+        let last = divisors[exponent - 1];
+        divisors[exponent] = Divisor {
+            exponent: exponent as u32,
+            inverse: last.inverse.wrapping_mul(INVERSE_OF_FIVE),
+            most: u64::MAX / 5_u64.pow(exponent as u32),
+        };
+        exponent += 1;
     }
+    divisors
+};
 
+impl Divisor {
     fn divides(&self, value: i64) -> bool {
-        let by_twos = value.trailing_zeros() >= u32::from(self.exponent);
+        let by_twos = value.trailing_zeros() >= self.exponent;
         by_twos && value.unsigned_abs().wrapping_mul(self.inverse) <= self.most
     }
 

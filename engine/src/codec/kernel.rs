@@ -11,6 +11,7 @@
 )]
 
 use super::MINI_BLOCK_LEN;
+use super::cursor::{bit_len, zigzag};
 use bitpacking::{BitPacker, BitPacker4x};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -98,6 +99,20 @@ fn widen_body(offsets: &[u32; MINI_BLOCK_LEN], base: i64, out: &mut [i64; MINI_B
 }
 
 kernel! {
+    /// `out[i] = start + (i + 1) * step + sums[i]`, modulo 2^64; both have the same length.
+    widen_line(sums: &[u32], start: i64, step: i64, out: &mut [i64]), widen_line_body, widen_line_body
+}
+
+#[inline(always)]
+fn widen_line_body(sums: &[u32], start: i64, step: i64, out: &mut [i64]) {
+    let mut expected = start;
+    for (out, sum) in out.iter_mut().zip(sums) {
+        expected = expected.wrapping_add(step);
+        *out = expected.wrapping_add(i64::from(*sum));
+    }
+}
+
+kernel! {
     /// Replaces each difference by the running sum that starts at `start`; gives the last sum.
     prefix_sum(values: &mut [i64], start: i64) -> i64, prefix_sum_body, prefix_sum_body
 }
@@ -127,39 +142,33 @@ fn prefix_sum_body(values: &mut [i64], start: i64) -> i64 {
 }
 
 kernel! {
-    /// `out[i] = values[i] / 10^exponent`, rounded correctly, if every |value| is below [`MAGIC_LIMIT`]; otherwise
-    /// gives false and `out` holds nonsense.
-    to_decimals(values: &[i64], exponent: u8, out: &mut [f64]) -> bool, to_decimals_divide, to_decimals_fma
+    /// Appends `values[i] / 10^exponent`, rounded correctly, if every value is in -2^51..2^51; otherwise gives false,
+    /// and what it appended is nonsense.
+    to_decimals(values: &[i64], exponent: u8, out: &mut Vec<f64>) -> bool, to_decimals_divide, to_decimals_fma
 }
 
 #[inline(always)]
-fn to_decimals_divide(values: &[i64], exponent: u8, out: &mut [f64]) -> bool {
+fn to_decimals_divide(values: &[i64], exponent: u8, out: &mut Vec<f64>) -> bool {
     let power = POWERS[exponent as usize];
     let mut beyond = 0;
-    for (out, value) in out.iter_mut().zip(values) {
-        beyond |= beyond_magic(*value);
-        *out = small_to_float(*value) / power;
-    }
-    beyond == 0
+    out.extend(values.iter().map(|value| {
+        beyond |= value.wrapping_add(MAGIC_LIMIT) as u64;
+        small_to_float(*value) / power
+    }));
+    beyond >> 52 == 0
 }
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn to_decimals_fma(values: &[i64], exponent: u8, out: &mut [f64]) -> bool {
+fn to_decimals_fma(values: &[i64], exponent: u8, out: &mut Vec<f64>) -> bool {
     let power = POWERS[exponent as usize];
     let inverse = 1.0 / power;
     let mut beyond = 0;
-    for (out, value) in out.iter_mut().zip(values) {
-        beyond |= beyond_magic(*value);
-        *out = divide_fma(small_to_float(*value), power, inverse);
-    }
-    beyond == 0
-}
-
-/// Zero for values in -2^51..2^51.
-#[inline(always)]
-fn beyond_magic(value: i64) -> u64 {
-    (value as u64).wrapping_add(MAGIC_LIMIT as u64) >> 52
+    out.extend(values.iter().map(|value| {
+        beyond |= value.wrapping_add(MAGIC_LIMIT) as u64;
+        divide_fma(small_to_float(*value), power, inverse)
+    }));
+    beyond >> 52 == 0
 }
 
 /// `value as f64` for |value| < 2^51, in instructions that come four at a time (AVX2 has no such conversion).
@@ -232,6 +241,44 @@ pub(crate) fn decimal(value: f64, exponent: u8) -> Option<i64> {
     let power = POWERS[exponent as usize];
     let (integer, rounded) = nearest(value * power);
     comes_back(value, rounded, rounded / power).then_some(integer)
+}
+
+/// Where the windows of a mini-block are laid: from its smallest value up, from its largest down, or around a middle.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Anchor {
+    Low(i64),
+    High(i64),
+    Middle(i64),
+}
+
+kernel! {
+    /// Number of values (at most 128) by the width in bits of the narrowest window at the anchor that holds them.
+    window_widths(values: &[i64], anchor: Anchor) -> [u8; 65], window_widths_body, window_widths_body
+}
+
+#[inline(always)]
+fn window_widths_body(values: &[i64], anchor: Anchor) -> [u8; 65] {
+    match anchor {
+        Anchor::Low(min) => count_widths(values, |v| v.wrapping_sub(min) as u64),
+        Anchor::High(max) => count_widths(values, |v| max.wrapping_sub(v) as u64),
+        Anchor::Middle(middle) => count_widths(values, |v| zigzag(v.wrapping_sub(middle))),
+    }
+}
+
+#[inline(always)]
+fn count_widths(values: &[i64], key: impl Fn(i64) -> u64) -> [u8; 65] {
+    // Four tables, so that equal neighbours do not wait for each other's increment.
+    let mut tables = [[0_u8; 65]; 4];
+    let mut quads = values.chunks_exact(4);
+    for quad in &mut quads {
+        for (table, value) in tables.iter_mut().zip(quad) {
+            table[bit_len(key(*value)) as usize] += 1;
+        }
+    }
+    for value in quads.remainder() {
+        tables[0][bit_len(key(*value)) as usize] += 1;
+    }
+    std::array::from_fn(|i| tables[0][i] + tables[1][i] + tables[2][i] + tables[3][i])
 }
 
 kernel! {
@@ -340,6 +387,25 @@ pub(crate) fn unpack(bytes: &[u8], width: u32, base: i64, out: &mut [i64; MINI_B
         for (out, word) in out.iter_mut().zip(&words) {
             *out = out.wrapping_add(i64::from(*word) << 32);
         }
+    }
+}
+
+/// Widest offsets whose 128 sums stay below 2^32.
+pub(crate) const MAX_SUMMED_WIDTH: u32 = 25;
+
+/// Running sums of 128 offsets of at most [`MAX_SUMMED_WIDTH`] bits, unpacked and added up in one go.
+pub(crate) fn unpack_sums(bytes: &[u8], width: u32, sums: &mut [u32; MINI_BLOCK_LEN]) {
+    debug_assert!(bytes.len() == packed_len(width) && width <= MAX_SUMMED_WIDTH);
+    if cfg!(target_endian = "big") {
+        unpack_words(bytes, width, sums);
+        let mut sum = 0_u32;
+        for word in sums {
+            sum = sum.wrapping_add(*word);
+            *word = sum;
+        }
+    } else {
+        // The crate reads a list packed as differences from zero: these are the offsets.
+        BitPacker4x::new().decompress_sorted(0, bytes, sums, width as u8);
     }
 }
 

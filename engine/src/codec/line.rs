@@ -19,15 +19,18 @@ pub(crate) struct Line {
     plan: StreamPlan,
 }
 
-/// True if each value is above the one before, or each below.
-pub(crate) fn is_monotone(values: &[i64]) -> bool {
-    values.len() > 2 && (values.is_sorted_by(|a, b| a < b) || values.is_sorted_by(|a, b| a > b))
-}
+/// Below this the start and the step cost more than the residuals save.
+pub(crate) const MIN_LEN: usize = 32;
 
 impl Line {
+    /// The line that meets every value.
+    pub(crate) fn exact(start: i64, step: i64) -> Self {
+        Self { start, step, gaps: Vec::new(), residuals: Vec::new(), plan: StreamPlan::default() }
+    }
+
     /// The line that takes fewer than `limit` bytes, if there is one.
     pub(crate) fn fit(values: &[i64], limit: usize) -> Option<Self> {
-        if values.len() < 3 {
+        if values.len() < MIN_LEN {
             return None;
         }
         // Differences of a line fit in 63 bits; anything wilder is left to the other codecs.

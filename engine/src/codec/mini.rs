@@ -5,6 +5,7 @@
 
 use super::bits::{get_stream, low_mask, put_stream, stream_len};
 use super::cursor::{Cursor, bit_len, put_varint, unzigzag, varint_len, zigzag};
+use super::kernel::Anchor;
 use super::{DecodeError, MINI_BLOCK_LEN, kernel};
 
 /// Set in the first byte when patches follow; the low seven bits are the width.
@@ -128,6 +129,55 @@ pub(crate) fn get_packed(
     Ok(())
 }
 
+/// A mini-block up to its packed offsets.
+struct Head {
+    base: i64,
+    width: u32,
+    patches: usize,
+    patch_bytes: usize,
+}
+
+impl Head {
+    fn read(cursor: &mut Cursor<'_>, count: usize, previous_base: i64) -> Result<Self, DecodeError> {
+        let head = cursor.byte()?;
+        let width = u32::from(head & !HAS_PATCHES);
+        if width > 64 {
+            return Err(cursor.error("width above 64 bits"));
+        }
+        let base = previous_base.wrapping_add(cursor.zigzag()?);
+        if head & HAS_PATCHES == 0 {
+            return Ok(Self { base, width, patches: 0, patch_bytes: 0 });
+        }
+        let shape = cursor.byte()?;
+        let (patches, patch_bytes) = ((shape & 0x1f) as usize, (shape >> 5) as usize + 1);
+        if patches == 0 || patches > count {
+            return Err(cursor.error("number of patches"));
+        }
+        Ok(Self { base, width, patches, patch_bytes })
+    }
+
+    /// What follows the packed offsets: (index of a value, what it is beyond the base), rising.
+    fn patches<'a>(
+        &self,
+        cursor: &mut Cursor<'a>,
+        count: usize,
+    ) -> Result<impl Iterator<Item = (usize, i64)> + use<'a>, DecodeError> {
+        let positions = cursor.take(self.patches)?;
+        let out_of_range = positions.last().is_some_and(|last| usize::from(*last) >= count);
+        if out_of_range || !positions.is_sorted_by(|a, b| a < b) {
+            return Err(cursor.error("position of a patch"));
+        }
+        let values = cursor.take(self.patches * self.patch_bytes)?;
+        // Without patches there is nothing to split, but a chunk needs a length.
+        let values = values.chunks_exact(self.patch_bytes.max(1)).map(|value| {
+            let mut word = [0; 8];
+            word[..value.len()].copy_from_slice(value);
+            unzigzag(u64::from_le_bytes(word))
+        });
+        Ok(positions.iter().map(|position| usize::from(*position)).zip(values))
+    }
+}
+
 /// Gives the base, from which the next one is counted.
 fn read_mini(
     cursor: &mut Cursor<'_>,
@@ -135,41 +185,70 @@ fn read_mini(
     previous_base: i64,
     out: &mut [i64; MINI_BLOCK_LEN],
 ) -> Result<i64, DecodeError> {
-    let head = cursor.byte()?;
-    let width = u32::from(head & !HAS_PATCHES);
-    if width > 64 {
-        return Err(cursor.error("width above 64 bits"));
+    let head = Head::read(cursor, count, previous_base)?;
+    get_packed(cursor, count, head.width, head.base, out)?;
+    if head.patches > 0 {
+        for (position, patch) in head.patches(cursor, count)? {
+            out[position] = head.base.wrapping_add(patch);
+        }
     }
-    let base = previous_base.wrapping_add(cursor.zigzag()?);
-    if head & HAS_PATCHES == 0 {
-        get_packed(cursor, count, width, base, out)?;
-        return Ok(base);
-    }
-    let shape = cursor.byte()?;
-    let (patches, patch_bytes) = ((shape & 0x1f) as usize, (shape >> 5) as usize + 1);
-    if patches == 0 || patches > count {
-        return Err(cursor.error("number of patches"));
-    }
-    get_packed(cursor, count, width, base, out)?;
-    let positions = cursor.take(patches)?;
-    if positions[patches - 1] as usize >= count || positions.windows(2).any(|pair| pair[0] >= pair[1]) {
-        return Err(cursor.error("position of a patch"));
-    }
-    let values = cursor.take(patches * patch_bytes)?;
-    for (position, value) in positions.iter().zip(values.chunks_exact(patch_bytes)) {
-        let mut word = [0; 8];
-        word[..patch_bytes].copy_from_slice(value);
-        out[*position as usize] = base.wrapping_add(unzigzag(u64::from_le_bytes(word)));
-    }
-    Ok(base)
+    Ok(head.base)
 }
 
-/// The end of the range that a window of 2^width values is laid at.
-#[derive(Clone, Copy)]
-enum Anchor {
-    Low(i64),
-    High(i64),
-    Middle(i64),
+/// Reads `count` values whose differences are a stream, the first counted from `start`, mini-block by mini-block.
+pub(crate) fn read_sums(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    start: i64,
+    mut visit: impl FnMut(&mut [i64], &Cursor<'_>) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    let mut values = [0; MINI_BLOCK_LEN];
+    let (mut base, mut carry) = (0, start);
+    let mut left = count;
+    while left > 0 {
+        let len = left.min(MINI_BLOCK_LEN);
+        base = read_mini_sums(cursor, len, base, carry, &mut values)?;
+        carry = values[len - 1];
+        visit(&mut values[..len], cursor)?;
+        left -= len;
+    }
+    Ok(())
+}
+
+/// [`read_mini`] and a prefix sum from `carry`. Narrow whole mini-blocks are summed while they are unpacked; a patch
+/// then lifts all values from its place on.
+fn read_mini_sums(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    previous_base: i64,
+    carry: i64,
+    out: &mut [i64; MINI_BLOCK_LEN],
+) -> Result<i64, DecodeError> {
+    let mut ahead = *cursor;
+    let head = Head::read(&mut ahead, count, previous_base)?;
+    if count < MINI_BLOCK_LEN || head.width > kernel::MAX_SUMMED_WIDTH {
+        let base = read_mini(cursor, count, previous_base, out)?;
+        kernel::prefix_sum(&mut out[..count], carry);
+        return Ok(base);
+    }
+    *cursor = ahead;
+    let bytes = cursor.take(kernel::packed_len(head.width))?;
+    let mut sums = [0; MINI_BLOCK_LEN];
+    if head.width > 0 {
+        kernel::unpack_sums(bytes, head.width, &mut sums);
+    }
+    let (mut from, mut start) = (0, carry);
+    if head.patches > 0 {
+        for (position, patch) in head.patches(cursor, count)? {
+            let offset = if position == 0 { sums[0] } else { sums[position] - sums[position - 1] };
+            kernel::widen_line(&sums[from..position], start, head.base, &mut out[from..position]);
+            start = start.wrapping_add(head.base.wrapping_mul((position - from) as i64));
+            start = start.wrapping_add(patch).wrapping_sub(i64::from(offset));
+            from = position;
+        }
+    }
+    kernel::widen_line(&sums[from..], start, head.base, &mut out[from..]);
+    Ok(head.base)
 }
 
 impl Plan {
@@ -183,11 +262,12 @@ impl Plan {
             return plain;
         }
         let anchor = Anchor::choose(values, min, max, center);
-        let counts = anchor.histogram(values);
+        let counts = kernel::window_widths(values, anchor);
         let mut best = plain;
         let mut best_bytes = plain.body_bytes(values.len());
         let mut outside = 0;
-        for width in (0..64).rev() {
+        // A window around a middle takes one bit more than the range at most.
+        for width in (0..=plain.width.min(63)).rev() {
             outside += usize::from(counts[width as usize + 1]);
             if outside > MAX_PATCHES {
                 break;
@@ -252,6 +332,7 @@ impl Plan {
 }
 
 impl Anchor {
+    /// The end of the range that the bulk lies near to, or its middle.
     fn choose(values: &[i64], min: i64, max: i64, center: Center) -> Self {
         let middle = match center {
             Center::Zero if min <= 0 && max >= 0 => 0,
@@ -268,15 +349,6 @@ impl Anchor {
         }
     }
 
-    /// Number of values by the width of the narrowest window that holds them.
-    fn histogram(self, values: &[i64]) -> [u8; 65] {
-        match self {
-            Self::Low(min) => count_widths(values, |v| v.wrapping_sub(min) as u64),
-            Self::High(max) => count_widths(values, |v| max.wrapping_sub(v) as u64),
-            Self::Middle(middle) => count_widths(values, |v| zigzag(v.wrapping_sub(middle))),
-        }
-    }
-
     /// First value of the window of 2^`width` values.
     fn base(self, width: u32) -> i64 {
         match self {
@@ -286,18 +358,6 @@ impl Anchor {
             Self::Middle(middle) => middle.wrapping_sub(1 << (width - 1)),
         }
     }
-}
-
-#[inline(always)]
-fn count_widths(values: &[i64], key: impl Fn(i64) -> u64) -> [u8; 65] {
-    // Two tables, so that equal neighbours do not wait for each other's increment.
-    let mut tables = [[0_u8; 65]; 2];
-    for pair in values.chunks(2) {
-        for (table, value) in tables.iter_mut().zip(pair) {
-            table[bit_len(key(*value)) as usize] += 1;
-        }
-    }
-    std::array::from_fn(|i| tables[0][i] + tables[1][i])
 }
 
 /// Bytes for the patch farthest from `base`, which is the smallest or the largest value.

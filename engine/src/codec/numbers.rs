@@ -5,7 +5,9 @@
 
 use super::cursor::{Cursor, bit_len, put_varint, put_zigzag, varint_len, zigzag};
 use super::line::{self, Line};
-use super::mini::{Center, StreamPlan, get_packed, packed_len, put_packed, read_list, read_stream};
+use super::mini::{
+    Center, StreamPlan, get_packed, packed_len, put_packed, read_list, read_stream, read_sums,
+};
 use super::{CodecTag, DecodeError, MAX_BLOCK_LEN, MINI_BLOCK_LEN, kernel};
 
 /// Most entries of a DICT block: their number less one is a byte.
@@ -60,17 +62,21 @@ fn choose(values: &[i64], hope: Hope, limit: usize) -> Option<Choice> {
     if survey.changes == 0 {
         return Some(Choice::Const(survey.min)).filter(|choice| choice.bytes() < limit);
     }
+    let deltas = differences(values);
+    let slope = kernel::survey(&deltas[1..]);
+    if slope.changes == 0 && values.len() >= line::MIN_LEN {
+        return Some(Choice::Line(Line::exact(values[0], slope.min))).filter(|choice| choice.bytes() < limit);
+    }
+    let deltas = Choice::delta(values[0], deltas);
     let offsets = Choice::For(StreamPlan::new(values, Center::Sampled, usize::MAX));
-    let deltas = Choice::delta(values);
     // FOR needs no prefix sum: it may be 3 % larger.
     let mut best = if offsets.bytes() * 100 <= deltas.bytes() * 103 { offsets } else { deltas };
 
-    if (hope == Hope::Line || line::is_monotone(values))
-        && best.bytes() > 2 * values.len().div_ceil(MINI_BLOCK_LEN)
+    let is_monotone = slope.min > 0 || slope.max < 0;
+    if (hope == Hope::Line || is_monotone)
+        && let Some(line) = Line::fit(values, best.bytes())
     {
-        if let Some(line) = Line::fit(values, best.bytes()) {
-            best = Choice::Line(line);
-        }
+        best = Choice::Line(line);
     }
     // A run costs two bytes or more, nearly always.
     if 2 * survey.changes < best.bytes() {
@@ -112,13 +118,8 @@ impl Choice {
         }
     }
 
-    fn delta(values: &[i64]) -> Self {
-        let mut deltas = vec![0; values.len()];
-        kernel::differences(values, values[0], &mut deltas);
-        // The first value has no difference; one that looks like its neighbour packs like it, and the start makes up
-        // for it.
-        deltas[0] = deltas[1];
-        let start = values[0].wrapping_sub(deltas[0]);
+    fn delta(first: i64, deltas: Vec<i64>) -> Self {
+        let start = first.wrapping_sub(deltas[0]);
         let plan = StreamPlan::new(&deltas, Center::Zero, usize::MAX);
         Self::Delta { start, deltas, plan }
     }
@@ -170,6 +171,14 @@ impl Choice {
             Self::Line(line) => line.write(out),
         }
     }
+}
+
+/// Of at least two values. The first has no difference; it gets its neighbour's, which packs like it.
+fn differences(values: &[i64]) -> Vec<i64> {
+    let mut deltas = vec![0; values.len()];
+    kernel::differences(values, values[0], &mut deltas);
+    deltas[0] = deltas[1];
+    deltas
 }
 
 fn code_width(entries: usize) -> u32 {
@@ -259,11 +268,8 @@ pub(crate) fn decode(
             read_stream(cursor, count, |mini, at| sink.chunk(mini).map_err(|what| at.error(what)))?;
         }
         CodecTag::Delta => {
-            let mut carry = cursor.zigzag()?;
-            read_stream(cursor, count, |mini, at| {
-                carry = kernel::prefix_sum(mini, carry);
-                sink.chunk(mini).map_err(|what| at.error(what))
-            })?;
+            let start = cursor.zigzag()?;
+            read_sums(cursor, count, start, |mini, at| sink.chunk(mini).map_err(|what| at.error(what)))?;
         }
         CodecTag::Line => line::decode(cursor, count, sink)?,
         _ => return Err(DecodeError { offset: 0, what: "codec is not one for numbers" }),

@@ -40,15 +40,21 @@ pub fn encode_positions(rows: &[u32], row_count: u32, out: &mut Vec<u8>) {
         out.push(BITMAP);
         let start = out.len();
         out.resize(start + bitmap_len, 0);
-        rows.iter().for_each(|row| out[start + *row as usize / 8] |= 1 << (row % 8));
+        for row in rows {
+            out[start + *row as usize / 8] |= 1 << (row % 8);
+        }
     } else if runs_len < positions_len {
         out.push(RUNS);
         put_varint(runs.len() as u64, out);
-        run_fields.iter().for_each(|field| put_varint(u64::from(*field), out));
+        for field in run_fields {
+            put_varint(u64::from(field), out);
+        }
     } else {
         out.push(POSITIONS);
         put_varint(rows.len() as u64, out);
-        gaps().for_each(|gap| put_varint(u64::from(gap), out));
+        for gap in gaps() {
+            put_varint(u64::from(gap), out);
+        }
     }
 }
 

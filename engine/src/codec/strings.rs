@@ -72,15 +72,13 @@ pub fn decode_strings(
     for length in lengths {
         let (value, rest) = text.split_at(length as usize);
         text = rest;
-        let shared = match last.take_if(|last| last.as_bytes() == value) {
-            Some(shared) => shared,
-            None => match std::str::from_utf8(value) {
-                Ok(value) => Arc::from(value),
-                Err(_) => {
-                    out.truncate(start);
-                    return Err(cursor.error("text is not UTF-8"));
-                }
-            },
+        let shared = if let Some(last) = last.take_if(|last| last.as_bytes() == value) {
+            last
+        } else if let Ok(value) = std::str::from_utf8(value) {
+            Arc::from(value)
+        } else {
+            out.truncate(start);
+            return Err(cursor.error("text is not UTF-8"));
         };
         last = Some(Arc::clone(&shared));
         out.push(shared);

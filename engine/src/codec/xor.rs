@@ -60,7 +60,10 @@ pub(crate) fn decode(stream: &[u8], count: usize, out: &mut Vec<f64>) -> Result<
         if reader.take(1)? == 1 {
             if reader.take(1)? == 1 {
                 let shape = reader.take(11)? as u32;
-                let (leading, len) = (shape >> 6, if shape & 63 == 0 { 64 } else { shape & 63 });
+                let (leading, len) = match (shape >> 6, shape & 63) {
+                    (leading, 0) => (leading, 64),
+                    window => window,
+                };
                 if leading + len > 64 {
                     return Err(DecodeError { offset: 0, what: "window exceeds 64 bits" });
                 }

@@ -74,7 +74,10 @@ impl Manifest {
         let mut generations: Vec<u64> =
             entries.iter().filter_map(|entry| generation_of(&entry.name)).collect();
         generations.sort_unstable();
-        let newest = generations.last().copied().unwrap_or(0);
+        // An unfinished file of a cut has its number used up as well.
+        let unfinished =
+            entries.iter().filter_map(|entry| generation_of(entry.name.strip_suffix(".tmp")?)).max();
+        let newest = generations.last().copied().max(unfinished).unwrap_or(0);
         let mut manifest = Self {
             disk: disk.clone(),
             store: seed,

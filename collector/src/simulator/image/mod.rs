@@ -10,7 +10,7 @@ use super::plant::PlantState;
 use crate::config::{BlockName, DeviceConfig, Family, FieldChoice};
 use crate::device::device_tags;
 use crate::goodwe::decode::{Reading, decode_into};
-use crate::goodwe::registers::{self, Block, Coding, info_layout};
+use crate::goodwe::registers::{self, Block, Coding, Register, info_layout};
 use crate::goodwe::{Assembler, DeviceInfo, MEASUREMENT};
 use crate::modbus::Refusal;
 use crate::poll::Plan;
@@ -32,7 +32,7 @@ pub(super) fn read(state: &PlantState, unit: u8, start: u16, count: u16) -> Resu
     let near = |block: &&Block| (block.start..=block.start + block.forms[0]).contains(&start);
     blocks
         .filter(near)
-        .find_map(|block| cut(&words(family, block, state), block.start, start, count))
+        .find_map(|block| cut(&words(family, block, block.forms[0], state), block.start, start, count))
         .ok_or(Refusal::ILLEGAL_DATA_ADDRESS)
 }
 
@@ -57,23 +57,51 @@ fn cut(words: &[u16], first: u16, start: u16, count: u16) -> Option<Vec<u16>> {
     words.get(at..at + usize::from(count)).map(<[u16]>::to_vec)
 }
 
-/// Words of a block under construction; what nobody puts in stays "no data".
+/// Words of a block under construction; what nobody puts in stays "no data", what lies beyond the end is not kept.
 struct Image {
     block: &'static Block,
     words: Vec<u16>,
+    /// Where the last value went: the next one is mostly the one behind it.
+    last: usize,
 }
 
 impl Image {
+    /// The register that begins at `address`.
+    fn register(&mut self, address: u16) -> &'static Register {
+        let registers = self.block.registers;
+        let next = self.last + 1;
+        self.last = if registers.get(next).is_some_and(|register| register.address == address) {
+            next
+        } else {
+            registers.partition_point(|register| register.address < address)
+        };
+        let register = &registers[self.last];
+        debug_assert_eq!(register.address, address, "no register begins there");
+        register
+    }
+
     /// Writes `value`, in the unit of the field, into the register at `address` of this block.
     fn put(&mut self, address: u16, value: f64) {
-        let registers = self.block.registers;
-        let index = registers.partition_point(|register| register.address < address);
-        let register = &registers[index];
-        debug_assert_eq!(register.address, address, "no register begins there");
-        let raw = value * f64::from(register.divisor);
-        let at = usize::from(address - self.block.start);
+        let register = self.register(address);
+        self.put_raw(register, value * f64::from(register.divisor));
+    }
+
+    /// An energy counter shows whole steps that were passed, never the next one.
+    fn put_energy(&mut self, address: u16, kwh: f64) {
+        let register = self.register(address);
+        self.put_raw(register, (kwh * f64::from(register.divisor)).floor());
+    }
+
+    fn put_all(&mut self, values: &[(u16, f64)]) {
+        for (address, value) in values {
+            self.put(*address, *value);
+        }
+    }
+
+    fn put_raw(&mut self, register: &Register, raw: f64) {
+        let at = usize::from(register.address - self.block.start);
+        let Some(words) = self.words.get_mut(at..at + register.coding.words()) else { return };
         let whole = raw.round() as i64;
-        let words = &mut self.words[at..at + register.coding.words()];
         match register.coding {
             Coding::U16 | Coding::I16 => words[0] = whole as u16,
             Coding::U32 | Coding::I32 => {
@@ -94,20 +122,6 @@ impl Image {
         }
     }
 
-    /// An energy counter shows whole steps that were passed, never the next one.
-    fn put_energy(&mut self, address: u16, kwh: f64) {
-        let registers = self.block.registers;
-        let register = &registers[registers.partition_point(|register| register.address < address)];
-        let steps = f64::from(register.divisor);
-        self.put(address, (kwh * steps).floor() / steps);
-    }
-
-    fn put_all(&mut self, values: &[(u16, f64)]) {
-        for (address, value) in values {
-            self.put(*address, *value);
-        }
-    }
-
     /// The inverter's own clock, in the plant's local time.
     fn put_clock(&mut self, address: u16, state: &PlantState) {
         let local_ns = i128::from(state.time.0) + i128::from(state.local_offset_ns);
@@ -124,8 +138,9 @@ impl Image {
     }
 }
 
-fn words(family: Family, block: &'static Block, state: &PlantState) -> Vec<u16> {
-    let mut image = Image { block, words: vec![0xFFFF; usize::from(block.forms[0])] };
+/// The first `count` words of a block.
+fn words(family: Family, block: &'static Block, count: u16, state: &PlantState) -> Vec<u16> {
+    let mut image = Image { block, words: vec![0xFFFF; usize::from(count)], last: 0 };
     match family {
         Family::Et => et::fill(&mut image, state),
         Family::Dt => dt::fill(&mut image, state),
@@ -145,6 +160,7 @@ pub struct PlantPoints {
     tags: TagSet,
     blocks: Vec<(&'static Block, u16)>,
     assembler: Assembler,
+    readings: Vec<Reading>,
 }
 
 impl PlantPoints {
@@ -159,20 +175,20 @@ impl PlantPoints {
         let mut assembler = Assembler::new(Family::Et, fields);
         assembler.set_rated_power(info.rated_power_w);
         let tags = device_tags(device_id, config.vendor.name(), location);
-        Self { tags, blocks, assembler }
+        Self { tags, blocks, assembler, readings: Vec::new() }
     }
 
     /// The point of one state.
     pub fn point(&mut self, state: &PlantState) -> Point {
-        let mut readings: Vec<Reading> = Vec::with_capacity(160);
+        self.readings.clear();
         for (block, count) in &self.blocks {
-            decode_into(block, &words(Family::Et, block, state)[..usize::from(*count)], &mut readings);
+            decode_into(block, &words(Family::Et, block, *count, state), &mut self.readings);
         }
         Point {
             measurement: MEASUREMENT.to_owned(),
             tags: self.tags.clone(),
             time: Some(state.time),
-            fields: self.assembler.fields(readings, state.time),
+            fields: self.assembler.fields(&mut self.readings, state.time),
         }
     }
 }
@@ -232,7 +248,7 @@ mod tests {
         let start = Timestamp(1_767_225_600_000_000_000 + 170 * Timestamp::DAY_NS);
         let mut points = PlantPoints::new("roof", "home", FieldChoice::All);
         let end = Timestamp(start.0 + 2 * Timestamp::DAY_NS);
-        for state in plant.history(start..end, Duration::from_secs(60)) {
+        for state in plant.history(start..end, Duration::from_mins(1)) {
             assert!(points.point(&state).fields.len() > 100);
         }
         let left_out = points.assembler.left_out();

@@ -59,6 +59,11 @@ struct Flow {
     grid_w: f64,
 }
 
+/// Whole hours by longitude: no zone, no summer time.
+pub(super) fn local_offset_ns(place: Place) -> i64 {
+    (place.longitude / 15.0).round() as i64 * 3_600_000_000_000
+}
+
 impl Walker {
     pub(super) fn new(seed: u64, place: Place, start: Timestamp) -> Self {
         let mut rng = Rng::new(seed ^ 0x0070_6C61_6E74);
@@ -80,7 +85,7 @@ impl Walker {
             seed,
             place,
             start,
-            local_offset_ns: (place.longitude / 15.0).round() as i64 * 3_600_000_000_000,
+            local_offset_ns: local_offset_ns(place),
             tick: 0,
             sun_day: SunDay::new(place, start.utc_day()),
             surfaces: [Surface::new(120.0, 35.0), Surface::new(240.0, 35.0)],
@@ -190,11 +195,11 @@ impl Walker {
         (strings, horizontal)
     }
 
-    /// + = discharge. Covers the house from the battery, stores what is left over, and in the dark months fills a low
-    /// battery from the grid in the cheapest hours of the night.
+    /// Positive is discharge. Covers the house from the battery, stores what is left over, and in the dark months
+    /// fills a low battery from the grid in the cheapest hours of the night.
     fn wanted_from_battery(&mut self, pv_w: f64, house_w: f64, year_share: f64, time: Timestamp) -> f64 {
         let hour = day_share(self.local()) * 24.0;
-        let dark = (year_share - 0.96).rem_euclid(1.0) < 0.17 || year_share > 0.80;
+        let dark = !(0.13..0.80).contains(&year_share);
         if dark && (1.0..4.0).contains(&hour) && self.stored_kwh < 0.45 * BATTERY_KWH {
             let price = price::pln_per_kwh(self.seed, time, self.local_offset_ns);
             if price < 0.42 {
