@@ -11,6 +11,7 @@ use super::entry::SegmentEntry;
 use super::error::SegmentError;
 use super::page::PageCache;
 use super::reader::Segment;
+use crate::error::Damage;
 use crate::ids::{MeasurementId, NamespaceId, SegmentId, StoreId};
 use crate::io::{Disk, ReadMode};
 use hashbrown::HashMap;
@@ -101,8 +102,12 @@ impl SegmentHandle {
         &self.entry
     }
 
-    /// The segment, opened now if it is not.
+    /// The segment, opened now if it is not. One that was set aside is an error at once, without a look at the disk.
     pub fn open(self: &Arc<Self>) -> Result<Arc<Segment>, SegmentError> {
+        if self.entry.quarantined {
+            let file = self.entry.path();
+            return Err(Damage { file, offset: 0, part: "quarantined", expected: 0, found: 1 }.into());
+        }
         self.last_read.store(self.opener.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         if let Some(segment) = &*self.segment.read() {
             return Ok(Arc::clone(segment));
