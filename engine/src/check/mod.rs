@@ -1,6 +1,6 @@
 //! Verifying a store and printing its files with the names of the specification.
 //!
-//! [`store`] reads every byte of every file and proves it; [`file`] does so for one file by what it says of itself;
+//! [`store`] reads every byte of every file and proves it; [`file()`] does so for one file by what it says of itself;
 //! [`dump`] tells what stands where. What a segment means is known by `segment`, which verifies and dumps its own;
 //! logs and manifests are walked here with the parsers of their modules. Nothing here repairs.
 //!
