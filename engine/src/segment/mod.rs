@@ -25,6 +25,7 @@ mod meta;
 mod page;
 mod parts;
 mod plan;
+mod read;
 mod reader;
 mod section;
 mod section_writer;

@@ -1,35 +1,23 @@
-//! Reading a segment: footer and header first, pages of the meta region when asked for, blocks by copy.
+//! An open segment: header and footer first, pages of the meta region when asked for. Blocks are read in `read`.
 //!
 //! Promise: no value is given out whose block, and the page that names it, did not pass their checksums in the very
 //! copy that was decoded. Damage is an error that names file, place and part; it never ends the process.
 //!
-//! Invariants
-//! 1. A block is copied to a buffer of the thread, the copy is verified and decoded, every time.
-//! 2. What is allocated is bounded by the file's length and the limits of `layout`, never by a length field alone.
+//! Invariant: what is allocated is bounded by the file's length and the limits of `layout`, never by a length field alone.
 //!
 //! Threads: a [`Segment`] is immutable and shared by any number of readers.
 
-use super::block::{self, BadBlock};
 use super::chunk::Frame;
 use super::ends::{read_footer, read_header};
-use super::entry::SegmentEntry;
-use super::entry::SegmentSpec;
+use super::entry::{SegmentEntry, SegmentSpec};
 use super::error::{SegmentError, io_error};
-use super::layout::{
-    BlockEntry, Footer, GroupEntry, HEADER_LEN, MAX_BLOCK_BYTES, MAX_GROUP_ROWS, STATISTICS_CHUNK,
-    SectionEntry, SeriesEntry, TIME_FIELD, place_crc,
-};
+use super::layout::{BlockEntry, Footer, GroupEntry, HEADER_LEN, MAX_GROUP_ROWS, SectionEntry, SeriesEntry};
 use super::meta::{Meta, MetaPlace, Table};
 use super::page::PageCache;
-use super::section::{Level, Section};
-use super::statistics::BlockStatistics;
-use crate::codec;
-use crate::column::Column;
-use crate::error::Damage;
-use crate::ids::{FieldId, MeasurementId, SegmentId, SeriesId, StoreId};
+use super::section::Section;
+use crate::ids::{MeasurementId, SegmentId, SeriesId, StoreId};
 use crate::io::{Disk, Map, ReadMode, open_sealed};
 use bytemuck::Zeroable;
-use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use wattlog_model::TagSet;
@@ -40,7 +28,7 @@ const OWN_CACHE_PAGES: usize = 64;
 /// An open segment.
 #[derive(Debug)]
 pub struct Segment {
-    data: Arc<dyn Map>,
+    pub(super) data: Arc<dyn Map>,
     pub(crate) meta: Meta,
     spec: SegmentSpec,
     pub(crate) footer: Footer,
@@ -59,11 +47,11 @@ pub struct RowGroup {
     pub rows: u32,
     /// Few rows, no statistics: always to be decoded.
     pub compact: bool,
-    section: u32,
-    ordinal: u32,
-    offset: u64,
-    first_block_or_len: u32,
-    block_count_or_crc: u32,
+    pub(super) section: u32,
+    pub(super) ordinal: u32,
+    pub(super) offset: u64,
+    pub(super) first_block_or_len: u32,
+    pub(super) block_count_or_crc: u32,
 }
 
 impl RowGroup {
@@ -93,14 +81,6 @@ impl RowGroup {
         Frame { rows: self.rows, first_time: self.first_time, last_time: self.last_time }
     }
 }
-
-thread_local! {
-    /// Copy of the block being decoded.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// A thread's buffer keeps no more than this between blocks.
-const KEPT_BUFFER: usize = 256 * 1024;
 
 impl Segment {
     /// Opens a sealed file. Reads its header, its footer and the first page of the meta region.
@@ -275,7 +255,7 @@ impl Segment {
         Ok(Arc::clone(section.get_or_init(|| parsed)))
     }
 
-    fn section_of(&self, group: &RowGroup) -> Result<Arc<Section>, SegmentError> {
+    pub(super) fn section_of(&self, group: &RowGroup) -> Result<Arc<Section>, SegmentError> {
         self.section_at(group.section as usize)
     }
 
@@ -351,7 +331,7 @@ impl Segment {
         Ok(())
     }
 
-    fn row_group(
+    pub(super) fn row_group(
         &self,
         section: u32,
         ordinal: u32,
@@ -376,78 +356,6 @@ impl Segment {
         })
     }
 
-    /// Decodes the times of a group into `out`, in place of what it held.
-    pub fn read_times(&self, group: &RowGroup, out: &mut Vec<i64>) -> Result<(), SegmentError> {
-        out.clear();
-        let found = self.with_block(group, TIME_FIELD, |bytes, _, offset| {
-            let decoded = codec::decode_times(bytes, group.rows as usize, out).map_err(BadBlock::from);
-            decoded.map_err(|bad| self.bad_block("time_block", offset, bad))?;
-            if (out.first(), out.last()) != (Some(&group.first_time), Some(&group.last_time)) {
-                let found = out.first().map_or(0, |time| *time as u64);
-                return Err(self.damage("time_block", offset, group.first_time as u64, found).into());
-            }
-            Ok(())
-        })?;
-        found.ok_or_else(|| self.damage("time_block", group.offset, 1, 0).into())
-    }
-
-    /// Decodes a field of a group into `out`, in place of what it held; false if no row has a value of it.
-    pub fn read_column(
-        &self,
-        group: &RowGroup,
-        field: FieldId,
-        out: &mut Column,
-    ) -> Result<bool, SegmentError> {
-        let section = self.section_of(group)?;
-        let Some(place) = section.field_place(field) else { return Ok(false) };
-        let texts = section.texts(&self.meta, place)?;
-        let field_type = section.fields()[place].field_type;
-        let found = self.with_block(group, place as u16, |bytes, presence, offset| {
-            block::decode(bytes, presence, group.rows as usize, field_type, &texts, out)
-                .map_err(|bad| self.bad_block("field_block", offset, bad))
-        })?;
-        Ok(found.is_some())
-    }
-
-    /// Fields that have a value in a group, by rising id.
-    pub fn fields_of(&self, group: &RowGroup) -> Result<Vec<FieldId>, SegmentError> {
-        let section = self.section_of(group)?;
-        let places = self.fields_of_places(group)?;
-        Ok(places
-            .into_iter()
-            .filter_map(|place| Some(section.fields().get(usize::from(place))?.id))
-            .collect())
-    }
-
-    /// The same as places in the section's field table, as they stand in the file.
-    pub(crate) fn fields_of_places(&self, group: &RowGroup) -> Result<Vec<u16>, SegmentError> {
-        let mut places = Vec::new();
-        if group.compact {
-            self.with_compact(group, |bytes| {
-                let mut at = 0;
-                while let Some(block) = block::take_compact(bytes, &mut at) {
-                    places
-                        .push(block.map_err(|bad| self.bad_block("compact_group", group.offset, bad))?.field);
-                }
-                Ok(())
-            })?;
-        } else {
-            let section = self.section_of(group)?;
-            let mut table = section.block_table(&self.meta)?;
-            let (first, count) = group.block_range();
-            for i in first..first.saturating_add(count) {
-                places.push(table.get(i)?.field.get());
-            }
-        }
-        places.retain(|place| *place != TIME_FIELD);
-        Ok(places)
-    }
-
-    /// Makes sure that a field's dictionary, if it has one, can be read.
-    pub(crate) fn section_texts(&self, section: &Section, field: usize) -> Result<(), SegmentError> {
-        section.texts(&self.meta, field).map(drop)
-    }
-
     /// Entry `ordinal` of a section's series.
     pub(crate) fn series_entry(&self, section: &Section, ordinal: u32) -> Result<SeriesEntry, SegmentError> {
         section.series_table(&self.meta)?.get(ordinal)
@@ -461,178 +369,5 @@ impl Segment {
     /// Entry `index` of a section's blocks.
     pub(crate) fn block_entry(&self, section: &Section, index: u32) -> Result<BlockEntry, SegmentError> {
         section.block_table(&self.meta)?.get(index)
-    }
-
-    /// Statistics of a field in a group. None if no row has a value of it, or if none are kept: in compact groups and
-    /// for plain texts; then the block must be decoded.
-    pub fn statistics(
-        &self,
-        group: &RowGroup,
-        field: FieldId,
-    ) -> Result<Option<BlockStatistics>, SegmentError> {
-        let section = self.section_of(group)?;
-        let Some(place) = section.field_place(field).filter(|_| !group.compact) else { return Ok(None) };
-        section.statistics(&self.meta, Level::Groups, place, group.ordinal, group.frame())
-    }
-
-    /// Statistics of one field in many groups of one section, in their order; each chunk of 64 is looked up once.
-    pub fn statistics_of(
-        &self,
-        groups: &[RowGroup],
-        field: FieldId,
-        mut visit: impl FnMut(&RowGroup, Option<BlockStatistics>),
-    ) -> Result<(), SegmentError> {
-        let Some(first) = groups.first() else { return Ok(()) };
-        let section = self.section_of(first)?;
-        let Some(place) = section.field_place(field) else {
-            for group in groups {
-                visit(group, None);
-            }
-            return Ok(());
-        };
-        let texts = section.texts(&self.meta, place)?;
-        let field_type = section.fields()[place].field_type;
-        let chunk_of = |group: &RowGroup| (group.section, group.ordinal / STATISTICS_CHUNK as u32);
-        for same in groups.chunk_by(|a, b| chunk_of(a) == chunk_of(b)) {
-            debug_assert_eq!(same[0].section, first.section, "groups of one section");
-            section.with_chunk(&self.meta, Level::Groups, place, same[0].ordinal, |chunk| {
-                for group in same {
-                    let at = group.ordinal % STATISTICS_CHUNK as u32;
-                    visit(group, chunk.get(at, group.frame(), field_type, &texts)?);
-                }
-                Ok(())
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Statistics of a field over all rows of a series in this segment. None if the series or its values are not
-    /// here, or if none are kept: then its row groups tell.
-    pub fn series_statistics(
-        &self,
-        measurement: MeasurementId,
-        series: SeriesId,
-        field: FieldId,
-    ) -> Result<Option<BlockStatistics>, SegmentError> {
-        let Some(section) = self.section(measurement)? else { return Ok(None) };
-        let Some(place) = section.field_place(field) else { return Ok(None) };
-        let Some((ordinal, entry)) = section.find_series(&self.meta, series)? else { return Ok(None) };
-        let (start, count) = (entry.first_group.get(), entry.group_count.get());
-        let mut table = section.group_table(&self.meta)?;
-        let first = self.row_group(section.index, start, &mut table)?;
-        if count == 1 {
-            return self.statistics(&first, field);
-        }
-        let last = table.get(start.saturating_add(count).saturating_sub(1))?;
-        let frame = Frame { rows: 0, first_time: first.first_time, last_time: last.last_time.get() };
-        section.statistics(&self.meta, Level::Series, place, ordinal, frame)
-    }
-
-    /// Lets `read` see the verified copy of a field's block: (bytes, presence, place in the file).
-    fn with_block<R>(
-        &self,
-        group: &RowGroup,
-        field: u16,
-        read: impl FnOnce(&[u8], u8, u64) -> Result<R, SegmentError>,
-    ) -> Result<Option<R>, SegmentError> {
-        if group.compact {
-            return self.with_compact(group, |bytes| {
-                let mut at = 0;
-                while let Some(block) = block::take_compact(bytes, &mut at) {
-                    let block = block.map_err(|bad| self.bad_block("compact_group", group.offset, bad))?;
-                    if block.field == field {
-                        return read(block.bytes, block.presence, group.offset + block.offset as u64)
-                            .map(Some);
-                    }
-                }
-                Ok(None)
-            });
-        }
-        let section = self.section_of(group)?;
-        let Some(entry) = self.find_block(&section, group, field)? else { return Ok(None) };
-        let offset = group.offset.saturating_add(u64::from(entry.offset.get()));
-        let len = entry.len.get();
-        self.with_verified(offset, len, entry.crc.get(), "block_crc", |bytes| {
-            read(bytes, entry.presence, offset)
-        })
-        .map(Some)
-    }
-
-    fn find_block(
-        &self,
-        section: &Section,
-        group: &RowGroup,
-        field: u16,
-    ) -> Result<Option<BlockEntry>, SegmentError> {
-        let mut table = section.block_table(&self.meta)?;
-        let (first, count) = group.block_range();
-        let end = first.saturating_add(count);
-        if count == 0 || end > table.len() {
-            return Err(self.meta.damage("block_count", 0, u64::from(table.len()), u64::from(end)).into());
-        }
-        // The time block stands first, fields follow by rising place.
-        let place = if field == TIME_FIELD {
-            first
-        } else {
-            table.partition_point(first + 1..end, |entry| entry.field.get() < field)?
-        };
-        if place == end {
-            return Ok(None);
-        }
-        let entry = table.get(place)?;
-        Ok((entry.field.get() == field).then_some(entry))
-    }
-
-    fn with_compact<R>(
-        &self,
-        group: &RowGroup,
-        read: impl FnOnce(&[u8]) -> Result<R, SegmentError>,
-    ) -> Result<R, SegmentError> {
-        self.with_verified(
-            group.offset,
-            group.first_block_or_len,
-            group.block_count_or_crc,
-            "compact_crc",
-            read,
-        )
-    }
-
-    /// Copies bytes of the data region, verifies the copy and lets `read` see it.
-    pub(crate) fn with_verified<R>(
-        &self,
-        offset: u64,
-        len: u32,
-        crc: u32,
-        part: &'static str,
-        read: impl FnOnce(&[u8]) -> Result<R, SegmentError>,
-    ) -> Result<R, SegmentError> {
-        let end = offset.checked_add(u64::from(len));
-        let inside = offset >= HEADER_LEN as u64 && end.is_some_and(|end| end <= self.footer.data_end.get());
-        if !inside || len as usize > MAX_BLOCK_BYTES {
-            return Err(self
-                .damage("block_place", offset, self.footer.data_end.get(), u64::from(len))
-                .into());
-        }
-        // Taken, not borrowed: a reader called by `read` would find a buffer of its own.
-        let mut buffer = BUFFER.take();
-        buffer.resize(len as usize, 0);
-        let copied = self.data.copy_at(offset, &mut buffer).map_err(|source| io_error(self.file(), source));
-        let verified = copied.and_then(|()| match place_crc(self.spec.id.0, offset, &buffer) {
-            found if found == crc => Ok(()),
-            found => Err(self.damage(part, offset, u64::from(crc), u64::from(found)).into()),
-        });
-        let result = verified.and_then(|()| read(&buffer));
-        buffer.truncate(KEPT_BUFFER);
-        buffer.shrink_to(KEPT_BUFFER);
-        BUFFER.set(buffer);
-        result
-    }
-
-    fn bad_block(&self, part: &'static str, offset: u64, bad: BadBlock) -> SegmentError {
-        self.damage(part, offset + bad.offset as u64, 0, 0).into()
-    }
-
-    pub(crate) fn damage(&self, part: &'static str, offset: u64, expected: u64, found: u64) -> Damage {
-        Damage { file: self.meta.file.clone(), offset, part, expected, found }
     }
 }

@@ -11,6 +11,7 @@ use super::entry::SegmentEntry;
 use super::error::SegmentError;
 use super::page::PageCache;
 use super::reader::Segment;
+use crate::error::Damage;
 use crate::ids::{MeasurementId, NamespaceId, SegmentId, StoreId};
 use crate::io::{Disk, ReadMode};
 use hashbrown::HashMap;
@@ -72,21 +73,14 @@ impl SegmentOpener {
         let mut open = self.open.lock();
         open.retain(|held| held.strong_count() > 0);
         if open.len() >= self.max_open {
-            let oldest = open
-                .iter()
-                .enumerate()
-                .filter_map(|(i, held)| {
-                    held.upgrade().map(|held| (held.last_read.load(Ordering::Relaxed), i, held))
-                })
-                .min_by_key(|(last_read, ..)| *last_read);
-            if let Some((_, i, held)) = oldest {
-                open.swap_remove(i);
-                // Only if nobody is opening or reading it this moment; a busy one is let go next time.
-                if let Some(mut segment) = held.segment.try_write() {
-                    *segment = None;
-                } else {
-                    open.push(Arc::downgrade(&held));
-                }
+            let mut held: Vec<_> = open.iter().filter_map(Weak::upgrade).collect();
+            held.sort_unstable_by_key(|held| held.last_read.load(Ordering::Relaxed));
+            for held in held {
+                // One that is being opened this moment is passed over.
+                let Some(mut segment) = held.segment.try_write() else { continue };
+                *segment = None;
+                open.retain(|other| other.as_ptr() != Arc::as_ptr(&held));
+                break;
             }
         }
         open.push(Arc::downgrade(handle));
@@ -108,8 +102,12 @@ impl SegmentHandle {
         &self.entry
     }
 
-    /// The segment, opened now if it is not.
+    /// The segment, opened now if it is not. One that was set aside is an error at once, without a look at the disk.
     pub fn open(self: &Arc<Self>) -> Result<Arc<Segment>, SegmentError> {
+        if self.entry.quarantined {
+            let file = self.entry.path();
+            return Err(Damage { file, offset: 0, part: "quarantined", expected: 0, found: 1 }.into());
+        }
         self.last_read.store(self.opener.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         if let Some(segment) = &*self.segment.read() {
             return Ok(Arc::clone(segment));

@@ -5,9 +5,12 @@
 //! on with what does not depend on it: the report names each damaged block once.
 
 use super::block;
-use super::ends::peek_identity;
+use super::ends::{peek_identity, read_header};
 use super::error::SegmentError;
-use super::layout::{BlockEntry, FOOTER_LEN, HEADER_LEN, SeriesEntry, TIME_FIELD};
+use super::layout::{
+    BlockEntry, FOOTER_LEN, HEADER_LEN, MAX_MIDNIGHTS, MIDNIGHTS_OFFSET, SEGMENT_HEADER_CRC_OFFSET,
+    SeriesEntry, TIME_FIELD,
+};
 use super::page::PageCache;
 use super::reader::{RowGroup, Segment};
 use super::section::{Level, Section};
@@ -88,8 +91,13 @@ impl<'a> Check<'a> {
 
     /// Bytes that must be zero: what the header reserves, and the padding after the data.
     fn ends(&mut self) -> Result<(), SegmentError> {
-        let header_end = super::layout::MIDNIGHTS_OFFSET as u64;
-        self.zeros("header.midnights", header_end - 8..super::layout::SEGMENT_HEADER_CRC_OFFSET as u64)?;
+        let header =
+            read_header(&*self.data, self.segment.file(), self.segment.spec().store, self.segment.spec().id)?;
+        let midnights = u64::from(header.midnight_count.get());
+        self.expect("header.midnight_count", 88, midnights.min(MAX_MIDNIGHTS as u64), midnights);
+        self.expect("header.reserved", 92, 0, u64::from(header.reserved.get()));
+        let unused = MIDNIGHTS_OFFSET as u64 + 8 * midnights.min(MAX_MIDNIGHTS as u64);
+        self.zeros("header.midnights", unused..SEGMENT_HEADER_CRC_OFFSET as u64)?;
         let (data_end, meta_offset) =
             (self.segment.footer.data_end.get(), self.segment.footer.meta_offset.get());
         self.zeros("data_padding", data_end..meta_offset)

@@ -6,6 +6,7 @@ mod data;
 mod golden;
 mod naive;
 mod scale;
+mod store;
 
 use data::{
     ALL, MODES, Random, SECOND, START, SectionData, field, open, plant_day, random_sections, spec, write,

@@ -8,7 +8,7 @@ use wattlog_engine::ids::{FieldId, MeasurementId, NamespaceId, SegmentId, Series
 use wattlog_engine::io::os::OsDisk;
 use wattlog_engine::io::sim::SimDisk;
 use wattlog_engine::io::{Disk, ReadMode};
-use wattlog_engine::segment::{SegmentOpener, SegmentSet, SegmentWriter};
+use wattlog_engine::segment::{SegmentEntry, SegmentOpener, SegmentSet, SegmentWriter};
 use wattlog_model::{FieldType, FieldValue, TagSet, Timestamp};
 
 fn floats(times: Vec<i64>, values: Vec<f64>) -> SeriesRows {
@@ -202,6 +202,9 @@ fn a_set_finds_by_time_and_opens_few_at_once() {
     assert_eq!((set.len(), fewer.len()), (20, 18));
     let found = fewer.for_range(NamespaceId(7), MeasurementId(1), START..START + 5 * DAY);
     assert_eq!(found.map(|handle| handle.entry().id.0).collect::<Vec<_>>(), [5]);
+    let aside = SegmentEntry { quarantined: true, ..set.iter().next().unwrap().entry().clone() };
+    let error = opener.handle(aside).open().unwrap_err();
+    assert_eq!(error.to_damage().part, "quarantined");
     let foreign = SegmentOpener::new(Arc::new(disk), StoreId::default(), ReadMode::Map, 4, 16);
     assert!(foreign.handle(set.iter().next().unwrap().entry().clone()).open().is_err());
 }

@@ -1,0 +1,245 @@
+//! Verifying a store and printing its files with the names of the specification.
+//!
+//! [`store`] reads every byte of every file and proves it; [`file()`] does so for one file by what it says of itself;
+//! [`dump`] tells what stands where. What a segment means is known by `segment`, which verifies and dumps its own;
+//! logs and manifests are walked here with the parsers of their modules. Nothing here repairs.
+//!
+//! Invariants
+//! 1. Nothing here changes a byte of a store.
+//! 2. A name that is printed stands in [`parts`], and tests compare those with format-spec.md.
+
+mod logs;
+mod manifest;
+
+use crate::error::Damage;
+use crate::file_header::{self, FILE_HEADER_LEN};
+use crate::io::Disk;
+use crate::manifest::State;
+use crate::segment;
+use std::io;
+use std::sync::Arc;
+
+/// A named part of a file: one row of a table in format-spec.md.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartSpec {
+    /// Kind of file: `any` for the common header, `segment`, `wal`, `manifest`, `catalog`.
+    pub file_kind: &'static str,
+    /// The name in the table; in segments with its structure, as `footer.meta_offset`.
+    pub name: &'static str,
+    /// Offset from the start of the structure.
+    pub offset: u64,
+    /// Length in bytes.
+    pub size: u64,
+    /// `u32`, `i64`, `bytes` ...; by the length alone where the module does not say more.
+    pub type_name: &'static str,
+}
+
+/// One part of a file, printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DumpLine {
+    /// Offset in the file.
+    pub offset: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// Name as in the specification.
+    pub part: &'static str,
+    /// What stands there.
+    pub value: String,
+}
+
+/// What a check of one file found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileReport {
+    /// Path within the store.
+    pub file: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Blocks (or records) that were proved.
+    pub blocks: u64,
+    /// Rows in them; zero for a file that does not count rows.
+    pub rows: u64,
+    /// Values in them; zero for a file that does not count values.
+    pub values: u64,
+    /// Where the file ends in a write that a power cut tore: nothing that was answered is lost by it.
+    pub torn_at: Option<u64>,
+    /// What is wrong; empty if the file is whole.
+    pub damage: Vec<Damage>,
+}
+
+impl FileReport {
+    /// A report of a file of which nothing is known yet.
+    pub fn new(file: &str) -> Self {
+        Self {
+            file: file.to_owned(),
+            bytes: 0,
+            blocks: 0,
+            rows: 0,
+            values: 0,
+            torn_at: None,
+            damage: Vec::new(),
+        }
+    }
+}
+
+/// What a check of a store found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// One for each file of a kind that is known here.
+    pub files: Vec<FileReport>,
+    /// Files whose name says nothing: left by an unfinished write, or foreign.
+    pub unknown: Vec<String>,
+    /// What is wrong between files: one that is missing, a sequence that no log holds.
+    pub between: Vec<Damage>,
+}
+
+impl CheckReport {
+    /// All damage there is.
+    pub fn damage(&self) -> impl Iterator<Item = &Damage> {
+        self.files.iter().flat_map(|file| &file.damage).chain(&self.between)
+    }
+
+    /// Whether every byte was proved.
+    pub fn is_whole(&self) -> bool {
+        self.damage().next().is_none()
+    }
+}
+
+/// A kind of file: the folder it is in, how its names begin and end, and who knows it.
+struct Kind {
+    folder: &'static str,
+    prefix: &'static str,
+    suffix: &'static str,
+    verify: fn(&dyn Disk, &str) -> FileReport,
+    dump: fn(&dyn Disk, &str) -> io::Result<Vec<DumpLine>>,
+}
+
+const KINDS: &[Kind] = &[
+    Kind {
+        folder: "segments",
+        prefix: "",
+        suffix: ".seg",
+        verify: segment::verify_file,
+        dump: segment::dump_file,
+    },
+    Kind { folder: "wal", prefix: "wal-", suffix: ".log", verify: logs::verify_file, dump: logs::dump_file },
+    Kind {
+        folder: "manifest",
+        prefix: "manifest-",
+        suffix: ".log",
+        verify: manifest::verify_file,
+        dump: manifest::dump_file,
+    },
+];
+
+/// Every named part of every kind of file, for the comparison with format-spec.md.
+pub fn parts() -> impl Iterator<Item = PartSpec> {
+    let by_size = |file_kind| {
+        move |&(name, offset, size): &(&'static str, usize, usize)| {
+            let type_name = match size {
+                1 => "u8",
+                2 => "u16",
+                4 => "u32",
+                8 => "u64",
+                _ => "bytes",
+            };
+            PartSpec { file_kind, name, offset: offset as u64, size: size as u64, type_name }
+        }
+    };
+    let wal = crate::wal::record::RECORD_PARTS.iter().chain(crate::wal::record::END_PARTS);
+    file_header::PARTS
+        .iter()
+        .map(by_size("any"))
+        .chain(segment::PARTS.iter().copied())
+        .chain(wal.map(by_size("wal")))
+        .chain(crate::manifest::RECORD_PARTS.iter().map(by_size("manifest")))
+}
+
+/// Verifies one file of a store. `InvalidInput` if its name belongs to no kind of file.
+pub fn file(disk: &dyn Disk, path: &str) -> io::Result<FileReport> {
+    Ok((kind_of(path)?.verify)(disk, path))
+}
+
+/// What stands where in one file. `InvalidInput` if its name belongs to no kind of file. A damaged file is told as far
+/// as it can be.
+pub fn dump(disk: &dyn Disk, path: &str) -> io::Result<Vec<DumpLine>> {
+    (kind_of(path)?.dump)(disk, path)
+}
+
+/// Verifies every file of a store, and that they agree with each other.
+pub fn store(disk: &Arc<dyn Disk>) -> io::Result<CheckReport> {
+    let mut report = CheckReport::default();
+    for kind in KINDS {
+        for entry in entries(&**disk, kind.folder)? {
+            let path = format!("{}/{}", kind.folder, entry);
+            if entry.starts_with(kind.prefix) && entry.ends_with(kind.suffix) {
+                report.files.push((kind.verify)(&**disk, &path));
+            } else if !(entry.starts_with("spare-") && kind.folder == "wal") {
+                report.unknown.push(path);
+            }
+        }
+    }
+    let newest = manifest::newest(&**disk, &report);
+    if let Some((_, state)) = &newest {
+        segments_are_there(state, &mut report);
+    }
+    logs::together(disk, newest.as_ref(), &mut report);
+    Ok(report)
+}
+
+/// Every segment that the manifest names is a file of the length it says.
+fn segments_are_there(state: &State, report: &mut CheckReport) {
+    for entry in state.segments.values().filter(|entry| !entry.quarantined) {
+        let path = entry.path();
+        let found = report.files.iter().find(|file| file.file == path).map_or(0, |file| file.bytes);
+        if found != entry.file_bytes {
+            let expected = entry.file_bytes;
+            report.between.push(Damage { file: path, offset: 0, part: "segment file", expected, found });
+        }
+    }
+}
+
+fn entries(disk: &dyn Disk, folder: &str) -> io::Result<Vec<String>> {
+    match disk.list(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => Ok(listed?.into_iter().filter(|entry| !entry.is_dir).map(|entry| entry.name).collect()),
+    }
+}
+
+/// By the file's own name, so that a file copied elsewhere is known too.
+fn kind_of(path: &str) -> io::Result<&'static Kind> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    KINDS.iter().find(|kind| name.starts_with(kind.prefix) && name.ends_with(kind.suffix)).ok_or_else(|| {
+        let message = format!("{path}: no file of a store has such a name");
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    })
+}
+
+/// Lines for the fields of a structure that starts at `base` in the file, as a list of names, offsets and lengths.
+fn field_lines(parts: &[(&'static str, usize, usize)], bytes: &[u8], base: u64, out: &mut Vec<DumpLine>) {
+    for &(part, offset, len) in parts {
+        let Some(field) = bytes.get(offset..offset + len) else { continue };
+        let value = if len <= 8 && !part.ends_with("magic") {
+            let mut word = [0; 8];
+            word[..len].copy_from_slice(field);
+            let number = u64::from_le_bytes(word);
+            if part.ends_with("crc") { format!("{number:#010x}") } else { number.to_string() }
+        } else {
+            field.escape_ascii().to_string()
+        };
+        out.push(DumpLine { offset: base + offset as u64, len: len as u64, part, value });
+    }
+}
+
+/// Lines for the common header of a file.
+fn header_lines(bytes: &[u8], out: &mut Vec<DumpLine>) {
+    field_lines(file_header::PARTS, &bytes[..bytes.len().min(FILE_HEADER_LEN)], 0, out);
+}
+
+/// The whole of a file that cannot be read is damage at its start.
+fn unreadable(path: &str, error: &io::Error) -> Damage {
+    let found = error.raw_os_error().map_or(u64::MAX, |code| code as u64);
+    Damage { file: path.to_owned(), offset: 0, part: "read", expected: 0, found }
+}
+
+#[cfg(test)]
+mod tests;
