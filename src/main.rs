@@ -1,1 +1,28 @@
-fn main() {}
+//! The one binary: reads the command line, hands over to a command, turns its outcome into an exit code.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
+mod cli;
+mod client;
+mod clock;
+mod commands;
+mod config;
+mod failure;
+mod files;
+mod logging;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = cli::Cli::parse();
+    match commands::run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if failure.is_silent() {
+                return failure.exit_code();
+            }
+            eprintln!("wattlog: {failure}");
+            failure.exit_code()
+        }
+    }
+}

@@ -131,6 +131,17 @@ impl Values {
         }
     }
 
+    /// Keeps the first `len` values.
+    pub fn truncate(&mut self, len: usize) {
+        match self {
+            Self::Float(v) => v.truncate(len),
+            Self::Integer(v) => v.truncate(len),
+            Self::Unsigned(v) => v.truncate(len),
+            Self::Boolean(v) => v.truncate(len),
+            Self::String(v) => v.truncate(len),
+        }
+    }
+
     /// Removes all values and keeps the room.
     pub fn clear(&mut self) {
         match self {

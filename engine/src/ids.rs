@@ -64,3 +64,35 @@ impl fmt::Debug for StoreId {
         write!(f, "StoreId({self})")
     }
 }
+
+/// The next number of each kind that was never given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextIds {
+    /// See [`NamespaceId`].
+    pub namespace: u32,
+    /// See [`MeasurementId`].
+    pub measurement: u32,
+    /// See [`FieldId`].
+    pub field: u32,
+    /// See [`SeriesId`].
+    pub series: u32,
+}
+
+impl Default for NextIds {
+    fn default() -> Self {
+        Self { namespace: 1, measurement: 1, field: 1, series: 1 }
+    }
+}
+
+impl NextIds {
+    /// The larger of each.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            namespace: self.namespace.max(other.namespace),
+            measurement: self.measurement.max(other.measurement),
+            field: self.field.max(other.field),
+            series: self.series.max(other.series),
+        }
+    }
+}

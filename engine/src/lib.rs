@@ -5,7 +5,41 @@
 //!
 //! Pure and synchronous: threads and files, no async, no network, no environment variables, no wall clock of its own.
 
+mod ballast;
+mod bytes;
+pub mod catalog;
+pub mod check;
 pub mod codec;
 pub mod column;
+mod engine;
+pub mod error;
+pub mod feed;
+pub mod file_header;
 pub mod ids;
+mod info;
+pub mod ingest;
 pub mod io;
+pub mod manifest;
+pub mod memtable;
+pub mod metrics;
+pub mod options;
+pub mod query;
+mod recovery;
+pub mod rows;
+mod seal;
+pub mod segment;
+mod snapshot;
+mod status;
+pub mod wal;
+
+pub use engine::{DEFAULT_POLICY, Engine};
+pub use error::{Damage, EngineError, OpenError, WriteError};
+pub use feed::{CommittedBatch, Cursor, FeedEvent, FeedReader, FeedStart};
+pub use info::{DatabaseInfo, FieldInfo, MeasurementInfo, StorageInfo};
+pub use ingest::{RejectReason, Rejection, Row, SeriesSlot, WriteBatch, WriteReceipt};
+pub use metrics::{DURATION_BUCKETS_S, HistogramSnapshot, MetricsSnapshot};
+pub use options::{Durability, Options};
+pub use recovery::{RecoveryReport, TornEnd};
+pub use seal::SealReport;
+pub use snapshot::Snapshot;
+pub use status::Health;

@@ -117,7 +117,8 @@ impl Unit {
 
     /// Takes a unit's text; none if it is empty, longer than [`Unit::MAX_LEN_BYTES`] or holds a control character.
     pub fn new(text: &str) -> Option<Self> {
-        let fits = !text.is_empty() && text.len() <= Self::MAX_LEN_BYTES && !text.chars().any(char::is_control);
+        let fits =
+            !text.is_empty() && text.len() <= Self::MAX_LEN_BYTES && !text.chars().any(char::is_control);
         fits.then(|| Self(Arc::from(text)))
     }
 

@@ -34,7 +34,8 @@ impl TagSet {
     pub fn new<K: Into<Box<str>>, V: Into<Box<str>>>(
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, InvalidTags> {
-        let mut tags: Vec<(Box<str>, Box<str>)> = pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+        let mut tags: Vec<(Box<str>, Box<str>)> =
+            pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
         if tags.len() > MAX_TAGS_PER_POINT {
             return Err(InvalidTags::TooMany);
         }

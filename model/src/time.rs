@@ -48,7 +48,10 @@ mod tests {
 
     #[test]
     fn units_that_overflow_are_refused_and_the_extremes_are_reserved() {
-        assert_eq!(Timestamp::from_units(1_780_272_000, 1_000_000_000), Ok(Timestamp(1_780_272_000_000_000_000)));
+        assert_eq!(
+            Timestamp::from_units(1_780_272_000, 1_000_000_000),
+            Ok(Timestamp(1_780_272_000_000_000_000))
+        );
         assert_eq!(Timestamp::from_units(i64::MAX / 1_000_000 + 1, 1_000_000), Err(TimestampOutOfRange));
         assert_eq!(Timestamp::from_units(i64::MAX, 1), Err(TimestampOutOfRange));
         assert_eq!(Timestamp::from_units(i64::MIN, 1), Err(TimestampOutOfRange));

@@ -1,0 +1,277 @@
+//! Question: what does a column cost to encode, to decode and to keep, codec by codec?
+//!
+//! Workload: the columns of a home every 10 s (`columns`), in blocks of 1024 values, one pass over all blocks a
+//! sample; timestamps regular and with jitter; one column of means, which are no decimals. Before the timing every
+//! block is checked: what is decoded has the bits of what was encoded. A table of sizes is printed first.
+//!
+//! Not measured: the disk, checksums (the container has them), cold caches: blocks are a few hundred kilobytes.
+//!
+//! Floor: `raw copy` writes eight bytes a value and reads them back. Baseline: `tsz-compress` over the integers that our
+//! codec finds in a decimal column (it takes no floats; ADR 0002).
+
+mod columns;
+
+use columns::{Home, home, means, times};
+use criterion::{
+    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
+};
+use std::hint::black_box;
+use wattlog_engine::codec::{
+    Dispatch, FloatHint, decode_floats, decode_times, dispatch, encode_floats, encode_times, sum_floats,
+};
+use wattlog_model::ExactSum;
+
+extern crate alloc;
+
+mod tsz_row {
+    // What the derive macros of the baseline write is not held to our lints.
+    #![allow(warnings, clippy::all, clippy::pedantic)]
+    use tsz_compress::prelude::*;
+
+    #[derive(Debug, Copy, Clone, CompressV2, DecompressV2)]
+    pub struct Row {
+        pub value: i64,
+    }
+
+    pub use compress::RowCompressorImpl;
+    pub use decompress::RowDecompressorImpl;
+}
+
+const BLOCK_LEN: usize = 1024;
+
+/// A column, and its blocks with the number of values in each.
+struct Encoded<T> {
+    values: Vec<T>,
+    blocks: Vec<(Vec<u8>, usize)>,
+    codecs: String,
+}
+
+impl<T> Encoded<T> {
+    fn new(values: Vec<T>, mut encode: impl FnMut(&[T], &mut Vec<u8>) -> String) -> Self {
+        let mut codecs = std::collections::BTreeMap::<String, usize>::new();
+        let blocks = values
+            .chunks(BLOCK_LEN)
+            .map(|chunk| {
+                let mut block = Vec::new();
+                *codecs.entry(encode(chunk, &mut block)).or_default() += 1;
+                (block, chunk.len())
+            })
+            .collect();
+        let codecs = codecs.iter().map(|(name, n)| format!("{n} {name}")).collect::<Vec<_>>().join(", ");
+        Self { values, blocks, codecs }
+    }
+
+    fn bits_per_value(&self) -> f64 {
+        let bytes: usize = self.blocks.iter().map(|(block, _)| block.len()).sum();
+        bytes as f64 * 8.0 / self.values.len() as f64
+    }
+}
+
+fn float_blocks(values: Vec<f64>) -> Encoded<f64> {
+    let mut hint = FloatHint::default();
+    let blocks = Encoded::new(values, |chunk, out| encode_floats(chunk, &mut hint, out).tag.to_string());
+    let mut back = Vec::new();
+    let mut sum = ExactSum::default();
+    for (block, len) in &blocks.blocks {
+        decode_floats(block, *len, &mut back).expect("what was encoded can be decoded");
+        sum.merge(&sum_floats(block, *len).expect("what was encoded can be summed"));
+    }
+    assert!(back.iter().map(|v| v.to_bits()).eq(blocks.values.iter().map(|v| v.to_bits())));
+    let mut expected = ExactSum::default();
+    for value in &blocks.values {
+        expected.add_float(*value);
+    }
+    assert!((sum.value() - expected.value()).abs() <= expected.value().abs() * f64::EPSILON);
+    blocks
+}
+
+fn time_blocks(values: Vec<i64>) -> Encoded<i64> {
+    let blocks = Encoded::new(values, |chunk, out| encode_times(chunk, out).to_string());
+    let mut back = Vec::new();
+    for (block, len) in &blocks.blocks {
+        decode_times(block, *len, &mut back).expect("what was encoded can be decoded");
+    }
+    assert_eq!(back, blocks.values);
+    blocks
+}
+
+/// A day under `cargo test --benches`, two weeks otherwise.
+fn days() -> usize {
+    if std::env::args().any(|arg| arg == "--test") { 1 } else { 14 }
+}
+
+fn float_columns() -> Vec<(&'static str, Encoded<f64>)> {
+    let Home { soc, temperature, pv, grid, load, price, voltage, counter } = home(days(), 1);
+    let averaged = means(&load);
+    [
+        ("soc", soc),
+        ("temperature", temperature),
+        ("pv", pv),
+        ("grid", grid),
+        ("consumption", load),
+        ("price", price),
+        ("voltage", voltage),
+        ("counter", counter),
+        ("means", averaged),
+    ]
+    .map(|(name, values)| (name, float_blocks(values)))
+    .into()
+}
+
+fn time_columns() -> Vec<(&'static str, Encoded<i64>)> {
+    let len = days() * 8640;
+    let jittered = times(len, 50, 1);
+    let missing = jittered.iter().enumerate().filter(|(i, _)| i * 7919 % 100 != 3).map(|(_, t)| *t).collect();
+    vec![
+        ("times-regular", time_blocks(times(len, 0, 1))),
+        ("times-jitter-50ms", time_blocks(jittered)),
+        ("times-jitter-missing", time_blocks(missing)),
+    ]
+}
+
+fn group<'a>(c: &'a mut Criterion, name: &str, values: usize) -> BenchmarkGroup<'a, WallTime> {
+    let mut group = c.benchmark_group(name.to_owned());
+    group.throughput(Throughput::Elements(values as u64)).sample_size(20);
+    group
+}
+
+fn floats(c: &mut Criterion) {
+    let columns = float_columns();
+    println!("kernels: {:?}; blocks of {BLOCK_LEN}", dispatch(None));
+    for (name, column) in &columns {
+        println!("{name:22} {:7.3} bits/value  {}", column.bits_per_value(), column.codecs);
+    }
+    for (name, column) in &columns {
+        let len = column.values.len();
+        let mut out = Vec::with_capacity(9 * len);
+        group(c, "encode", len).bench_function(*name, |b| {
+            b.iter(|| {
+                out.clear();
+                let mut hint = FloatHint::default();
+                for chunk in column.values.chunks(BLOCK_LEN) {
+                    encode_floats(chunk, &mut hint, &mut out);
+                }
+                out.len()
+            });
+        });
+        let mut values = Vec::with_capacity(BLOCK_LEN);
+        let mut decode = || {
+            for (block, len) in &column.blocks {
+                values.clear();
+                decode_floats(block, *len, &mut values).expect("checked before");
+                black_box(&values);
+            }
+        };
+        group(c, "decode", len).bench_function(*name, |b| b.iter(&mut decode));
+        dispatch(Some(Dispatch::Scalar));
+        group(c, "decode-scalar", len).bench_function(*name, |b| b.iter(&mut decode));
+        dispatch(Some(Dispatch::Avx2));
+        group(c, "sum", len).bench_function(*name, |b| {
+            b.iter(|| {
+                let mut sum = ExactSum::default();
+                for (block, len) in &column.blocks {
+                    sum.merge(&sum_floats(block, *len).expect("checked before"));
+                }
+                sum.value()
+            });
+        });
+    }
+}
+
+fn timestamps(c: &mut Criterion) {
+    let columns = time_columns();
+    for (name, column) in &columns {
+        println!("{name:22} {:7.3} bits/value  {}", column.bits_per_value(), column.codecs);
+    }
+    for (name, column) in &columns {
+        let len = column.values.len();
+        let mut out = Vec::with_capacity(9 * len);
+        group(c, "encode", len).bench_function(*name, |b| {
+            b.iter(|| {
+                out.clear();
+                for chunk in column.values.chunks(BLOCK_LEN) {
+                    encode_times(chunk, &mut out);
+                }
+                out.len()
+            });
+        });
+        let mut values = Vec::with_capacity(BLOCK_LEN);
+        group(c, "decode", len).bench_function(*name, |b| {
+            b.iter(|| {
+                for (block, len) in &column.blocks {
+                    values.clear();
+                    decode_times(block, *len, &mut values).expect("checked before");
+                    black_box(&values);
+                }
+            });
+        });
+    }
+}
+
+fn raw_copy(c: &mut Criterion) {
+    let values = home(days(), 1).voltage;
+    let mut bytes: Vec<u8> = Vec::with_capacity(8 * values.len());
+    group(c, "encode", values.len()).bench_function("raw copy", |b| {
+        b.iter(|| {
+            bytes.clear();
+            bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            black_box(&bytes).len()
+        });
+    });
+    let mut back: Vec<f64> = Vec::with_capacity(values.len());
+    group(c, "decode", values.len()).bench_function("raw copy", |b| {
+        b.iter(|| {
+            back.clear();
+            let (words, _) = bytes.as_chunks::<8>();
+            back.extend(words.iter().map(|word| f64::from_le_bytes(*word)));
+            black_box(&back).len()
+        });
+    });
+    assert_eq!(back, values);
+}
+
+/// The integers under each column, as a user of that crate would have to prepare them.
+fn tsz(c: &mut Criterion) {
+    use tsz_compress::prelude::*;
+    let Home { soc, grid, price, voltage, counter, .. } = home(days(), 1);
+    let scaled = |values: Vec<f64>, power: f64| values.iter().map(|v| (v * power).round() as i64).collect();
+    let columns: [(&str, Vec<i64>); 6] = [
+        ("soc", scaled(soc, 10.0)),
+        ("grid", scaled(grid, 1.0)),
+        ("price", scaled(price, 1e4)),
+        ("voltage", scaled(voltage, 10.0)),
+        ("counter", scaled(counter, 10.0)),
+        ("times-regular", times(days() * 8640, 0, 1).iter().map(|t| t / 1_000_000).collect()),
+    ];
+    for (name, values) in &columns {
+        let encode = || -> Vec<Vec<u8>> {
+            let block = |chunk: &[i64]| {
+                let mut compressor = tsz_row::RowCompressorImpl::new(BLOCK_LEN);
+                for value in chunk {
+                    compressor.compress(tsz_row::Row { value: *value });
+                }
+                compressor.finish()
+            };
+            values.chunks(BLOCK_LEN).map(block).collect()
+        };
+        let blocks = encode();
+        let decode = |check: bool| {
+            for (block, chunk) in blocks.iter().zip(values.chunks(BLOCK_LEN)) {
+                let mut decompressor = tsz_row::RowDecompressorImpl::new();
+                decompressor.decompress(block).expect("what was encoded can be decoded");
+                if check {
+                    assert_eq!(decompressor.col_value(), chunk);
+                }
+                black_box(decompressor.col_value());
+            }
+        };
+        decode(true);
+        let bits = blocks.iter().map(Vec::len).sum::<usize>() as f64 * 8.0 / values.len() as f64;
+        println!("tsz-compress {name:9} {bits:7.3} bits/value");
+        group(c, "encode-tsz", values.len()).bench_function(*name, |b| b.iter(|| black_box(encode())));
+        group(c, "decode-tsz", values.len()).bench_function(*name, |b| b.iter(|| decode(false)));
+    }
+}
+
+criterion_group!(benches, floats, timestamps, raw_copy, tsz);
+criterion_main!(benches);

@@ -1,0 +1,379 @@
+//! Mini-blocks: up to 128 integers as packed offsets from a base, with patches for the few that do not fit
+//! (format-spec.md 6.3).
+//!
+//! All arithmetic is modulo 2^64, so any integers round-trip. The plan of a mini-block knows its size to the byte.
+
+use super::bits::{get_stream, low_mask, put_stream, stream_len};
+use super::cursor::{Cursor, bit_len, put_varint, unzigzag, varint_len, zigzag};
+use super::kernel::Anchor;
+use super::{DecodeError, MINI_BLOCK_LEN, kernel};
+
+/// Set in the first byte when patches follow; the low seven bits are the width.
+const HAS_PATCHES: u8 = 0x80;
+/// Most patches in one mini-block: their number has five bits.
+const MAX_PATCHES: usize = 31;
+
+/// How one mini-block will be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Plan {
+    base: i64,
+    width: u32,
+    patches: usize,
+    /// Bytes of each patch value, 1..=8; nothing without patches.
+    patch_bytes: usize,
+}
+
+/// Where the bulk of the values is expected.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Center {
+    /// Around the median of a few samples.
+    Sampled,
+    /// Around zero where zero is in the range, as differences are.
+    Zero,
+}
+
+/// The plans of consecutive mini-blocks, and the bytes they come to.
+#[derive(Debug, Default)]
+pub(crate) struct StreamPlan {
+    plans: Vec<Plan>,
+    pub(crate) bytes: usize,
+}
+
+impl StreamPlan {
+    /// Plans a stream; gives up early, with more than `limit` bytes, when it would not fit.
+    pub(crate) fn new(values: &[i64], center: Center, limit: usize) -> Self {
+        let mut stream = Self { plans: Vec::with_capacity(values.len().div_ceil(MINI_BLOCK_LEN)), bytes: 0 };
+        let mut previous_base = 0;
+        for mini in values.chunks(MINI_BLOCK_LEN) {
+            let plan = Plan::new(mini, center);
+            stream.bytes += plan.bytes(mini.len(), previous_base);
+            previous_base = plan.base;
+            stream.plans.push(plan);
+            if stream.bytes > limit {
+                break;
+            }
+        }
+        stream
+    }
+
+    /// Writes the values it was made for.
+    pub(crate) fn write(&self, values: &[i64], out: &mut Vec<u8>) {
+        debug_assert_eq!(self.plans.len(), values.len().div_ceil(MINI_BLOCK_LEN));
+        let mut previous_base = 0;
+        for (plan, mini) in self.plans.iter().zip(values.chunks(MINI_BLOCK_LEN)) {
+            plan.write(mini, previous_base, out);
+            previous_base = plan.base;
+        }
+    }
+}
+
+/// Reads `count` values mini-block by mini-block.
+pub(crate) fn read_stream(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    mut visit: impl FnMut(&mut [i64], &Cursor<'_>) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    let mut values = [0; MINI_BLOCK_LEN];
+    let mut base = 0;
+    let mut left = count;
+    while left > 0 {
+        let len = left.min(MINI_BLOCK_LEN);
+        base = read_mini(cursor, len, base, &mut values)?;
+        visit(&mut values[..len], cursor)?;
+        left -= len;
+    }
+    Ok(())
+}
+
+/// Reads `count` values into a list of their own.
+pub(crate) fn read_list(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<i64>, DecodeError> {
+    let mut list = Vec::with_capacity(count);
+    read_stream(cursor, count, |mini, _| {
+        list.extend_from_slice(mini);
+        Ok(())
+    })?;
+    Ok(list)
+}
+
+/// Bytes of `count` packed offsets: the lanes of a whole mini-block, or a plain bit stream of a shorter one.
+pub(crate) fn packed_len(count: usize, width: u32) -> usize {
+    if count == MINI_BLOCK_LEN { kernel::packed_len(width) } else { stream_len(count, width) }
+}
+
+/// Packs offsets, all below 2^`width`.
+pub(crate) fn put_packed(offsets: &[u64], width: u32, out: &mut Vec<u8>) {
+    match offsets.try_into() {
+        Ok(whole) => kernel::pack(whole, width, out),
+        Err(_) => put_stream(offsets, width, out),
+    }
+}
+
+/// Reads packed offsets, each plus `base`.
+pub(crate) fn get_packed(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    width: u32,
+    base: i64,
+    out: &mut [i64; MINI_BLOCK_LEN],
+) -> Result<(), DecodeError> {
+    let bytes = cursor.take(packed_len(count, width))?;
+    if count == MINI_BLOCK_LEN {
+        kernel::unpack(bytes, width, base, out);
+        return Ok(());
+    }
+    let mut offsets = [0; MINI_BLOCK_LEN];
+    get_stream(bytes, width, &mut offsets[..count]);
+    for (out, offset) in out.iter_mut().zip(&offsets[..count]) {
+        *out = base.wrapping_add(*offset as i64);
+    }
+    Ok(())
+}
+
+/// A mini-block up to its packed offsets.
+struct Head {
+    base: i64,
+    width: u32,
+    patches: usize,
+    patch_bytes: usize,
+}
+
+impl Head {
+    fn read(cursor: &mut Cursor<'_>, count: usize, previous_base: i64) -> Result<Self, DecodeError> {
+        let head = cursor.byte()?;
+        let width = u32::from(head & !HAS_PATCHES);
+        if width > 64 {
+            return Err(cursor.error("width above 64 bits"));
+        }
+        let base = previous_base.wrapping_add(cursor.zigzag()?);
+        if head & HAS_PATCHES == 0 {
+            return Ok(Self { base, width, patches: 0, patch_bytes: 0 });
+        }
+        let shape = cursor.byte()?;
+        let (patches, patch_bytes) = ((shape & 0x1f) as usize, (shape >> 5) as usize + 1);
+        if patches == 0 || patches > count {
+            return Err(cursor.error("number of patches"));
+        }
+        Ok(Self { base, width, patches, patch_bytes })
+    }
+
+    /// What follows the packed offsets: (index of a value, what it is beyond the base), rising.
+    fn patches<'a>(
+        &self,
+        cursor: &mut Cursor<'a>,
+        count: usize,
+    ) -> Result<impl Iterator<Item = (usize, i64)> + use<'a>, DecodeError> {
+        let positions = cursor.take(self.patches)?;
+        let out_of_range = positions.last().is_some_and(|last| usize::from(*last) >= count);
+        if out_of_range || !positions.is_sorted_by(|a, b| a < b) {
+            return Err(cursor.error("position of a patch"));
+        }
+        let values = cursor.take(self.patches * self.patch_bytes)?;
+        // Without patches there is nothing to split, but a chunk needs a length.
+        let values = values.chunks_exact(self.patch_bytes.max(1)).map(|value| {
+            let mut word = [0; 8];
+            word[..value.len()].copy_from_slice(value);
+            unzigzag(u64::from_le_bytes(word))
+        });
+        Ok(positions.iter().map(|position| usize::from(*position)).zip(values))
+    }
+}
+
+/// Gives the base, from which the next one is counted.
+fn read_mini(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    previous_base: i64,
+    out: &mut [i64; MINI_BLOCK_LEN],
+) -> Result<i64, DecodeError> {
+    let head = Head::read(cursor, count, previous_base)?;
+    get_packed(cursor, count, head.width, head.base, out)?;
+    if head.patches > 0 {
+        for (position, patch) in head.patches(cursor, count)? {
+            out[position] = head.base.wrapping_add(patch);
+        }
+    }
+    Ok(head.base)
+}
+
+/// Reads `count` values whose differences are a stream, the first counted from `start`, mini-block by mini-block.
+pub(crate) fn read_sums(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    start: i64,
+    mut visit: impl FnMut(&mut [i64], &Cursor<'_>) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    let mut values = [0; MINI_BLOCK_LEN];
+    let (mut base, mut carry) = (0, start);
+    let mut left = count;
+    while left > 0 {
+        let len = left.min(MINI_BLOCK_LEN);
+        base = read_mini_sums(cursor, len, base, carry, &mut values)?;
+        carry = values[len - 1];
+        visit(&mut values[..len], cursor)?;
+        left -= len;
+    }
+    Ok(())
+}
+
+/// [`read_mini`] and a prefix sum from `carry`. Narrow whole mini-blocks are summed while they are unpacked; a patch
+/// then lifts all values from its place on.
+fn read_mini_sums(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    previous_base: i64,
+    carry: i64,
+    out: &mut [i64; MINI_BLOCK_LEN],
+) -> Result<i64, DecodeError> {
+    let mut ahead = *cursor;
+    let head = Head::read(&mut ahead, count, previous_base)?;
+    if count < MINI_BLOCK_LEN || head.width > kernel::MAX_SUMMED_WIDTH {
+        let base = read_mini(cursor, count, previous_base, out)?;
+        kernel::prefix_sum(&mut out[..count], carry);
+        return Ok(base);
+    }
+    *cursor = ahead;
+    let bytes = cursor.take(kernel::packed_len(head.width))?;
+    let mut sums = [0; MINI_BLOCK_LEN];
+    if head.width > 0 {
+        kernel::unpack_sums(bytes, head.width, &mut sums);
+    }
+    let (mut from, mut start) = (0, carry);
+    if head.patches > 0 {
+        for (position, patch) in head.patches(cursor, count)? {
+            let offset = if position == 0 { sums[0] } else { sums[position] - sums[position - 1] };
+            kernel::widen_line(&sums[from..position], start, head.base, &mut out[from..position]);
+            start = start.wrapping_add(head.base.wrapping_mul((position - from) as i64));
+            start = start.wrapping_add(patch).wrapping_sub(i64::from(offset));
+            from = position;
+        }
+    }
+    kernel::widen_line(&sums[from..], start, head.base, &mut out[from..]);
+    Ok(head.base)
+}
+
+impl Plan {
+    /// The cheapest plan among: no patches; and, for every width, a window laid at one anchor.
+    fn new(values: &[i64], center: Center) -> Self {
+        let kernel::Survey { min, max, changes } = kernel::survey(values);
+        let plain =
+            Self { base: min, width: bit_len(max.wrapping_sub(min) as u64), patches: 0, patch_bytes: 0 };
+        // Patches cannot pay for themselves below three bytes of packed offsets.
+        if changes == 0 || packed_len(values.len(), plain.width) < 3 {
+            return plain;
+        }
+        let anchor = Anchor::choose(values, min, max, center);
+        let counts = kernel::window_widths(values, anchor);
+        let mut best = plain;
+        let mut best_bytes = plain.body_bytes(values.len());
+        let mut outside = 0;
+        // A window around a middle takes one bit more than the range at most.
+        for width in (0..=plain.width.min(63)).rev() {
+            outside += usize::from(counts[width as usize + 1]);
+            if outside > MAX_PATCHES {
+                break;
+            }
+            if outside == 0 || width >= best.width {
+                continue;
+            }
+            let base = anchor.base(width);
+            let plan =
+                Self { base, width, patches: outside, patch_bytes: patch_bytes(min, max, base, width) };
+            let bytes = plan.body_bytes(values.len());
+            if bytes < best_bytes {
+                (best, best_bytes) = (plan, bytes);
+            }
+        }
+        best
+    }
+
+    /// Bytes of the packed offsets and the patches.
+    fn body_bytes(&self, count: usize) -> usize {
+        let patches = if self.patches == 0 { 0 } else { 1 + self.patches * (1 + self.patch_bytes) };
+        packed_len(count, self.width) + patches
+    }
+
+    fn bytes(&self, count: usize, previous_base: i64) -> usize {
+        1 + varint_len(zigzag(self.base.wrapping_sub(previous_base))) + self.body_bytes(count)
+    }
+
+    fn write(&self, values: &[i64], previous_base: i64, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.push(self.width as u8 | if self.patches > 0 { HAS_PATCHES } else { 0 });
+        put_varint(zigzag(self.base.wrapping_sub(previous_base)), out);
+        let mut offsets = [0_u64; MINI_BLOCK_LEN];
+        for (offset, value) in offsets.iter_mut().zip(values) {
+            *offset = value.wrapping_sub(self.base) as u64;
+        }
+        if self.patches == 0 {
+            put_packed(&offsets[..values.len()], self.width, out);
+        } else {
+            out.push((self.patches | (self.patch_bytes - 1) << 5) as u8);
+            let mask = low_mask(self.width);
+            let mut positions = [0_u8; MAX_PATCHES];
+            let mut patches = [0_u64; MAX_PATCHES];
+            let mut found = 0;
+            for (position, offset) in offsets[..values.len()].iter_mut().enumerate() {
+                if *offset > mask {
+                    positions[found] = position as u8;
+                    patches[found] = zigzag(*offset as i64);
+                    found += 1;
+                    *offset = 0;
+                }
+            }
+            debug_assert_eq!(found, self.patches);
+            put_packed(&offsets[..values.len()], self.width, out);
+            out.extend_from_slice(&positions[..found]);
+            for patch in &patches[..found] {
+                out.extend_from_slice(&patch.to_le_bytes()[..self.patch_bytes]);
+            }
+        }
+        debug_assert_eq!(out.len() - start, self.bytes(values.len(), previous_base));
+    }
+}
+
+impl Anchor {
+    /// The end of the range that the bulk lies near to, or its middle.
+    fn choose(values: &[i64], min: i64, max: i64, center: Center) -> Self {
+        let middle = match center {
+            Center::Zero if min <= 0 && max >= 0 => 0,
+            _ => median_of_samples(values),
+        };
+        let below = middle.wrapping_sub(min) as u64;
+        let above = max.wrapping_sub(middle) as u64;
+        if below <= above / 4 {
+            Self::Low(min)
+        } else if above <= below / 4 {
+            Self::High(max)
+        } else {
+            Self::Middle(middle)
+        }
+    }
+
+    /// First value of the window of 2^`width` values.
+    fn base(self, width: u32) -> i64 {
+        match self {
+            Self::Low(min) => min,
+            Self::High(max) => max.wrapping_sub(low_mask(width) as i64),
+            Self::Middle(middle) if width == 0 => middle,
+            Self::Middle(middle) => middle.wrapping_sub(1 << (width - 1)),
+        }
+    }
+}
+
+/// Bytes for the patch farthest from `base`, which is the smallest or the largest value.
+fn patch_bytes(min: i64, max: i64, base: i64, width: u32) -> usize {
+    if max.wrapping_sub(min) as u64 >= 1 << 61 || width > 61 {
+        // Differences may wrap here, and then the ends of the range say nothing about what lies between.
+        return 8;
+    }
+    let below = if min < base { zigzag(min.wrapping_sub(base)) } else { 0 };
+    let offset = max.wrapping_sub(base);
+    let above = if offset > low_mask(width) as i64 { zigzag(offset) } else { 0 };
+    (bit_len(below.max(above)) as usize).div_ceil(8).max(1)
+}
+
+fn median_of_samples(values: &[i64]) -> i64 {
+    let mut samples: [i64; 7] = std::array::from_fn(|i| values[(2 * i + 1) * values.len() / 14]);
+    samples.sort_unstable();
+    samples[3]
+}

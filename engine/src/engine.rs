@@ -1,0 +1,424 @@
+//! The handle: open, write, query, seal, close. Owns the threads and the order of locks.
+//!
+//! Threads: callers (any number), one writer (`ingest::writer`), one sealer (`seal`). They share [`Shared`]; the writer
+//! alone gives ids and sequences, the sealer alone writes segments.
+//!
+//! Lock order: `manifest`, then `view`; both are held for moments, never across a sync except the manifest's own.
+//! Data never flows back: ingest -> WAL -> memtable -> segment; queries read a [`Snapshot`].
+
+use crate::ballast::Ballast;
+use crate::catalog::Catalog;
+use crate::error::{Damage, EngineError, OpenError, WriteError};
+use crate::feed::{Cursor, Feed, FeedReader, FeedStart};
+use crate::ids::{LogId, NamespaceId, SegmentId, Seq, StoreId};
+use crate::info::{DatabaseInfo, FieldInfo, MeasurementInfo, StorageInfo};
+use crate::ingest::{Ingest, WriteBatch, WriteReceipt};
+use crate::io::{Disk, Lock};
+use crate::manifest::{Edit, Manifest};
+use crate::memtable::Memtable;
+use crate::metrics::{Metrics, MetricsSnapshot};
+use crate::options::{Durability, Options};
+use crate::query::{self, QueryControl, QueryError, QueryRequest, QueryResult};
+use crate::recovery::{self, RecoveryReport};
+use crate::seal::SealReport;
+use crate::segment::{SegmentEntry, SegmentOpener, SegmentSet};
+use crate::snapshot::{Snapshot, View};
+use crate::status::{Health, Status};
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use wattlog_model::{Clock, FieldMeaning, Timestamp};
+
+pub use crate::catalog::DEFAULT_POLICY;
+
+/// An open store. Clones are the same store; the last one to go closes it.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    ingest: Ingest,
+    report: RecoveryReport,
+    /// Held for as long as the store is open.
+    _lock: Box<dyn Lock>,
+}
+
+/// What the threads of a store share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) options: Options,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: StoreId,
+    pub(crate) catalog: Catalog,
+    pub(crate) manifest: Mutex<Manifest>,
+    pub(crate) metrics: Metrics,
+    pub(crate) status: Status,
+    pub(crate) ballast: Ballast,
+    pub(crate) feed: Feed,
+    pub(crate) opener: Arc<SegmentOpener>,
+    durability: RwLock<HashMap<NamespaceId, Durability>>,
+    view: RwLock<Arc<View>>,
+    published: (AtomicU64, AtomicU64),
+    next_file: AtomicU64,
+}
+
+/// What recovery hands over to make a [`Shared`].
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) manifest: Manifest,
+    pub(crate) catalog: Catalog,
+    pub(crate) opener: Arc<SegmentOpener>,
+    pub(crate) segments: SegmentSet,
+    pub(crate) active: Arc<Memtable>,
+    pub(crate) published: Cursor,
+    pub(crate) next_file: u64,
+}
+
+impl Shared {
+    pub(crate) fn new(disk: Arc<dyn Disk>, options: Options, clock: Arc<dyn Clock>, found: Found) -> Self {
+        let Found { manifest, catalog, opener, segments, active, published, next_file } = found;
+        let state = manifest.state();
+        let durability = state.durability.iter().map(|(id, d)| (*id, *d)).collect();
+        let sealed = state.flushed_seq;
+        let view = View { active, frozen: Vec::new(), segments: Arc::new(segments), sealed };
+        Self {
+            store: manifest.store(),
+            ballast: Ballast::new(options.ballast_bytes),
+            feed: Feed::new(published.seq, options.feed_bytes),
+            manifest: Mutex::new(manifest),
+            metrics: Metrics::default(),
+            status: Status::default(),
+            durability: RwLock::new(durability),
+            view: RwLock::new(Arc::new(view)),
+            published: (AtomicU64::new(published.log_id.0), AtomicU64::new(published.seq.0)),
+            next_file: AtomicU64::new(next_file),
+            disk,
+            options,
+            clock,
+            catalog,
+            opener,
+        }
+    }
+
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.read().clone()
+    }
+
+    /// Everything up to `cursor` is in the memtable: readers may see it from now on.
+    pub(crate) fn publish(&self, cursor: Cursor) {
+        self.published.0.store(cursor.log_id.0, Ordering::Relaxed);
+        self.published.1.store(cursor.seq.0, Ordering::Release);
+    }
+
+    pub(crate) fn published(&self) -> Cursor {
+        let seq = Seq(self.published.1.load(Ordering::Acquire));
+        Cursor { log_id: LogId(self.published.0.load(Ordering::Relaxed)), seq }
+    }
+
+    /// The active memtable waits for its seal from now on; `fresh` takes new rows.
+    pub(crate) fn freeze(&self, fresh: Arc<Memtable>) {
+        let mut view = self.view.write();
+        let mut frozen = view.frozen.clone();
+        frozen.push(view.active.clone());
+        *view =
+            Arc::new(View { active: fresh, frozen, segments: view.segments.clone(), sealed: view.sealed });
+    }
+
+    /// Readers use `entries` instead of `sealed` from now on.
+    pub(crate) fn publish_segments(&self, sealed: &Arc<Memtable>, entries: Vec<SegmentEntry>, through: Seq) {
+        let added: Vec<_> = entries.into_iter().map(|entry| self.opener.handle(entry)).collect();
+        let mut view = self.view.write();
+        let frozen = view.frozen.iter().filter(|m| !Arc::ptr_eq(m, sealed)).cloned().collect();
+        let segments = Arc::new(view.segments.with(added, &[]));
+        *view = Arc::new(View { active: view.active.clone(), frozen, segments, sealed: through });
+    }
+
+    /// A number for a new segment or catalog file, never given before.
+    pub(crate) fn next_file_id(&self) -> u64 {
+        self.next_file.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The number that the next file will get.
+    pub(crate) fn peek_next_file(&self) -> u64 {
+        self.next_file.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn durability(&self, namespace: NamespaceId) -> Durability {
+        self.durability.read().get(&namespace).copied().unwrap_or(self.options.default_durability)
+    }
+
+    pub(crate) fn report_damage(&self, damage: &Damage) {
+        if self.status.add_damage(damage) {
+            self.metrics.damaged_parts.add(1);
+            tracing::error!(
+                file = %damage.file, offset = damage.offset, part = damage.part,
+                "a damaged part was found: answers that need it are partial; restore the file from a backup"
+            );
+        }
+    }
+}
+
+impl Engine {
+    /// Opens the store on `disk`, or makes one there; `seed` becomes the identity of a new store.
+    ///
+    /// Returns when all that was acknowledged is readable. History is not read: that takes milliseconds whatever its
+    /// size; the log since the last seal is replayed.
+    ///
+    /// # Errors
+    /// Only if the store is in use, was written by a newer version, or the disk does not answer. Damage is reported,
+    /// never an error.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        seed: [u8; 16],
+    ) -> Result<Self, OpenError> {
+        let lock = disk.lock("LOCK").map_err(|source| match source.kind() {
+            std::io::ErrorKind::WouldBlock => OpenError::InUse(source.to_string()),
+            _ => OpenError::Disk { action: "lock the store", source },
+        })?;
+        let recovered = recovery::recover(&disk, &options, StoreId(seed))?;
+        let shared = Arc::new(Shared::new(disk, options, clock, recovered.found));
+        for damage in &recovered.report.damage {
+            shared.report_damage(damage);
+        }
+        for alarm in &recovered.report.alarms {
+            shared.status.add_alarm(alarm.clone());
+        }
+        shared.ballast.lay(&*shared.disk);
+        let ingest = Ingest::start(&shared, recovered.writer);
+        Ok(Self { inner: Arc::new(Inner { shared, ingest, report: recovered.report, _lock: lock }) })
+    }
+
+    /// What opening found and did.
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.inner.report
+    }
+
+    /// Stores one body, whole or not at all; waits until it is as durable as its namespace asks.
+    ///
+    /// Rows that do not fit (another type, too many series) are refused one by one, in the receipt.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing was stored, except for `OutcomeUnknown`.
+    pub fn write(&self, batch: WriteBatch) -> Result<WriteReceipt, WriteError> {
+        self.inner.ingest.write(&self.inner.shared, batch)
+    }
+
+    /// Answers a query from a snapshot taken now.
+    pub fn query(&self, request: &QueryRequest, control: &QueryControl) -> Result<QueryResult, QueryError> {
+        query::run(&self.snapshot(), request, &self.inner.shared.options.query, control)
+    }
+
+    /// An immutable view of all that was published before this call.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::take(&self.inner.shared)
+    }
+
+    /// Waits until everything committed before the call is in segments.
+    pub fn seal(&self) -> Result<SealReport, EngineError> {
+        self.inner.ingest.seal()
+    }
+
+    /// Commits what waits, ends the log and stops the threads.
+    ///
+    /// # Errors
+    /// If the log could not be ended; what was acknowledged is safe all the same.
+    pub fn close(self) -> Result<(), EngineError> {
+        self.inner.ingest.close(&self.inner.shared)
+    }
+
+    /// Makes a database with its default retention policy; false if it was there.
+    pub fn create_database(&self, name: &str) -> Result<bool, WriteError> {
+        self.inner.ingest.create_database(&self.inner.shared, name)
+    }
+
+    /// Makes a retention policy of a database, and the database if need be; false if it was there.
+    pub fn create_policy(&self, database: &str, policy: &str) -> Result<bool, WriteError> {
+        self.inner.ingest.create_policy(&self.inner.shared, database, policy)
+    }
+
+    /// Sets when writers to a namespace are answered. Durable, from the next body on.
+    pub fn set_durability(
+        &self,
+        database: &str,
+        policy: Option<&str>,
+        durability: Durability,
+    ) -> Result<(), WriteError> {
+        let shared = &self.inner.shared;
+        let id = shared
+            .catalog
+            .namespace(database, policy)
+            .ok_or_else(|| WriteError::DatabaseNotFound(database.to_owned()))?;
+        let wall = shared.clock.wall().0;
+        let edit = Edit::Durability(id, durability);
+        if shared.durability(id) != durability {
+            shared
+                .manifest
+                .lock()
+                .append(&edit, wall)
+                .map_err(|error| WriteError::Disk(error.to_string()))?;
+            shared.durability.write().insert(id, durability);
+        }
+        Ok(())
+    }
+
+    /// Tells units and kinds of fields that exist; durable, nothing is written if nothing changes. Names of fields that
+    /// do not exist yet are given back: tell them again once they were written.
+    pub fn describe_fields(
+        &self,
+        database: &str,
+        measurement: &str,
+        fields: &[FieldMeaning],
+    ) -> Result<Vec<String>, WriteError> {
+        self.inner.ingest.describe_fields(&self.inner.shared, database, measurement, fields)
+    }
+
+    /// Databases by name.
+    pub fn databases(&self) -> Vec<DatabaseInfo> {
+        let catalog = &self.inner.shared.catalog;
+        let mut out: Vec<DatabaseInfo> = Vec::new();
+        for (id, database, policy) in catalog.namespaces() {
+            let measurements = catalog.measurements(id);
+            let series: u64 = measurements.iter().map(|(m, _)| catalog.series_count(*m)).sum();
+            match out.iter_mut().find(|info| *info.name == *database) {
+                Some(info) => {
+                    info.retention_policies.push(policy.to_string());
+                    info.measurements += measurements.len();
+                    info.series += series;
+                }
+                None => out.push(DatabaseInfo {
+                    name: database.to_string(),
+                    retention_policies: vec![policy.to_string()],
+                    measurements: measurements.len(),
+                    series,
+                }),
+            }
+        }
+        out.sort_by(|a, b| a.name.cmp(&b.name));
+        out
+    }
+
+    /// Measurements of a database (all its retention policies), by name.
+    pub fn measurements(&self, database: &str) -> Result<Vec<String>, QueryError> {
+        let catalog = &self.inner.shared.catalog;
+        let mut names: Vec<String> = self
+            .namespaces_of(database)?
+            .into_iter()
+            .flat_map(|id| catalog.measurements(id))
+            .map(|(_, name)| name.to_string())
+            .collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// Fields, tag keys, series and time range of a measurement; none if there is no such measurement.
+    pub fn measurement(&self, database: &str, name: &str) -> Result<Option<MeasurementInfo>, QueryError> {
+        let namespaces = self.namespaces_of(database)?;
+        let snapshot = self.snapshot();
+        let catalog = &self.inner.shared.catalog;
+        let Some((namespace, id)) =
+            namespaces.into_iter().find_map(|ns| Some((ns, catalog.measurement(ns, name)?)))
+        else {
+            return Ok(None);
+        };
+        let range = query::time_range(&snapshot, namespace, id)?;
+        let fields = catalog.fields(id);
+        Ok(Some(MeasurementInfo {
+            fields: fields
+                .iter()
+                .map(|f| FieldInfo {
+                    name: f.name.to_string(),
+                    field_type: f.field_type,
+                    unit: f.unit.clone(),
+                    kind: f.kind,
+                })
+                .collect(),
+            tag_keys: catalog.tag_keys(id).map_err(QueryError::from)?,
+            series: catalog.series_count(id),
+            first: range.map(|(first, _)| Timestamp(first)),
+            last: range.map(|(_, last)| Timestamp(last)),
+        }))
+    }
+
+    /// Values of a tag, by name.
+    pub fn tag_values(
+        &self,
+        database: &str,
+        measurement: &str,
+        key: &str,
+    ) -> Result<Vec<String>, QueryError> {
+        let catalog = &self.inner.shared.catalog;
+        let mut values = Vec::new();
+        for namespace in self.namespaces_of(database)? {
+            if let Some(id) = catalog.measurement(namespace, measurement) {
+                values.extend(catalog.tag_values(id, key).map_err(QueryError::from)?);
+            }
+        }
+        values.sort();
+        values.dedup();
+        Ok(values)
+    }
+
+    fn namespaces_of(&self, database: &str) -> Result<Vec<NamespaceId>, QueryError> {
+        let all = self.inner.shared.catalog.namespaces();
+        let ids: Vec<_> =
+            all.into_iter().filter(|(_, name, _)| **name == *database).map(|(id, ..)| id).collect();
+        if ids.is_empty() { Err(QueryError::DatabaseNotFound(database.to_owned())) } else { Ok(ids) }
+    }
+
+    /// What the store holds and takes.
+    pub fn storage(&self) -> StorageInfo {
+        StorageInfo::of(&self.inner.shared)
+    }
+
+    /// Condition of the store.
+    pub fn health(&self) -> Health {
+        self.inner.shared.status.health()
+    }
+
+    /// Counters since the store was opened.
+    pub fn metrics(&self) -> MetricsSnapshot {
+        self.inner.shared.metrics.snapshot()
+    }
+
+    /// Committed bodies from `start` on.
+    pub fn feed(&self, start: FeedStart) -> FeedReader {
+        self.inner.shared.feed.reader(start)
+    }
+
+    /// Sets a segment aside for good: readers say "partial" where it would have counted.
+    pub fn quarantine(&self, segment: SegmentId) -> Result<(), EngineError> {
+        let shared = &self.inner.shared;
+        let wall = shared.clock.wall().0;
+        let disk =
+            |error: std::io::Error| EngineError::Disk { action: "quarantine", message: error.to_string() };
+        shared.manifest.lock().append(&Edit::Quarantined(segment), wall).map_err(disk)?;
+        let mut view = shared.view.write();
+        let Some(handle) = view.segments.iter().find(|h| h.entry().id == segment).cloned() else {
+            return Ok(());
+        };
+        let entry = SegmentEntry { quarantined: true, ..handle.entry().clone() };
+        let segments = Arc::new(view.segments.with([shared.opener.handle(entry)], &[segment]));
+        *view = Arc::new(View {
+            active: view.active.clone(),
+            frozen: view.frozen.clone(),
+            segments,
+            sealed: view.sealed,
+        });
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Without a word from the owner: the log ends as well as it can, the threads stop.
+        let _ = self.ingest.close(&self.shared);
+    }
+}

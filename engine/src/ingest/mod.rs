@@ -1,0 +1,219 @@
+//! The one door for writes: resolve and encode on the caller's thread, order and sync on the writer's.
+//!
+//! Promise: [`Ingest::write`] returns `Ok` only when the body is as durable as its namespace asks; a full queue means
+//! wait, then refuse with a hint; nothing is dropped in silence.
+//!
+//! Threads: callers; the writer (see `writer`). Not here: bytes of the log (`wal`), what a query sees (`snapshot`).
+
+mod batch;
+mod names;
+pub(crate) mod payload;
+mod prepare;
+mod reject;
+pub(crate) mod writer;
+
+pub use batch::{Row, SeriesSlot, WriteBatch};
+pub use reject::{RejectReason, Rejection};
+
+use crate::engine::{DEFAULT_POLICY, Shared};
+use crate::error::{EngineError, WriteError};
+use crate::feed::Cursor;
+use crate::ids::NamespaceId;
+use crate::seal::{self, SealReport};
+use crossbeam_channel::{RecvError, SendTimeoutError, Sender, bounded};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use wattlog_model::{FieldMeaning, MAX_KEY_LEN_BYTES};
+use writer::{Answer, Request, Writer, WriterStart};
+
+/// What became of a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteReceipt {
+    /// Its place in the commit order; that of the store if no row was stored.
+    pub cursor: Cursor,
+    /// Rows stored.
+    pub points: u64,
+    /// Values stored.
+    pub values: u64,
+    /// Rows refused, in no particular order.
+    pub rejected: Vec<Rejection>,
+}
+
+/// The way to the writer thread.
+#[derive(Debug)]
+pub(crate) struct Ingest {
+    requests: Sender<Request>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Ingest {
+    /// Starts the writer and the sealer.
+    pub(crate) fn start(shared: &Arc<Shared>, start: WriterStart) -> Self {
+        let (requests, queue) = bounded(shared.options.queue_len.max(1));
+        let (jobs, job_queue) = bounded(shared.options.max_frozen + 2);
+        let (news, news_queue) = crossbeam_channel::unbounded();
+        let writer = Writer::new(shared.clone(), queue, news_queue, jobs, start);
+        let sealing = shared.clone();
+        let threads = vec![
+            spawn("wattlog-writer", move || writer.run()),
+            spawn("wattlog-sealer", move || seal::run(&sealing, &job_queue, &news)),
+        ];
+        Self { requests, threads: Mutex::new(threads) }
+    }
+
+    pub(crate) fn write(&self, shared: &Shared, batch: WriteBatch) -> Result<WriteReceipt, WriteError> {
+        let namespace = self.namespace(shared, batch.database(), batch.policy.as_deref())?;
+        let prepared = prepare::prepare(&shared.catalog, namespace, batch, shared.options.max_series)
+            .map_err(|error| WriteError::Disk(error.to_string()))?;
+        if prepared.batches.is_empty() {
+            shared.metrics.rejected_points.add(prepared.rejections.len() as u64);
+            let cursor = shared.published();
+            return Ok(WriteReceipt { cursor, points: 0, values: 0, rejected: prepared.rejections });
+        }
+        let durability = shared.durability(namespace);
+        let (reply, answer) = bounded(1);
+        self.send(shared, Request::Write { prepared: Box::new(prepared), durability, reply })?;
+        match answer.recv() {
+            Ok(Answer::Stored(stored)) => Ok(WriteReceipt {
+                cursor: stored.cursor,
+                points: stored.points,
+                values: stored.values,
+                rejected: stored.rejections,
+            }),
+            Ok(Answer::Failed(error)) => Err(error),
+            Err(RecvError) => Err(WriteError::Closed),
+        }
+    }
+
+    pub(crate) fn create_database(&self, shared: &Shared, name: &str) -> Result<bool, WriteError> {
+        if shared.catalog.namespace(name, None).is_some() {
+            return Ok(false);
+        }
+        self.create_namespace(shared, name, DEFAULT_POLICY).map(|_| true)
+    }
+
+    pub(crate) fn create_policy(
+        &self,
+        shared: &Shared,
+        name: &str,
+        policy: &str,
+    ) -> Result<bool, WriteError> {
+        let created = self.create_database(shared, name)?;
+        if shared.catalog.namespace(name, Some(policy)).is_some() {
+            return Ok(created);
+        }
+        self.create_namespace(shared, name, policy).map(|_| true)
+    }
+
+    /// Gives back the names of fields that do not exist yet.
+    pub(crate) fn describe_fields(
+        &self,
+        shared: &Shared,
+        database: &str,
+        measurement: &str,
+        fields: &[FieldMeaning],
+    ) -> Result<Vec<String>, WriteError> {
+        let catalog = &shared.catalog;
+        let measurement =
+            catalog.namespace(database, None).and_then(|ns| catalog.measurement(ns, measurement));
+        let (mut meanings, mut unknown) = (Vec::new(), Vec::new());
+        for told in fields {
+            match measurement.and_then(|id| catalog.field(id, &told.field)) {
+                Some(field) if field.unit != told.unit || field.kind != told.kind => {
+                    meanings.push((field.id, told.unit.clone(), told.kind));
+                }
+                Some(_) => {}
+                None => unknown.push(told.field.clone()),
+            }
+        }
+        if !meanings.is_empty() {
+            let (reply, answer) = bounded(1);
+            self.send(shared, Request::Meanings { meanings, reply })?;
+            answer.recv().unwrap_or(Err(WriteError::Closed))?;
+        }
+        Ok(unknown)
+    }
+
+    pub(crate) fn seal(&self) -> Result<SealReport, EngineError> {
+        let (reply, answer) = bounded(1);
+        self.requests.send(Request::Seal(reply)).map_err(|_| EngineError::Closed)?;
+        answer.recv().unwrap_or(Err(EngineError::Closed))
+    }
+
+    pub(crate) fn close(&self, shared: &Shared) -> Result<(), EngineError> {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        if threads.is_empty() {
+            return Ok(());
+        }
+        shared.status.set_closing();
+        let (reply, answer) = bounded(1);
+        let result = match self.requests.send(Request::Close(reply)) {
+            Ok(()) => answer.recv().unwrap_or(Err(EngineError::Closed)),
+            Err(_) => Err(EngineError::Closed),
+        };
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store ended in a panic");
+            }
+        }
+        result
+    }
+
+    fn namespace(
+        &self,
+        shared: &Shared,
+        database: &str,
+        policy: Option<&str>,
+    ) -> Result<NamespaceId, WriteError> {
+        if let Some(id) = shared.catalog.namespace(database, policy) {
+            return Ok(id);
+        }
+        let known = shared.catalog.namespace(database, None).is_some();
+        match policy {
+            Some(policy) if known => Err(WriteError::RetentionPolicyNotFound(policy.to_owned())),
+            Some(policy) if policy != DEFAULT_POLICY => {
+                Err(WriteError::DatabaseNotFound(database.to_owned()))
+            }
+            _ if !shared.options.auto_create_databases => {
+                Err(WriteError::DatabaseNotFound(database.to_owned()))
+            }
+            _ => self.create_namespace(shared, database, DEFAULT_POLICY),
+        }
+    }
+
+    fn create_namespace(
+        &self,
+        shared: &Shared,
+        database: &str,
+        policy: &str,
+    ) -> Result<NamespaceId, WriteError> {
+        for name in [database, policy] {
+            if name.is_empty()
+                || name.len() > MAX_KEY_LEN_BYTES.min(255)
+                || name.chars().any(char::is_control)
+            {
+                let why = "a database or policy name has 1 to 255 bytes and no control characters";
+                return Err(WriteError::InvalidName(why.to_owned()));
+            }
+        }
+        let (reply, answer) = bounded(1);
+        let (database, policy) = (database.to_owned(), policy.to_owned());
+        self.send(shared, Request::Namespace { database, policy, reply })?;
+        answer.recv().unwrap_or(Err(WriteError::Closed))
+    }
+
+    fn send(&self, shared: &Shared, request: Request) -> Result<(), WriteError> {
+        self.requests.send_timeout(request, shared.options.queue_wait).map_err(|error| match error {
+            SendTimeoutError::Timeout(_) => {
+                shared.metrics.overloaded.add(1);
+                WriteError::Overloaded { retry_after: std::time::Duration::from_secs(1) }
+            }
+            SendTimeoutError::Disconnected(_) => WriteError::Closed,
+        })
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(body).expect("the system gives a thread at start")
+}

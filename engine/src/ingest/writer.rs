@@ -1,0 +1,773 @@
+//! The one writer thread: orders, gives ids, writes, syncs once for all that wait, publishes, answers.
+//!
+//! Promise: a body is answered "stored" under `Always` only after a sync that began when its bytes were written; what
+//! was answered otherwise never becomes visible in this opening of the store.
+//!
+//! Invariants
+//! 1. Sequences rise by one over all records; a log is created only when everything below its first sequence is
+//!    durable in an older log or in segments.
+//! 2. Bodies reach the memtable in commit order, after the write (interval) or the sync (always) they wait for.
+//! 3. A log whose sync failed is never touched again: the memtable is sealed, a new log begins, or the store is
+//!    read-only (ADR 0004).
+//! 4. A log is retired only when the manifest says that its records are sealed and a later record attests that edit.
+//!
+//! While a sync runs, the next group gathers in the queue. Not here: parsing and encoding (callers), sealing (`seal`).
+
+use super::names::{DefinedInLog, PendingNames};
+use super::prepare::Prepared;
+use crate::catalog::{Definition, encode_definitions};
+use crate::engine::Shared;
+use crate::error::{EngineError, WriteError, is_disk_full};
+use crate::feed::{CommittedBatch, Cursor};
+use crate::ids::{FieldId, LogId, NamespaceId, NextIds, Seq};
+use crate::memtable::Memtable;
+use crate::options::Durability;
+use crate::seal::{SealJob, SealNews, SealReport};
+use crate::wal::{LogHealth, LogWriter, MAX_PAYLOAD_LEN, RecordHead, RecordKind, Recycler};
+use crossbeam_channel::{Receiver, Sender, select};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use wattlog_model::{FieldKind, Unit};
+
+/// What callers ask of the writer thread.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Commit a body.
+    Write {
+        /// The body, resolved as far as the catalog knew.
+        prepared: Box<Prepared>,
+        /// When to answer.
+        durability: Durability,
+        /// Where to.
+        reply: Sender<Answer>,
+    },
+    /// Make a namespace, if it is not there.
+    Namespace {
+        /// Its database.
+        database: String,
+        /// Its retention policy.
+        policy: String,
+        /// Answered once durable.
+        reply: Sender<Result<NamespaceId, WriteError>>,
+    },
+    /// Tell what fields mean.
+    Meanings {
+        /// Field, unit, kind.
+        meanings: Vec<(FieldId, Option<Unit>, FieldKind)>,
+        /// Answered once durable.
+        reply: Sender<Result<(), WriteError>>,
+    },
+    /// Seal everything committed so far.
+    Seal(Sender<Result<SealReport, EngineError>>),
+    /// End the log and stop.
+    Close(Sender<Result<(), EngineError>>),
+}
+
+/// What becomes of a body.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// Stored; with what was refused line by line.
+    Stored(Box<Stored>),
+    /// Not stored, or not certainly.
+    Failed(WriteError),
+}
+
+/// A stored body.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) cursor: Cursor,
+    pub(crate) points: u64,
+    pub(crate) values: u64,
+    pub(crate) rejections: Vec<super::Rejection>,
+}
+
+/// The writer thread's state.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    requests: Receiver<Request>,
+    news: Receiver<SealNews>,
+    sealer: Sender<SealJob>,
+    log: Option<LogWriter>,
+    next_log: LogId,
+    recycler: Recycler,
+    /// Older logs with records that may not be sealed yet, and their last valid sequence.
+    unsealed_logs: Vec<(LogId, Seq)>,
+    defined: DefinedInLog,
+    next_ids: NextIds,
+    /// Last sequence that was published; the next record gets the one after.
+    last: Seq,
+    durable: Seq,
+    manifest_edit: u64,
+    /// When the oldest unsynced interval body must be durable, on the monotonic clock.
+    sync_due: Option<Duration>,
+    /// Wall minus monotonic clock at the last look, in nanoseconds.
+    clock_offset: i128,
+    active_since: Duration,
+    frozen: usize,
+    seal_waiters: Vec<(Seq, Sender<Result<SealReport, EngineError>>)>,
+    stuck: Option<WriteError>,
+    seal_first: bool,
+}
+
+/// What opening found, as far as the writer goes on from it.
+#[derive(Debug)]
+pub(crate) struct WriterStart {
+    pub(crate) last: Seq,
+    pub(crate) next_log: LogId,
+    pub(crate) recycler: Recycler,
+    pub(crate) unsealed_logs: Vec<(LogId, Seq)>,
+    pub(crate) next_ids: NextIds,
+    pub(crate) manifest_edit: u64,
+    /// True if what replay read could not be made durable: it is sealed before a new log says that it is.
+    pub(crate) seal_first: bool,
+}
+
+/// Bodies and definitions that one write and one sync make durable.
+#[derive(Debug, Default)]
+struct Group {
+    writes: Vec<Pending>,
+    namespaces: Vec<(NamespaceId, Sender<Result<NamespaceId, WriteError>>)>,
+    meanings: Vec<Sender<Result<(), WriteError>>>,
+    names: PendingNames,
+    /// Definitions that the catalog learns when the group is published, in commit order.
+    definitions: Vec<Definition>,
+    last: Option<Seq>,
+    must_sync: bool,
+    sync_within: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    prepared: Box<Prepared>,
+    seq: Seq,
+    reply: Sender<Answer>,
+}
+
+/// A pause between looks at timers that depend on the clock of the store.
+const TICK: Duration = Duration::from_millis(50);
+/// The wall clock may step this far against the monotonic one without a record of it.
+const CLOCK_STEP_NS: u128 = 2_000_000_000;
+
+impl Writer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        requests: Receiver<Request>,
+        news: Receiver<SealNews>,
+        sealer: Sender<SealJob>,
+        start: WriterStart,
+    ) -> Self {
+        let now = shared.clock.monotonic();
+        Self {
+            clock_offset: clock_offset(&shared),
+            shared,
+            requests,
+            news,
+            sealer,
+            log: None,
+            next_log: start.next_log,
+            recycler: start.recycler,
+            unsealed_logs: start.unsealed_logs,
+            defined: DefinedInLog::default(),
+            next_ids: start.next_ids,
+            last: start.last,
+            durable: start.last,
+            manifest_edit: start.manifest_edit,
+            sync_due: None,
+            active_since: now,
+            frozen: 0,
+            seal_waiters: Vec::new(),
+            stuck: None,
+            seal_first: start.seal_first,
+        }
+    }
+
+    /// Serves requests until it is told to close or every caller is gone.
+    pub(crate) fn run(mut self) {
+        if std::mem::take(&mut self.seal_first)
+            && let Err(reason) = self.freeze().and_then(|()| self.await_seals(Patience::FirstFailure))
+        {
+            let reason = format!("a log could not be synced, nor its points sealed: {reason}");
+            self.shared.status.set_read_only(&reason);
+        }
+        loop {
+            let wait = if self.sync_due.is_some() { TICK } else { TICK * 20 };
+            select! {
+                recv(self.news) -> news => if let Ok(news) = news { self.heard(news) },
+                recv(self.requests) -> request => {
+                    let Ok(request) = request else {
+                        let _ = self.close();
+                        return;
+                    };
+                    if let Some(reply) = self.serve(request) {
+                        let _ = reply.send(self.close());
+                        return;
+                    }
+                },
+                default(wait) => {}
+            }
+            self.tick();
+        }
+    }
+
+    /// Commits one group of requests; gives back the caller that asked for the end, if one did.
+    fn serve(&mut self, first: Request) -> Option<Sender<Result<(), EngineError>>> {
+        let mut group = Group::default();
+        let mut next = Some(first);
+        let mut closing = None;
+        let mut sealing = None;
+        while let Some(request) = next.take() {
+            match request {
+                Request::Seal(reply) => sealing = Some(reply),
+                Request::Close(reply) => closing = Some(reply),
+                request => self.admit(request, &mut group),
+            }
+            let gathered = self.log.as_ref().map_or(0, LogWriter::group_bytes);
+            if gathered < self.shared.options.group_bytes && sealing.is_none() && closing.is_none() {
+                next = self.requests.try_recv().ok();
+            }
+        }
+        self.commit(group);
+        if let Some(reply) = sealing {
+            self.seal_now(reply);
+        }
+        closing
+    }
+
+    /// Gives a request its place in the commit order and adds its records to the log's group.
+    fn admit(&mut self, request: Request, group: &mut Group) {
+        let refused = self.shared.status.read_only().map(WriteError::ReadOnly).or_else(|| self.stuck_error());
+        let refused = match refused {
+            Some(error) => Some(error),
+            None => self.ensure_log().err(),
+        };
+        match request {
+            Request::Write { prepared, durability, reply } => {
+                let result = match refused {
+                    Some(error) => Err(error),
+                    None => self.admit_body(prepared, durability, &reply, group),
+                };
+                if let Err(error) = result {
+                    self.count_failure(&error, 1);
+                    let _ = reply.send(Answer::Failed(error));
+                }
+            }
+            Request::Namespace { database, policy, reply } => match refused {
+                Some(error) => drop(reply.send(Err(error))),
+                None => {
+                    let id =
+                        group.names.namespace(&self.shared.catalog, &mut self.next_ids, &database, &policy);
+                    let new = std::mem::take(&mut group.names.definitions);
+                    self.define(new, group);
+                    group.must_sync = true;
+                    group.namespaces.push((id, reply));
+                }
+            },
+            Request::Meanings { meanings, reply } => match refused {
+                Some(error) => drop(reply.send(Err(error))),
+                None => {
+                    let told = meanings.into_iter().map(|(field, unit, kind)| Definition::Meaning {
+                        field,
+                        unit,
+                        kind,
+                    });
+                    self.define(told.collect(), group);
+                    group.must_sync = true;
+                    group.meanings.push(reply);
+                }
+            },
+            Request::Seal(reply) => self.seal_now(reply),
+            Request::Close(reply) => drop(reply.send(Ok(()))),
+        }
+    }
+
+    fn admit_body(
+        &mut self,
+        mut prepared: Box<Prepared>,
+        durability: Durability,
+        reply: &Sender<Answer>,
+        group: &mut Group,
+    ) -> Result<(), WriteError> {
+        let shared = self.shared.clone();
+        let catalog_failed = |error: crate::catalog::CatalogError| WriteError::Disk(error.to_string());
+        if !prepared.new.is_empty() {
+            let given = group
+                .names
+                .give(&shared.catalog, &mut self.next_ids, prepared.namespace, &prepared.new)
+                .map_err(catalog_failed)?;
+            prepared.complete(&given);
+        }
+        let len = prepared.payload.as_ref().map_or(0, |(bytes, _)| bytes.len());
+        if len > MAX_PAYLOAD_LEN {
+            return Err(WriteError::TooLarge { len, limit: MAX_PAYLOAD_LEN });
+        }
+        // New names are kept even if every row of the body was refused: ids are cheap, order is not.
+        let new = std::mem::take(&mut group.names.definitions);
+        self.define(new, group);
+        let Some((payload, crc)) = prepared.payload.take() else {
+            let seq = group.last.unwrap_or(self.last);
+            group.writes.push(Pending { prepared, seq, reply: reply.clone() });
+            return Ok(());
+        };
+        let missing = self.defined.missing(&shared.catalog, &prepared).map_err(catalog_failed)?;
+        self.append_definitions(&missing, group);
+        let seq = self.append(RecordKind::Points, &payload, crc, group);
+        match durability {
+            Durability::Always => group.must_sync = true,
+            Durability::Interval(within) => {
+                group.sync_within = Some(group.sync_within.map_or(within, |before| before.min(within)));
+            }
+        }
+        group.writes.push(Pending { prepared, seq, reply: reply.clone() });
+        Ok(())
+    }
+
+    /// Adds new definitions to the log and to what the catalog learns with this group.
+    fn define(&mut self, definitions: Vec<Definition>, group: &mut Group) {
+        self.append_definitions(&definitions, group);
+        group.definitions.extend(definitions);
+    }
+
+    fn append_definitions(&mut self, definitions: &[Definition], group: &mut Group) {
+        // Long lists are parted so that no record comes near the limit of its length.
+        for part in definitions.chunks(10_000) {
+            self.defined.note(part);
+            let mut payload = Vec::new();
+            encode_definitions(part, &mut payload);
+            let crc = crc32fast::hash(&payload);
+            self.append(RecordKind::Define, &payload, crc, group);
+        }
+    }
+
+    fn append(&mut self, kind: RecordKind, payload: &[u8], crc: u32, group: &mut Group) -> Seq {
+        let seq = Seq(group.last.unwrap_or(self.last).0 + 1);
+        let head = self.head(kind, seq);
+        let log = self.log.as_mut().expect("admit made sure of a log");
+        log.append(head, payload, crc);
+        group.last = Some(seq);
+        seq
+    }
+
+    fn head(&self, kind: RecordKind, seq: Seq) -> RecordHead {
+        let wall = self.shared.clock.wall();
+        RecordHead { kind, seq, durable_seq: self.durable, wall, manifest_edit: self.manifest_edit }
+    }
+
+    /// Writes the group, syncs if anybody waits for it, publishes and answers.
+    fn commit(&mut self, mut group: Group) {
+        if group.last.is_none() {
+            // Nothing for the log: bodies whose every row was refused.
+            self.publish(group);
+            return;
+        }
+        self.note_clock_step(&mut group);
+        let Some(log) = self.log.as_mut() else { return };
+        self.shared.metrics.wal_bytes_written.add(log.group_bytes() as u64);
+        self.shared.metrics.groups.add(1);
+        if let Err(error) = log.write() {
+            self.abandon_log(group, &error);
+            return;
+        }
+        if group.must_sync {
+            if let Err(error) = self.sync_log() {
+                self.log_died(group, &error);
+                return;
+            }
+        } else if let Some(within) = group.sync_within {
+            let due = self.shared.clock.monotonic() + within;
+            self.sync_due = Some(self.sync_due.map_or(due, |before| before.min(due)));
+        }
+        self.publish(group);
+    }
+
+    fn sync_log(&mut self) -> io::Result<()> {
+        let Some(log) = self.log.as_mut() else { return Ok(()) };
+        let began = self.shared.clock.monotonic();
+        log.sync()?;
+        self.shared.metrics.wal_sync.observe(self.shared.clock.monotonic().saturating_sub(began));
+        self.durable = log.synced_seq();
+        self.sync_due = None;
+        Ok(())
+    }
+
+    /// Makes a written group visible and answers its callers.
+    fn publish(&mut self, group: Group) {
+        if !group.definitions.is_empty() {
+            self.shared.catalog.apply(&group.definitions);
+        }
+        let log_id = self.log.as_ref().map_or(LogId(0), LogWriter::id);
+        let view = self.shared.view();
+        for write in &group.writes {
+            if !write.prepared.batches.is_empty() {
+                view.active.apply(write.prepared.namespace, write.seq, &write.prepared.batches);
+            }
+        }
+        if let Some(last) = group.last {
+            self.last = last;
+            self.shared.publish(Cursor { log_id, seq: last });
+        }
+        for (id, reply) in group.namespaces {
+            let _ = reply.send(Ok(id));
+        }
+        for reply in group.meanings {
+            let _ = reply.send(Ok(()));
+        }
+        let metrics = &self.shared.metrics;
+        for Pending { mut prepared, seq, reply } in group.writes {
+            let cursor = Cursor { log_id, seq };
+            let rejections = std::mem::take(&mut prepared.rejections);
+            metrics.points.add(prepared.points);
+            metrics.values.add(prepared.values);
+            metrics.bodies.add(1);
+            metrics.rejected_points.add(rejections.len() as u64);
+            let (points, values) = (prepared.points, prepared.values);
+            let _ = reply.send(Answer::Stored(Box::new(Stored { cursor, points, values, rejections })));
+            if !prepared.batches.is_empty() {
+                let Prepared { namespace, batches, .. } = *prepared;
+                self.shared.feed.push(CommittedBatch { cursor, namespace, batches });
+            }
+        }
+    }
+
+    /// A write failed: nothing of the group was stored. The log keeps what it has; a new one begins with the next body.
+    fn abandon_log(&mut self, group: Group, error: &io::Error) {
+        self.shared.metrics.logs_abandoned.add(1);
+        tracing::warn!(%error, full = is_disk_full(error), "a log was abandoned after a failed write");
+        let failure = if is_disk_full(error) {
+            WriteError::DiskFull(error.to_string())
+        } else {
+            WriteError::Disk(error.to_string())
+        };
+        self.fail(group, &failure);
+        // Interval bodies that were answered before still wait for their sync.
+        match self.sync_log() {
+            Ok(()) => self.leave_log(),
+            Err(error) => self.replace_dead_log(&error),
+        }
+    }
+
+    /// A sync failed: whether the group is durable is unknown, so nobody is told that it is and nobody sees it.
+    fn log_died(&mut self, group: Group, error: &io::Error) {
+        self.fail(group, &WriteError::OutcomeUnknown(error.to_string()));
+        self.replace_dead_log(error);
+    }
+
+    /// Seals what is visible and begins a new log; if either fails, the store is read-only from now on.
+    fn replace_dead_log(&mut self, error: &io::Error) {
+        self.shared.metrics.logs_abandoned.add(1);
+        tracing::error!(%error, "a sync of the log failed: sealing what is in memory and starting a new log");
+        self.leave_log();
+        self.sync_due = None;
+        let sealed = self.freeze().and_then(|()| self.await_seals(Patience::FirstFailure));
+        let resumed = sealed.and_then(|()| {
+            // Everything visible is in segments now, so the next log may begin right after it.
+            self.durable = self.last;
+            self.ensure_log().map_err(|error| error.to_string())
+        });
+        if let Err(reason) = resumed {
+            let reason = format!("a sync of the log failed ({error}) and writing could not resume: {reason}");
+            tracing::error!(%reason, "the store is read-only");
+            self.shared.status.set_read_only(&reason);
+        }
+    }
+
+    fn fail(&mut self, group: Group, error: &WriteError) {
+        self.count_failure(error, group.writes.len() as u64);
+        for write in group.writes {
+            let _ = write.reply.send(Answer::Failed(error.clone()));
+        }
+        for (_, reply) in group.namespaces {
+            let _ = reply.send(Err(error.clone()));
+        }
+        for reply in group.meanings {
+            let _ = reply.send(Err(error.clone()));
+        }
+    }
+
+    fn count_failure(&self, error: &WriteError, bodies: u64) {
+        let metrics = &self.shared.metrics;
+        match error {
+            WriteError::DiskFull(_) => metrics.disk_full.add(bodies),
+            WriteError::OutcomeUnknown(_) => metrics.outcome_unknown.add(bodies),
+            _ => {}
+        }
+    }
+
+    /// Sets the current log aside; the next body begins a new one.
+    fn leave_log(&mut self) {
+        if let Some(log) = self.log.take() {
+            // Above the last published sequence the log holds nothing that counts.
+            self.unsealed_logs.push((log.id(), self.last));
+            self.shared.status.set_wal(self.unsealed_logs.len() as u64, 0);
+        }
+    }
+
+    fn ensure_log(&mut self) -> Result<(), WriteError> {
+        if self.log.is_some() {
+            return Ok(());
+        }
+        let id = self.next_log;
+        self.next_log = LogId(id.0 + 1);
+        let first = Seq(self.last.0 + 1);
+        let spare = self.recycler.take();
+        let created = LogWriter::create(&self.shared.disk, self.shared.store, id, spare.as_deref(), first);
+        let log = created.map_err(|error| {
+            if is_disk_full(&error) {
+                WriteError::DiskFull(format!("no room for a new log: {error}"))
+            } else {
+                WriteError::Disk(format!("a new log could not be started: {error}"))
+            }
+        })?;
+        self.durable = self.last;
+        self.defined = DefinedInLog::default();
+        self.log = Some(log);
+        Ok(())
+    }
+
+    fn note_clock_step(&mut self, group: &mut Group) {
+        let offset = clock_offset(&self.shared);
+        let step = (offset - self.clock_offset).unsigned_abs();
+        if step <= CLOCK_STEP_NS {
+            return;
+        }
+        let mut payload = [0_u8; 16];
+        let wall = self.shared.clock.wall();
+        let expected = i128::from(wall.0) - (offset - self.clock_offset);
+        let expected = i64::try_from(expected).unwrap_or(if expected < 0 { i64::MIN } else { i64::MAX });
+        payload[..8].copy_from_slice(&expected.to_le_bytes());
+        payload[8..].copy_from_slice(&wall.0.to_le_bytes());
+        self.append(RecordKind::Clock, &payload, crc32fast::hash(&payload), group);
+        self.clock_offset = offset;
+        self.shared.metrics.clock_steps.add(1);
+        tracing::warn!(step_s = step as f64 / 1e9, "the wall clock stepped");
+    }
+
+    fn tick(&mut self) {
+        if let Some(due) = self.sync_due
+            && self.shared.clock.monotonic() >= due
+            && let Err(error) = self.sync_log()
+        {
+            self.replace_dead_log(&error);
+        }
+        self.seal_if_due();
+    }
+
+    fn seal_if_due(&mut self) {
+        let view = self.shared.view();
+        let options = &self.shared.options;
+        let active = &view.active;
+        let log_bytes = self.log.as_ref().map_or(0, LogWriter::bytes);
+        self.shared.status.set_wal(self.unsealed_logs.len() as u64, log_bytes);
+        let old = self.shared.clock.monotonic().saturating_sub(self.active_since) >= options.seal_age;
+        let due = active.bytes() >= options.memtable_bytes || log_bytes >= options.wal_bytes || old;
+        if !due || active.is_empty() {
+            return;
+        }
+        if self.frozen > options.max_frozen {
+            // Seals are behind: wait for one, so that memory stays bounded; callers wait in the queue meanwhile.
+            let twice = active.bytes() >= 2 * options.memtable_bytes;
+            if twice && let Err(reason) = self.await_seals(Patience::Queue) {
+                self.stuck = Some(WriteError::DiskFull(format!("recent points cannot be sealed: {reason}")));
+            }
+            return;
+        }
+        if let Err(reason) = self.end_log_and_freeze() {
+            tracing::error!(%reason, "the memtable could not be frozen");
+        }
+    }
+
+    fn seal_now(&mut self, reply: Sender<Result<SealReport, EngineError>>) {
+        if self.shared.view().active.is_empty() && self.frozen == 0 {
+            let _ = reply.send(Ok(SealReport::default()));
+            return;
+        }
+        if !self.shared.view().active.is_empty()
+            && let Err(message) = self.end_log_and_freeze()
+        {
+            let _ = reply.send(Err(EngineError::Disk { action: "seal", message }));
+            return;
+        }
+        self.seal_waiters.push((self.last, reply));
+    }
+
+    /// Ends the current log, so that it is whole and durable, and hands the memtable to the sealer.
+    fn end_log_and_freeze(&mut self) -> Result<(), String> {
+        if let Some(log) = self.log.as_mut() {
+            let head = RecordHead {
+                kind: RecordKind::End,
+                seq: self.last,
+                durable_seq: self.durable,
+                wall: self.shared.clock.wall(),
+                manifest_edit: self.manifest_edit,
+            };
+            match log.end(head) {
+                Ok(()) => self.durable = self.last,
+                // The sealing record did not fit; what is before it can still be made durable.
+                Err(error) if log.health() == LogHealth::Abandoned => {
+                    tracing::warn!(%error, "a log was left without its sealing record");
+                    if let Err(error) = self.sync_log() {
+                        self.replace_dead_log(&error);
+                        return Ok(());
+                    }
+                }
+                Err(error) => {
+                    self.replace_dead_log(&error);
+                    return Ok(());
+                }
+            }
+            self.sync_due = None;
+            self.leave_log();
+        }
+        self.freeze()
+    }
+
+    fn freeze(&mut self) -> Result<(), String> {
+        let view = self.shared.view();
+        if view.active.is_empty() {
+            return Ok(());
+        }
+        let frozen = view.active.clone();
+        self.shared.freeze(Arc::new(Memtable::new(self.last)));
+        self.active_since = self.shared.clock.monotonic();
+        self.frozen += 1;
+        let job = SealJob { memtable: frozen, through: self.last };
+        self.sealer.send(job).map_err(|_| "the sealing thread is gone".to_owned())
+    }
+
+    /// Waits until every frozen memtable is sealed, or sealing proves impossible.
+    fn await_seals(&mut self, patience: Patience) -> Result<(), String> {
+        let mut waited = Duration::ZERO;
+        while self.frozen > 0 {
+            match self.news.recv_timeout(TICK) {
+                Ok(SealNews::Failed { reason, .. }) if patience == Patience::FirstFailure => {
+                    return Err(reason);
+                }
+                Ok(news @ SealNews::Sealed { .. }) => {
+                    self.heard(news);
+                    if patience == Patience::Queue {
+                        return Ok(());
+                    }
+                }
+                Ok(news) => {
+                    self.heard(news);
+                    if let Some(error) = self.stuck_error() {
+                        return Err(error.to_string());
+                    }
+                }
+                Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
+                    waited += TICK;
+                    if patience == Patience::Queue && waited >= self.shared.options.queue_wait {
+                        return Ok(());
+                    }
+                }
+                Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
+                    return Err("the sealing thread is gone".into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses bodies while the memtable is full and cannot be sealed.
+    fn stuck_error(&self) -> Option<WriteError> {
+        let full = self.shared.view().active.bytes() >= 2 * self.shared.options.memtable_bytes;
+        self.stuck.clone().filter(|_| full)
+    }
+
+    fn heard(&mut self, news: SealNews) {
+        match news {
+            SealNews::Sealed { through, manifest_edit, report } => {
+                self.frozen -= 1;
+                self.stuck = None;
+                self.manifest_edit = self.manifest_edit.max(manifest_edit);
+                self.retire_logs(through);
+                let waiters = std::mem::take(&mut self.seal_waiters);
+                for (wanted, reply) in waiters {
+                    if wanted <= through {
+                        let _ = reply.send(Ok(report));
+                    } else {
+                        self.seal_waiters.push((wanted, reply));
+                    }
+                }
+            }
+            SealNews::Failed { reason, full } => {
+                for (_, reply) in self.seal_waiters.drain(..) {
+                    let _ = reply.send(Err(EngineError::Disk { action: "seal", message: reason.clone() }));
+                }
+                let what = format!("recent points cannot be sealed: {reason}");
+                self.stuck = Some(if full { WriteError::DiskFull(what) } else { WriteError::Disk(what) });
+            }
+        }
+    }
+
+    /// Retires logs whose every record is sealed, once a durable record attests the manifest edit that says so.
+    fn retire_logs(&mut self, through: Seq) {
+        if !self.unsealed_logs.iter().any(|(_, last)| *last <= through) || self.ensure_log().is_err() {
+            return;
+        }
+        // The body of this record is empty of news: its header carries the number of the manifest's edit.
+        let mut group = Group { must_sync: true, ..Group::default() };
+        let wall = self.shared.clock.wall().0.to_le_bytes();
+        let payload: Vec<u8> = wall.iter().chain(&wall).copied().collect();
+        self.append(RecordKind::Clock, &payload, crc32fast::hash(&payload), &mut group);
+        self.commit(group);
+        if self.log.is_none() || self.shared.status.read_only().is_some() {
+            return;
+        }
+        let recycler = &mut self.recycler;
+        let disk = &self.shared.disk;
+        self.unsealed_logs.retain(|(id, last)| {
+            if *last > through {
+                return true;
+            }
+            match recycler.retire(disk, *id) {
+                Ok(()) => false,
+                Err(error) => {
+                    tracing::warn!(log = id.0, %error, "a sealed log could not be retired; it will be later");
+                    true
+                }
+            }
+        });
+    }
+
+    fn close(&mut self) -> Result<(), EngineError> {
+        while let Ok(request) = self.requests.try_recv() {
+            match request {
+                Request::Seal(reply) => drop(reply.send(Err(EngineError::Closed))),
+                Request::Close(reply) => drop(reply.send(Ok(()))),
+                request => {
+                    let mut group = Group::default();
+                    self.admit(request, &mut group);
+                    self.commit(group);
+                }
+            }
+        }
+        let result = match self.log.take() {
+            None => Ok(()),
+            Some(mut log) => {
+                let head = self.head(RecordKind::End, self.last);
+                log.end(head)
+                    .map_err(|error| EngineError::Disk { action: "end the log", message: error.to_string() })
+            }
+        };
+        self.shared.feed.close();
+        for (_, reply) in self.seal_waiters.drain(..) {
+            let _ = reply.send(Err(EngineError::Closed));
+        }
+        result
+    }
+}
+
+/// How long the writer waits for the sealer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Until all is sealed or a seal failed.
+    FirstFailure,
+    /// Until one is sealed, at most as long as a caller waits in the queue.
+    Queue,
+}
+
+fn clock_offset(shared: &Shared) -> i128 {
+    i128::from(shared.clock.wall().0) - shared.clock.monotonic().as_nanos() as i128
+}

@@ -1,0 +1,378 @@
+//! Edits of the manifest: what became true, as bytes (format-spec.md, "Manifest").
+//!
+//! Decoding is total: any bytes give an edit or `None`; nothing is reserved for a count that the bytes cannot hold.
+
+use crate::bytes::{Reader, put_varint};
+use crate::ids::{CatalogFileId, MeasurementId, NamespaceId, NextIds, SegmentId, Seq};
+use crate::options::Durability;
+use crate::segment::SegmentEntry;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A catalog file as the manifest names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CatalogEntry {
+    /// Its number.
+    pub id: CatalogFileId,
+    /// Length of the file.
+    pub file_bytes: u64,
+    /// Definitions in it.
+    pub definitions: u64,
+}
+
+/// Everything the manifest says at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    /// Number of the last edit.
+    pub edit: u64,
+    /// Segments that are true.
+    pub segments: BTreeMap<SegmentId, SegmentEntry>,
+    /// Catalog files that are true, oldest first.
+    pub catalogs: Vec<CatalogEntry>,
+    /// Every record up to here is in the segments.
+    pub flushed_seq: Seq,
+    /// Number that the next segment or catalog file gets.
+    pub next_file: u64,
+    /// Ids that were never given.
+    pub next_ids: NextIds,
+    /// Namespaces with a durability of their own.
+    pub durability: BTreeMap<NamespaceId, Durability>,
+}
+
+/// One step from one state to the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// All of it: the first record of each manifest file.
+    Snapshot(State),
+    /// A memtable became segments.
+    Sealed {
+        /// The new segments.
+        segments: Vec<SegmentEntry>,
+        /// The new catalog file, if there were new definitions.
+        catalog: Option<CatalogEntry>,
+        /// Catalog files whose content the new one holds too.
+        replaces_catalogs: Vec<CatalogFileId>,
+        /// Every record up to here is in segments now.
+        flushed_seq: Seq,
+        /// As in [`State`].
+        next_file: u64,
+        /// As in [`State`].
+        next_ids: NextIds,
+    },
+    /// A segment was set aside because it is damaged.
+    Quarantined(SegmentId),
+    /// A namespace got a durability of its own.
+    Durability(NamespaceId, Durability),
+}
+
+const SNAPSHOT: u8 = 1;
+const SEALED: u8 = 2;
+const QUARANTINED: u8 = 3;
+const DURABILITY: u8 = 4;
+/// Least bytes of an encoded [`SegmentEntry`]: twelve fixed u64, two u32, one flag byte.
+const SEGMENT_ENTRY_LEN: usize = 11 * 8 + 2 * 4 + 1;
+
+impl State {
+    /// The state after `edit`.
+    pub fn apply(&mut self, edit: &Edit) {
+        match edit {
+            Edit::Snapshot(state) => *self = state.clone(),
+            Edit::Sealed { segments, catalog, replaces_catalogs, flushed_seq, next_file, next_ids } => {
+                self.segments.extend(segments.iter().map(|entry| (entry.id, entry.clone())));
+                self.catalogs.retain(|entry| !replaces_catalogs.contains(&entry.id));
+                self.catalogs.extend(catalog);
+                self.flushed_seq = self.flushed_seq.max(*flushed_seq);
+                self.next_file = self.next_file.max(*next_file);
+                self.next_ids = self.next_ids.max(*next_ids);
+            }
+            Edit::Quarantined(id) => {
+                if let Some(entry) = self.segments.get_mut(id) {
+                    entry.quarantined = true;
+                }
+            }
+            Edit::Durability(namespace, durability) => {
+                self.durability.insert(*namespace, *durability);
+            }
+        }
+    }
+}
+
+impl Edit {
+    /// Name of the kind in format-spec.md.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Snapshot(_) => "Snapshot",
+            Self::Sealed { .. } => "Sealed",
+            Self::Quarantined(_) => "Quarantined",
+            Self::Durability(..) => "Durability",
+        }
+    }
+
+    /// Appends the payload of this edit.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Snapshot(state) => {
+                out.push(SNAPSHOT);
+                put_u64(out, state.edit);
+                put_segments(out, state.segments.values());
+                put_varint(out, state.catalogs.len() as u64);
+                state.catalogs.iter().for_each(|entry| put_catalog(out, entry));
+                put_u64(out, state.flushed_seq.0);
+                put_u64(out, state.next_file);
+                put_next_ids(out, state.next_ids);
+                put_varint(out, state.durability.len() as u64);
+                for (namespace, durability) in &state.durability {
+                    put_durability(out, *namespace, *durability);
+                }
+            }
+            Self::Sealed { segments, catalog, replaces_catalogs, flushed_seq, next_file, next_ids } => {
+                out.push(SEALED);
+                put_segments(out, segments.iter());
+                put_varint(out, u64::from(catalog.is_some()));
+                catalog.iter().for_each(|entry| put_catalog(out, entry));
+                put_varint(out, replaces_catalogs.len() as u64);
+                replaces_catalogs.iter().for_each(|id| put_u64(out, id.0));
+                put_u64(out, flushed_seq.0);
+                put_u64(out, *next_file);
+                put_next_ids(out, *next_ids);
+            }
+            Self::Quarantined(id) => {
+                out.push(QUARANTINED);
+                put_u64(out, id.0);
+            }
+            Self::Durability(namespace, durability) => {
+                out.push(DURABILITY);
+                put_durability(out, *namespace, *durability);
+            }
+        }
+    }
+
+    /// Reads a payload; none if it is not one, also if something follows it.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let edit = match reader.u8()? {
+            SNAPSHOT => {
+                let edit = reader.u64()?;
+                let segments = segments(&mut reader)?.into_iter().map(|entry| (entry.id, entry)).collect();
+                let count = reader.count(24)?;
+                let catalogs = (0..count).map(|_| catalog(&mut reader)).collect::<Option<_>>()?;
+                let flushed_seq = Seq(reader.u64()?);
+                let next_file = reader.u64()?;
+                let next_ids = next_ids(&mut reader)?;
+                let count = reader.count(13)?;
+                let durability = (0..count).map(|_| durability(&mut reader)).collect::<Option<_>>()?;
+                Self::Snapshot(State {
+                    edit,
+                    segments,
+                    catalogs,
+                    flushed_seq,
+                    next_file,
+                    next_ids,
+                    durability,
+                })
+            }
+            SEALED => {
+                let segments = segments(&mut reader)?;
+                let catalog = match reader.varint()? {
+                    0 => None,
+                    1 => Some(catalog(&mut reader)?),
+                    _ => return None,
+                };
+                let count = reader.count(8)?;
+                let replaces = (0..count).map(|_| reader.u64().map(CatalogFileId)).collect::<Option<_>>()?;
+                Self::Sealed {
+                    segments,
+                    catalog,
+                    replaces_catalogs: replaces,
+                    flushed_seq: Seq(reader.u64()?),
+                    next_file: reader.u64()?,
+                    next_ids: next_ids(&mut reader)?,
+                }
+            }
+            QUARANTINED => Self::Quarantined(SegmentId(reader.u64()?)),
+            DURABILITY => {
+                let (namespace, durability) = durability(&mut reader)?;
+                Self::Durability(namespace, durability)
+            }
+            _ => return None,
+        };
+        reader.is_empty().then_some(edit)
+    }
+}
+
+fn put_u64(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn put_u32(out: &mut Vec<u8>, value: u32) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn put_segments<'a>(out: &mut Vec<u8>, segments: impl ExactSizeIterator<Item = &'a SegmentEntry>) {
+    put_varint(out, segments.len() as u64);
+    for entry in segments {
+        put_u64(out, entry.id.0);
+        put_u32(out, entry.namespace.0);
+        put_u32(out, entry.measurement.map_or(0, |id| id.0));
+        put_u64(out, entry.first_time.cast_unsigned());
+        put_u64(out, entry.last_time.cast_unsigned());
+        for number in [
+            entry.min_seq.0,
+            entry.max_seq.0,
+            entry.rows,
+            entry.values,
+            entry.data_bytes,
+            entry.time_bytes,
+            entry.meta_bytes,
+            entry.file_bytes,
+        ] {
+            put_u64(out, number);
+        }
+        out.push(u8::from(entry.quarantined));
+    }
+}
+
+fn segments(reader: &mut Reader<'_>) -> Option<Vec<SegmentEntry>> {
+    let count = reader.count(SEGMENT_ENTRY_LEN)?;
+    (0..count).map(|_| segment(reader)).collect()
+}
+
+fn segment(reader: &mut Reader<'_>) -> Option<SegmentEntry> {
+    Some(SegmentEntry {
+        id: SegmentId(reader.u64()?),
+        namespace: NamespaceId(reader.u32()?),
+        measurement: Some(reader.u32()?).filter(|id| *id != 0).map(MeasurementId),
+        first_time: reader.i64()?,
+        last_time: reader.i64()?,
+        min_seq: Seq(reader.u64()?),
+        max_seq: Seq(reader.u64()?),
+        rows: reader.u64()?,
+        values: reader.u64()?,
+        data_bytes: reader.u64()?,
+        time_bytes: reader.u64()?,
+        meta_bytes: reader.u64()?,
+        file_bytes: reader.u64()?,
+        quarantined: match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        },
+    })
+}
+
+fn put_catalog(out: &mut Vec<u8>, entry: &CatalogEntry) {
+    [entry.id.0, entry.file_bytes, entry.definitions].into_iter().for_each(|number| put_u64(out, number));
+}
+
+fn catalog(reader: &mut Reader<'_>) -> Option<CatalogEntry> {
+    Some(CatalogEntry {
+        id: CatalogFileId(reader.u64()?),
+        file_bytes: reader.u64()?,
+        definitions: reader.u64()?,
+    })
+}
+
+fn put_next_ids(out: &mut Vec<u8>, next: NextIds) {
+    [next.namespace, next.measurement, next.field, next.series].into_iter().for_each(|id| put_u32(out, id));
+}
+
+fn next_ids(reader: &mut Reader<'_>) -> Option<NextIds> {
+    Some(NextIds {
+        namespace: reader.u32()?,
+        measurement: reader.u32()?,
+        field: reader.u32()?,
+        series: reader.u32()?,
+    })
+}
+
+/// Namespace, kind (0 always, 1 interval), interval in nanoseconds.
+fn put_durability(out: &mut Vec<u8>, namespace: NamespaceId, durability: Durability) {
+    put_u32(out, namespace.0);
+    let (kind, interval) = match durability {
+        Durability::Always => (0, Duration::ZERO),
+        Durability::Interval(interval) => (1, interval),
+    };
+    out.push(kind);
+    put_u64(out, u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
+}
+
+fn durability(reader: &mut Reader<'_>) -> Option<(NamespaceId, Durability)> {
+    let namespace = NamespaceId(reader.u32()?);
+    let kind = reader.u8()?;
+    let interval = Duration::from_nanos(reader.u64()?);
+    match kind {
+        0 if interval.is_zero() => Some((namespace, Durability::Always)),
+        1 => Some((namespace, Durability::Interval(interval))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(crate) fn entry(id: u64) -> SegmentEntry {
+        SegmentEntry {
+            id: SegmentId(id),
+            namespace: NamespaceId(1),
+            measurement: (id % 2 == 1).then_some(MeasurementId(3)),
+            first_time: i64::MIN + 1,
+            last_time: i64::MAX - 1,
+            min_seq: Seq(id),
+            max_seq: Seq(id + 10),
+            rows: 5,
+            values: 30,
+            data_bytes: 100,
+            time_bytes: 20,
+            meta_bytes: 4096,
+            file_bytes: 8192,
+            quarantined: id == 4,
+        }
+    }
+
+    pub(crate) fn sealed(id: u64) -> Edit {
+        Edit::Sealed {
+            segments: vec![entry(id), entry(id + 1)],
+            catalog: Some(CatalogEntry { id: CatalogFileId(id + 2), file_bytes: 4096, definitions: 9 }),
+            replaces_catalogs: vec![CatalogFileId(1), CatalogFileId(2)],
+            flushed_seq: Seq(id + 11),
+            next_file: id + 3,
+            next_ids: NextIds { namespace: 2, measurement: 4, field: 8, series: 16 },
+        }
+    }
+
+    fn samples() -> Vec<Edit> {
+        let mut state = State { edit: 7, ..State::default() };
+        state.apply(&sealed(3));
+        state.durability.insert(NamespaceId(2), Durability::Interval(Duration::from_secs(10)));
+        vec![
+            Edit::Snapshot(state),
+            sealed(3),
+            Edit::Quarantined(SegmentId(9)),
+            Edit::Durability(NamespaceId(1), Durability::Always),
+        ]
+    }
+
+    #[test]
+    fn edits_come_back_and_no_truncation_passes() {
+        for edit in samples() {
+            let mut bytes = Vec::new();
+            edit.encode(&mut bytes);
+            assert_eq!(Edit::decode(&bytes).as_ref(), Some(&edit));
+            for len in 0..bytes.len() {
+                assert_eq!(Edit::decode(&bytes[..len]), None, "{} cut to {len}", edit.name());
+            }
+            bytes.push(0);
+            assert_eq!(Edit::decode(&bytes), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_never_panic(kind in 0_u8..6, mut bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            bytes.insert(0, kind);
+            let _ = Edit::decode(&bytes);
+        }
+    }
+}

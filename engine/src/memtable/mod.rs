@@ -1,0 +1,262 @@
+//! Recent points: columnar, readable at once, and what a seal turns into segments.
+//!
+//! Promise: a row is visible to a reader whose sequence reaches it, whole or not at all; readers copy what they ask
+//! for and never hold up the writer; a frozen memtable does not change any more.
+//!
+//! Invariants
+//! 1. One writer (the ingest thread, or replay at open) applies batches in commit order.
+//! 2. Rows are parted by series and UTC day. In the in-order run of a day times rise strictly; every other row goes
+//!    to the late run in commit order. So at an equal time the late run is always the younger one.
+//! 3. A mark (sequence, rows so far) follows the cells of its batch: a reader that honours marks sees whole batches.
+//!
+//! Memory: 8 bytes a value, 8 a row for its time and 8 a (batch, series) for the mark, plus at most the unused part of
+//! the last chunk of each column. Not here: which rows are durable (`ingest`), segments (`seal`).
+
+mod cells;
+mod run;
+
+use crate::column::{Column, SeriesRows};
+use crate::ids::{FieldId, MeasurementId, NamespaceId, Seq, SeriesId};
+use crate::rows::merge_runs;
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+use run::{DayRuns, Strings};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use wattlog_model::Timestamp;
+
+/// Rows of one series in the order in which a body gave them (times need not rise, nor differ).
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesBatch {
+    /// Whose rows they are.
+    pub series: SeriesId,
+    /// Measurement of that series.
+    pub measurement: MeasurementId,
+    /// One time per row, in nanoseconds.
+    pub times: Vec<i64>,
+    /// Columns over these rows, by rising field id.
+    pub columns: Vec<(FieldId, Column)>,
+}
+
+/// Which fields a reader wants.
+#[derive(Debug, Clone, Copy)]
+pub enum FieldSet<'a> {
+    /// Every field there is.
+    All,
+    /// These, by rising id.
+    Only(&'a [FieldId]),
+}
+
+impl FieldSet<'_> {
+    /// True if `field` is wanted.
+    pub fn contains(&self, field: FieldId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(fields) => fields.binary_search(&field).is_ok(),
+        }
+    }
+}
+
+/// Points that are in the WAL but in no segment yet.
+#[derive(Debug)]
+pub struct Memtable {
+    /// Every sequence in here is above this one; marks hold the difference.
+    base: Seq,
+    series: RwLock<HashMap<SeriesId, Arc<SeriesRuns>>>,
+    strings: Strings,
+    bytes: AtomicU64,
+    rows: AtomicU64,
+    values: AtomicU64,
+    max_seq: AtomicU64,
+    /// The writer's scratch for one batch; also proves that there is one writer at a time.
+    scratch: Mutex<Vec<u64>>,
+}
+
+/// All rows of one series in this memtable.
+#[derive(Debug)]
+struct SeriesRuns {
+    namespace: NamespaceId,
+    measurement: MeasurementId,
+    /// By rising day; nearly always one or two.
+    days: RwLock<Vec<(i32, Arc<DayRuns>)>>,
+}
+
+/// One series of a frozen memtable, as the seal plans with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SeriesDay {
+    /// Namespace of the series.
+    pub namespace: NamespaceId,
+    /// UTC day since the epoch.
+    pub day: i32,
+    /// Measurement of the series.
+    pub measurement: MeasurementId,
+    /// The series.
+    pub series: SeriesId,
+    /// Values of it on that day.
+    pub values: u64,
+}
+
+impl Memtable {
+    /// An empty memtable for records after `base`.
+    pub fn new(base: Seq) -> Self {
+        Self {
+            base,
+            series: RwLock::default(),
+            strings: Strings::default(),
+            bytes: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            values: AtomicU64::new(0),
+            max_seq: AtomicU64::new(base.0),
+            scratch: Mutex::default(),
+        }
+    }
+
+    /// Adds the rows of one committed body. Called by one writer, in commit order.
+    pub fn apply(&self, namespace: NamespaceId, seq: Seq, batches: &[SeriesBatch]) {
+        let mut scratch = self.scratch.lock();
+        debug_assert!(seq.0 >= self.max_seq.load(Ordering::Relaxed), "bodies arrive in commit order");
+        let mark = (seq.0 - self.base.0) as u32;
+        let mut bytes = 0;
+        for batch in batches {
+            let runs = self.runs_for(namespace, batch, &mut bytes);
+            let mut row = 0;
+            while row < batch.times.len() {
+                let day = Timestamp(batch.times[row]).utc_day();
+                let day_runs = runs.day(day, &mut bytes);
+                let stretch = day_runs.stretch(batch, row);
+                bytes += day_runs.append(batch, stretch.clone(), mark, &self.strings, &mut scratch);
+                row = stretch.end;
+            }
+            self.rows.fetch_add(batch.times.len() as u64, Ordering::Relaxed);
+            let values: usize = batch.columns.iter().map(|(_, column)| column.values.len()).sum();
+            self.values.fetch_add(values as u64, Ordering::Relaxed);
+        }
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.max_seq.store(seq.0, Ordering::Release);
+    }
+
+    /// The rows of `series` with times in `range` that are part of commits up to `seq`: in time order, duplicates
+    /// merged. None if there is no such row.
+    pub fn read(
+        &self,
+        series: SeriesId,
+        range: &Range<i64>,
+        fields: FieldSet<'_>,
+        seq: Seq,
+    ) -> Option<SeriesRows> {
+        let runs = self.series.read().get(&series)?.clone();
+        let mark = self.mark(seq)?;
+        let days: Vec<(i32, Arc<DayRuns>)> = runs.days.read().clone();
+        let rows: Vec<SeriesRows> = days
+            .iter()
+            .filter(|(day, _)| meets(*day, range))
+            .map(|(_, day)| day.read(range, fields, mark, &self.strings))
+            .collect();
+        let merged = merge_runs(rows);
+        (!merged.times.is_empty()).then_some(merged)
+    }
+
+    /// First and last time of `series` among commits up to `seq`.
+    pub fn time_range(&self, series: SeriesId, seq: Seq) -> Option<(i64, i64)> {
+        let runs = self.series.read().get(&series)?.clone();
+        let mark = self.mark(seq)?;
+        let days = runs.days.read().clone();
+        let first = days.iter().find_map(|(_, day)| day.time_range(mark))?.0;
+        let last = days.iter().rev().find_map(|(_, day)| day.time_range(mark))?.1;
+        Some((first, last))
+    }
+
+    /// True if `series` has rows here (of any sequence).
+    pub fn holds(&self, series: SeriesId) -> bool {
+        self.series.read().contains_key(&series)
+    }
+
+    /// What a seal of this (frozen) memtable has to write, sorted as [`SeriesDay`] orders.
+    pub fn series_days(&self) -> Vec<SeriesDay> {
+        let mut out = Vec::new();
+        for (id, runs) in &*self.series.read() {
+            for (day, day_runs) in &*runs.days.read() {
+                out.push(SeriesDay {
+                    namespace: runs.namespace,
+                    day: *day,
+                    measurement: runs.measurement,
+                    series: *id,
+                    values: day_runs.values(),
+                });
+            }
+        }
+        out.sort_unstable();
+        out
+    }
+
+    /// Bytes of memory held by cells, texts and the structures around them (an estimate from above).
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed) + self.strings.bytes()
+    }
+
+    /// Rows applied, duplicates counted each time.
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// Values applied, duplicates counted each time.
+    pub fn values(&self) -> u64 {
+        self.values.load(Ordering::Relaxed)
+    }
+
+    /// Highest sequence applied (the base, if none was).
+    pub fn max_seq(&self) -> Seq {
+        Seq(self.max_seq.load(Ordering::Acquire))
+    }
+
+    /// Sequence that all rows here are above.
+    pub fn base(&self) -> Seq {
+        self.base
+    }
+
+    /// True if nothing was applied.
+    pub fn is_empty(&self) -> bool {
+        self.rows() == 0
+    }
+
+    fn mark(&self, seq: Seq) -> Option<u32> {
+        let above = seq.0.checked_sub(self.base.0).filter(|above| *above > 0)?;
+        Some(u32::try_from(above).unwrap_or(u32::MAX))
+    }
+
+    fn runs_for(&self, namespace: NamespaceId, batch: &SeriesBatch, bytes: &mut usize) -> Arc<SeriesRuns> {
+        if let Some(runs) = self.series.read().get(&batch.series) {
+            return runs.clone();
+        }
+        let runs =
+            Arc::new(SeriesRuns { namespace, measurement: batch.measurement, days: RwLock::default() });
+        *bytes += size_of::<SeriesRuns>() + 48;
+        self.series.write().insert(batch.series, runs.clone());
+        runs
+    }
+}
+
+impl SeriesRuns {
+    fn day(&self, day: i32, bytes: &mut usize) -> Arc<DayRuns> {
+        if let Some((_, runs)) = self.days.read().iter().rev().find(|(d, _)| *d == day) {
+            return runs.clone();
+        }
+        let runs = Arc::new(DayRuns::default());
+        *bytes += size_of::<DayRuns>() + 32;
+        let mut days = self.days.write();
+        let at = days.partition_point(|(d, _)| *d < day);
+        days.insert(at, (day, runs.clone()));
+        runs
+    }
+}
+
+/// True if the UTC day holds an instant of `range`.
+fn meets(day: i32, range: &Range<i64>) -> bool {
+    let start = i64::from(day).saturating_mul(Timestamp::DAY_NS);
+    let end = start.saturating_add(Timestamp::DAY_NS);
+    range.start < end && start < range.end
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! What an owner may set, with units and defaults.
+
+use crate::io::ReadMode;
+use crate::query::QueryLimits;
+use std::time::Duration;
+
+/// When the writer of a body hears "yes".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// After a sync that began once the body's bytes were written.
+    #[default]
+    Always,
+    /// At once; a sync follows within this time. A power cut loses at most a suffix of the commit order.
+    Interval(Duration),
+}
+
+/// Settings of a store. Every limit has a unit and a default; reaching one shows in the metrics.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How sealed files are read: through maps, or by `pread`.
+    pub read_mode: ReadMode,
+    /// A memtable of this many bytes is frozen and sealed.
+    pub memtable_bytes: u64,
+    /// An unsealed log of this many bytes makes the memtable be sealed.
+    pub wal_bytes: u64,
+    /// A memtable older than this is sealed whatever its size.
+    pub seal_age: Duration,
+    /// Frozen memtables that may wait for their seal before writers have to.
+    pub max_frozen: usize,
+    /// Bodies that may wait for the writer thread.
+    pub queue_len: usize,
+    /// How long a caller waits for a place in the queue before it is refused.
+    pub queue_wait: Duration,
+    /// Most encoded bytes that one sync makes durable.
+    pub group_bytes: usize,
+    /// Bytes kept back for one seal, one manifest snapshot and one delete on a full disk.
+    pub ballast_bytes: u64,
+    /// Most series of the store.
+    pub max_series: u32,
+    /// Most segments open at a time.
+    pub max_open_maps: usize,
+    /// Whether a write to an unknown database creates it.
+    pub auto_create_databases: bool,
+    /// Durability of namespaces that have none of their own.
+    pub default_durability: Durability,
+    /// Bytes of committed bodies kept for readers of the change feed.
+    pub feed_bytes: usize,
+    /// Limits of one query.
+    pub query: QueryLimits,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            read_mode: ReadMode::default(),
+            memtable_bytes: 32 << 20,
+            wal_bytes: 16 << 20,
+            seal_age: Duration::from_secs(24 * 3600),
+            max_frozen: 1,
+            queue_len: 256,
+            queue_wait: Duration::from_secs(10),
+            group_bytes: 8 << 20,
+            ballast_bytes: 8 << 20,
+            max_series: 1_000_000,
+            max_open_maps: 1024,
+            auto_create_databases: true,
+            default_durability: Durability::Always,
+            feed_bytes: 4 << 20,
+            query: QueryLimits::default(),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Why a query has no answer. Each text says what to do; damage is no error but a partial answer.
+
+use super::request::Function;
+use crate::catalog::CatalogError;
+use wattlog_model::FieldType;
+
+/// Why a query has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// No such database.
+    #[error("database not found: \"{0}\"")]
+    DatabaseNotFound(String),
+    /// The database has no such retention policy.
+    #[error("retention policy not found: \"{0}\"")]
+    RetentionPolicyNotFound(String),
+    /// An expression of a tag filter that is none, or is too large.
+    #[error("tag \"{key}\": {reason}")]
+    BadRegex {
+        /// Key of the filter.
+        key: String,
+        /// What is wrong with the expression.
+        reason: String,
+    },
+    /// `start` is not before `end`.
+    #[error("the range is empty: start must be before end")]
+    EmptyRange,
+    /// An aggregate without functions.
+    #[error("no function: name at least one of count, sum, mean, min, max, first, last")]
+    NoFunction,
+    /// A bucket length that is none.
+    #[error("a bucket must be at least 1 ns and at most 292 years long")]
+    BadBucket,
+    /// The function is not defined for the field's type.
+    #[error("{function} is not defined for \"{field}\", a {field_type} field: ask for count, first or last")]
+    NotDefined {
+        /// The function.
+        function: Function,
+        /// Name of the field.
+        field: String,
+        /// Its type.
+        field_type: FieldType,
+    },
+    /// More series than one query may look at.
+    #[error("{wanted} series match, one query may read {limit}: add a tag filter")]
+    TooManySeries {
+        /// Series that match.
+        wanted: u64,
+        /// `max_series`.
+        limit: u64,
+    },
+    /// More buckets than one answer may hold.
+    #[error(
+        "the answer would have {wanted} buckets, {limit} are allowed: use longer buckets or a shorter range"
+    )]
+    TooManyBuckets {
+        /// Buckets asked for; at least this many.
+        wanted: u64,
+        /// `max_buckets`.
+        limit: u64,
+    },
+    /// More rows than one answer may hold.
+    #[error("the answer would have more than {limit} rows: use limit, a shorter range or buckets")]
+    TooManyPoints {
+        /// `max_points`.
+        limit: u64,
+    },
+    /// More values to read than one query may.
+    #[error("more than {limit} values would have to be read: use a shorter range or fewer series and fields")]
+    TooMuchScanned {
+        /// `max_scanned`.
+        limit: u64,
+    },
+    /// More memory than one query may hold.
+    #[error(
+        "the query needs more than {limit} bytes of memory: use a shorter range, fewer fields or longer buckets"
+    )]
+    TooManyBytes {
+        /// `max_bytes`.
+        limit: u64,
+    },
+    /// The caller went away.
+    #[error("the query was cancelled")]
+    Cancelled,
+    /// The deadline passed.
+    #[error(
+        "the query took too long and was stopped: use a shorter range or longer buckets, or allow more time"
+    )]
+    TimedOut,
+    /// Names could not be read.
+    #[error("the catalog cannot be read: {0}; run `wattlog check`")]
+    Catalog(String),
+}
+
+impl From<CatalogError> for QueryError {
+    fn from(error: CatalogError) -> Self {
+        Self::Catalog(match &error {
+            CatalogError::Io { source, .. } => format!("{error}: {source}"),
+            CatalogError::Damage(_) => error.to_string(),
+        })
+    }
+}

@@ -1,0 +1,229 @@
+//! What a caller asks: names, a half-open range of time, a shape, and how much it may cost.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use wattlog_model::Timestamp;
+
+/// One question about one measurement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueryRequest {
+    /// Name of the database.
+    pub database: String,
+    /// Retention policy; the default one if none is named.
+    pub retention_policy: Option<String>,
+    /// Name of the measurement.
+    pub measurement: String,
+    /// Fields by name, in the order of the answer's columns; all, in the order of their first write, if none.
+    pub fields: Option<Vec<String>>,
+    /// First instant that counts.
+    pub start: Timestamp,
+    /// First instant that does not count any more.
+    pub end: Timestamp,
+    /// Conditions on tags; a series satisfies all of them.
+    pub tags: Vec<TagFilter>,
+    /// Points, aggregates or newest values.
+    pub shape: Shape,
+    /// Which series of the store become one series of the answer.
+    pub group_by: GroupBy,
+    /// Order of the rows of each series of the answer.
+    pub order: Order,
+    /// Most rows of each series of the answer.
+    pub limit: Option<usize>,
+}
+
+impl QueryRequest {
+    /// Asks for all points of a measurement in `start..end`.
+    pub fn raw(database: &str, measurement: &str, start: Timestamp, end: Timestamp) -> Self {
+        Self {
+            database: database.to_owned(),
+            retention_policy: None,
+            measurement: measurement.to_owned(),
+            fields: None,
+            start,
+            end,
+            tags: Vec::new(),
+            shape: Shape::Raw,
+            group_by: GroupBy::Default,
+            order: Order::Ascending,
+            limit: None,
+        }
+    }
+}
+
+/// A condition on one tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagFilter {
+    /// Key of the tag.
+    pub key: String,
+    /// What its value must be.
+    pub predicate: TagPredicate,
+}
+
+/// What the value of a tag must be. A series without the tag has the empty value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TagPredicate {
+    /// One of these.
+    In(Vec<String>),
+    /// None of these.
+    NotIn(Vec<String>),
+    /// A text in which this regular expression is found (not anchored).
+    Matches(String),
+    /// A text in which it is not found.
+    NotMatches(String),
+}
+
+/// What is made of the points of a series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shape {
+    /// The points as they are: one row per time.
+    Raw,
+    /// One row per bucket.
+    Aggregate {
+        /// Columns per field, in this order.
+        functions: Vec<Function>,
+        /// Length of a bucket; without it the whole range is one bucket, whose time is its start.
+        every: Option<Duration>,
+    },
+    /// One row per series: the newest value of each field.
+    Last,
+}
+
+/// What is computed from the values of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Function {
+    /// Number of values.
+    Count,
+    /// Their sum, exact for decimals.
+    Sum,
+    /// Sum over count.
+    Mean,
+    /// The least value.
+    Min,
+    /// The greatest value.
+    Max,
+    /// The oldest value.
+    First,
+    /// The newest value.
+    Last,
+}
+
+impl Function {
+    /// All functions.
+    pub const ALL: [Self; 7] =
+        [Self::Count, Self::Sum, Self::Mean, Self::Min, Self::Max, Self::First, Self::Last];
+
+    /// Its name in requests and in column names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Sum => "sum",
+            Self::Mean => "mean",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::First => "first",
+            Self::Last => "last",
+        }
+    }
+
+    /// True if it is defined for texts and booleans too.
+    pub fn takes_any_type(self) -> bool {
+        matches!(self, Self::Count | Self::First | Self::Last)
+    }
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A word that names no function.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown function \"{0}\": use count, sum, mean, min, max, first or last")]
+pub struct UnknownFunction(pub String);
+
+impl FromStr for Function {
+    type Err = UnknownFunction;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFunction> {
+        Self::ALL.into_iter().find(|f| f.name() == name).ok_or_else(|| UnknownFunction(name.to_owned()))
+    }
+}
+
+/// Which series of the store become one series of the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum GroupBy {
+    /// Points and newest values: each tag set by itself. Aggregates: all in one.
+    #[default]
+    Default,
+    /// Each tag set by itself.
+    All,
+    /// Those with equal values of these tags; a missing tag has the empty value.
+    Keys(Vec<String>),
+}
+
+/// Order of rows by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// Oldest first.
+    #[default]
+    Ascending,
+    /// Newest first.
+    Descending,
+}
+
+/// What stops a query from outside.
+#[derive(Debug, Clone, Default)]
+pub struct QueryControl {
+    /// When it must have ended.
+    pub deadline: Option<Instant>,
+    /// Set by whoever no longer wants the answer.
+    pub cancel: CancelFlag,
+}
+
+/// A switch that ends a running query; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct CancelFlag(Arc<AtomicBool>);
+
+impl CancelFlag {
+    /// Ends the queries that hold this flag, at their next block.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// True once [`CancelFlag::cancel`] was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one query may cost. Reaching a limit is an error that names it; nothing is cut off in silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueryLimits {
+    /// Most series of the store that are looked at.
+    pub max_series: u64,
+    /// Most buckets of the answer, over all of its series.
+    pub max_buckets: u64,
+    /// Most rows of the answer, over all of its series.
+    pub max_points: u64,
+    /// Most values decoded or copied.
+    pub max_scanned: u64,
+    /// Most bytes of memory for the rows or buckets in hand.
+    pub max_bytes: u64,
+}
+
+impl Default for QueryLimits {
+    fn default() -> Self {
+        Self {
+            max_series: 100_000,
+            max_buckets: 1_000_000,
+            max_points: 10_000_000,
+            max_scanned: 2_000_000_000,
+            max_bytes: 512 << 20,
+        }
+    }
+}

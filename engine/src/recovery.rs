@@ -1,0 +1,431 @@
+//! Opening: what is done for each thing that can be found on the disk. The table is in format-spec.md section 8.
+//!
+//! Promise: opening never fails for what is in a file (only for a disk that does not answer, or a newer version); what
+//! was acknowledged is readable when it returns, or the report names the damage that took it.
+//!
+//! Invariants
+//! 1. Files are only deleted if a whole manifest says that they are of no use.
+//! 2. Opening a second time, also after a cut in the middle of the first, finds the same points.
+//! 3. Nothing is appended to a file of an earlier opening.
+
+use crate::catalog::{Catalog, CatalogError, Definition, decode_definitions};
+use crate::engine::Found;
+use crate::error::{Damage, OpenError};
+use crate::feed::Cursor;
+use crate::file_header::{FILE_HEADER_LEN, FileHeader};
+use crate::ids::{LogId, SegmentId, StoreId};
+use crate::ingest::payload;
+use crate::ingest::writer::WriterStart;
+use crate::io::{Access, Disk, ReadMode, open_sealed, read_exact_at};
+use crate::manifest::{Edit, Manifest, ManifestCondition, State};
+use crate::memtable::Memtable;
+use crate::options::Options;
+use crate::segment::{Segment, SegmentEntry, SegmentError, SegmentOpener, SegmentSet, peek_identity};
+use crate::wal::{
+    Record, RecordKind, Recycler, ReplayFloor, ReplayReport, log_path, record::LOG_MAGIC, replay, set_aside,
+};
+use std::io;
+use std::sync::Arc;
+
+/// The end of a file that a power cut tore; nothing in it was acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornEnd {
+    /// Path within the store.
+    pub file: String,
+    /// Where the torn record begins.
+    pub offset: u64,
+}
+
+/// What opening found and did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecoveryReport {
+    /// True if the store was made by this opening.
+    pub fresh: bool,
+    /// True if it had been closed in order: every log with its sealing record.
+    pub clean: bool,
+    /// Records replayed from logs.
+    pub replayed_records: u64,
+    /// Rows in them that are in no segment yet.
+    pub replayed_points: u64,
+    /// Values in them.
+    pub replayed_values: u64,
+    /// Records that nobody was told of as stored, and that are therefore not there.
+    pub void_records: u64,
+    /// Ends of logs and of the manifest that a power cut tore.
+    pub torn: Vec<TornEnd>,
+    /// Damaged parts: points may be missing.
+    pub damage: Vec<Damage>,
+    /// True if the list of files was rebuilt from the files themselves.
+    pub rebuilt: bool,
+    /// Unfinished or unused files that were removed.
+    pub orphans_removed: u64,
+    /// What a person should look at.
+    pub alarms: Vec<String>,
+}
+
+/// A store ready to be served.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) found: Found,
+    pub(crate) writer: WriterStart,
+    pub(crate) report: RecoveryReport,
+}
+
+const FOLDERS: [&str; 5] = ["manifest", "wal", "catalog", "segments", "quarantine"];
+/// Pages of segment meta regions kept in memory, of 4 KiB each.
+const CACHED_META_PAGES: usize = 4096;
+
+/// Opens what is on `disk`.
+pub(crate) fn recover(
+    disk: &Arc<dyn Disk>,
+    options: &Options,
+    seed: StoreId,
+) -> Result<Recovered, OpenError> {
+    for folder in FOLDERS {
+        disk.create_dir(folder).map_err(OpenError::disk("make the folders of the store"))?;
+    }
+    disk.sync_dir("").map_err(OpenError::disk("make the folders of the store"))?;
+
+    let mut report = RecoveryReport::default();
+    let identity = existing_identity(&**disk).map_err(OpenError::disk("look for files of the store"))?;
+    let (mut manifest, condition) = Manifest::open(disk, identity.unwrap_or(seed))?;
+    let mut rebuild = false;
+    match condition {
+        ManifestCondition::Whole => {}
+        ManifestCondition::TornTail(damage) => {
+            report.torn.push(TornEnd { file: damage.file, offset: damage.offset });
+        }
+        ManifestCondition::Fresh if identity.is_none() => {
+            report.fresh = true;
+            let first = Edit::Snapshot(manifest.state().clone());
+            manifest.append(&first, 0).map_err(OpenError::disk("write the first manifest"))?;
+        }
+        ManifestCondition::Fresh => {
+            rebuild = true;
+            let damage =
+                |part| Damage { file: "manifest".to_owned(), offset: 0, part, expected: 1, found: 0 };
+            report.damage.push(damage("manifest file"));
+        }
+        ManifestCondition::Damaged(damage) => {
+            rebuild = true;
+            report.damage.extend(damage);
+        }
+    }
+    let mut attempt = Attempt::new(disk, options, manifest.store(), manifest.state().clone());
+    if rebuild {
+        attempt.adopt_every_segment(&mut report)?;
+    }
+    let mut outcome = attempt.load(&mut report)?;
+    if !rebuild && outcome.replay.manifest_edit_attested > manifest.state().edit {
+        // The log knows of a later manifest: the end of this one is gone.
+        rebuild = true;
+        report.damage.push(Damage {
+            file: "manifest".to_owned(),
+            offset: 0,
+            part: "edit_number",
+            expected: outcome.replay.manifest_edit_attested,
+            found: manifest.state().edit,
+        });
+        attempt = Attempt::new(disk, options, manifest.store(), manifest.state().clone());
+        attempt.adopt_every_segment(&mut report)?;
+        outcome = attempt.load(&mut report)?;
+    }
+    let Attempt { state, .. } = attempt;
+    let Outcome { catalog, active, replay, opener, segments } = outcome;
+    if rebuild {
+        report.rebuilt = true;
+        report
+            .alarms
+            .push("the manifest was damaged: the list of files was rebuilt from the segments".to_owned());
+        let mut rebuilt = state.clone();
+        rebuilt.edit = manifest.state().edit.max(replay.manifest_edit_attested);
+        manifest.append(&Edit::Snapshot(rebuilt), 0).map_err(OpenError::disk("write a new manifest"))?;
+    } else {
+        report.orphans_removed = remove_orphans(&**disk, &state);
+    }
+    finish_report(&**disk, &mut report, &replay, &active);
+
+    let last = replay.last_seq.max(state.flushed_seq);
+    let next_file = next_file(&**disk, &state).map_err(OpenError::disk("list the segments"))?;
+    let recycler = Recycler::open(disk).map_err(OpenError::disk("list the logs"))?;
+    catalog.raise_next_ids(state.next_ids);
+    let writer = WriterStart {
+        last,
+        next_log: LogId(replay.max_log_id.0 + 1),
+        recycler,
+        unsealed_logs: replay.logs.iter().map(|log| (log.id, log.last_seq)).collect(),
+        seal_first: !replay.durable,
+        next_ids: catalog.next_ids(),
+        manifest_edit: manifest.state().edit,
+    };
+    let published = Cursor { log_id: replay.max_log_id, seq: last };
+    let found = Found { manifest, catalog, opener, segments, active, published, next_file };
+    Ok(Recovered { found, writer, report })
+}
+
+fn finish_report(disk: &dyn Disk, report: &mut RecoveryReport, replay: &ReplayReport, active: &Memtable) {
+    report.clean = replay.ended_cleanly && report.damage.is_empty() && !report.rebuilt;
+    report.replayed_records = replay.records;
+    report.replayed_points = active.rows();
+    report.replayed_values = active.values();
+    report.void_records = replay.void;
+    let torn = replay.torn.iter().map(|torn| TornEnd { file: torn.file.clone(), offset: torn.offset });
+    report.torn.extend(torn);
+    for found in &replay.corrupt {
+        report.damage.push(found.damage.clone());
+        if let Some((first, last)) = found.lost {
+            report.alarms.push(format!("the log lost the commits {first} to {last}: {}", found.damage));
+        }
+        if found.len > 0
+            && let Err(error) = set_aside(disk, &found.damage, found.offset, found.len)
+        {
+            tracing::warn!(file = %found.damage.file, %error, "damaged bytes could not be copied to quarantine");
+        }
+    }
+    for torn in &report.torn {
+        tracing::info!(file = %torn.file, offset = torn.offset, "a torn end was dropped; nothing in it was acknowledged");
+    }
+}
+
+/// One try to load everything that a state names.
+struct Attempt<'a> {
+    disk: &'a Arc<dyn Disk>,
+    options: &'a Options,
+    store: StoreId,
+    state: State,
+    /// True if the state was made from the files instead of the manifest.
+    adopted: bool,
+}
+
+struct Outcome {
+    catalog: Catalog,
+    active: Arc<Memtable>,
+    replay: ReplayReport,
+    opener: Arc<SegmentOpener>,
+    segments: SegmentSet,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(disk: &'a Arc<dyn Disk>, options: &'a Options, store: StoreId, state: State) -> Self {
+        Self { disk, options, store, state, adopted: false }
+    }
+
+    /// Takes every whole segment and catalog file that is there into the state. Segments hold what logs held under the same
+    /// sequences, so one that a seal had not published yet does no harm.
+    fn adopt_every_segment(&mut self, report: &mut RecoveryReport) -> Result<(), OpenError> {
+        self.adopted = true;
+        self.state.segments.clear();
+        let entries = self.disk.list("segments").map_err(OpenError::disk("list the segments"))?;
+        for file in entries {
+            let Some(id) = segment_id_of(&file.name) else { continue };
+            let path = format!("segments/{}", file.name);
+            match Segment::open(&**self.disk, &path, self.store, id, self.options.read_mode) {
+                Ok(segment) => {
+                    self.state.segments.insert(id, segment.entry());
+                }
+                Err(error) => report.damage.push(damage_of(&path, &error)),
+            }
+        }
+        let catalogs = Catalog::list_files(&**self.disk, self.store, self.options.read_mode);
+        self.state.catalogs = catalogs.map_err(OpenError::disk("list the catalog files"))?;
+        Ok(())
+    }
+
+    fn load(&mut self, report: &mut RecoveryReport) -> Result<Outcome, OpenError> {
+        let present = self.disk.list("segments").map_err(OpenError::disk("list the segments"))?;
+        for entry in self.state.segments.values_mut() {
+            let path = entry.path();
+            let len = present.iter().find(|file| path.ends_with(&file.name)).map_or(0, |file| file.len);
+            if len != entry.file_bytes && !entry.quarantined {
+                let part = "segment file";
+                report.damage.push(Damage {
+                    file: path,
+                    offset: 0,
+                    part,
+                    expected: entry.file_bytes,
+                    found: len,
+                });
+                // Its rows would be missed in silence otherwise; every answer that needs it is partial.
+                entry.quarantined = true;
+            }
+        }
+        let opener = SegmentOpener::new(
+            self.disk.clone(),
+            self.store,
+            self.options.read_mode,
+            self.options.max_open_maps,
+            CACHED_META_PAGES,
+        );
+        let segments =
+            SegmentSet::new(self.state.segments.values().map(|entry| opener.handle(entry.clone())));
+        let (catalog, damage) =
+            Catalog::open(self.disk, self.store, self.options.read_mode, &self.state.catalogs);
+        if !damage.is_empty() {
+            report.damage.extend(damage);
+            report.alarms.push("a catalog file is damaged: names were taken from the segments".to_owned());
+            self.names_from_segments(&catalog, &segments, report);
+        } else if self.adopted || self.state.catalogs.is_empty() {
+            self.names_from_segments(&catalog, &segments, report);
+        }
+        catalog.raise_next_ids(self.state.next_ids);
+        let mut floor = ReplayFloor { flushed_seq: self.state.flushed_seq, ..ReplayFloor::default() };
+        let (mut active, mut replay) = self.replay(&catalog, floor, report)?;
+        let sealed = self.state.segments.values().map(|entry| entry.max_seq).max().unwrap_or_default();
+        if self.adopted && replay.last_seq < sealed.max(floor.flushed_seq) {
+            // Logs up to the newest segment were retired, so all they held is in segments: what is left is older.
+            floor.flushed_seq = sealed;
+            self.state.flushed_seq = sealed;
+            (active, replay) = self.replay(&catalog, floor, report)?;
+        }
+        Ok(Outcome { catalog, active: Arc::new(active), replay, opener, segments })
+    }
+
+    fn replay(
+        &self,
+        catalog: &Catalog,
+        floor: ReplayFloor,
+        report: &mut RecoveryReport,
+    ) -> Result<(Memtable, ReplayReport), OpenError> {
+        let active = Memtable::new(floor.flushed_seq);
+        let mut visit = |record: Record<'_>| {
+            if let Err(part) = apply(catalog, &active, &record) {
+                // Whole by its checksum, yet not what a record of its kind holds.
+                let file = log_path(record.log);
+                let (expected, found) = (record.head.seq.0, record.payload.len() as u64);
+                report.damage.push(Damage { file, offset: 0, part, expected, found });
+            }
+            Ok(())
+        };
+        let replayed =
+            replay(self.disk, self.store, floor, &mut visit).map_err(OpenError::disk("replay the log"))?;
+        Ok((active, replayed))
+    }
+
+    /// Segments hold the names of all they contain: what no catalog file tells is taken from them.
+    fn names_from_segments(&self, catalog: &Catalog, segments: &SegmentSet, report: &mut RecoveryReport) {
+        for handle in segments.iter() {
+            if let Err(error) = names_of(handle, catalog) {
+                report.damage.push(damage_of(&handle.entry().path(), &error));
+            }
+        }
+    }
+}
+
+fn names_of(handle: &Arc<crate::segment::SegmentHandle>, catalog: &Catalog) -> Result<(), SegmentError> {
+    let segment = handle.open()?;
+    let spec = segment.spec();
+    let (database, policy) = &spec.namespace_name;
+    let namespace = spec.namespace;
+    let (database, policy) = (Arc::from(database.as_str()), Arc::from(policy.as_str()));
+    catalog.apply(&[Definition::Namespace { id: namespace, database, policy }]);
+    for section in segment.sections()? {
+        let measurement = section.measurement();
+        let mut definitions =
+            vec![Definition::Measurement { id: measurement, namespace, name: section.name().clone() }];
+        for field in section.fields().iter() {
+            let (id, name, field_type) = (field.id, field.name.clone(), field.field_type);
+            definitions.push(Definition::Field { id, measurement, name, field_type });
+            definitions.push(Definition::Meaning { field: id, unit: field.unit.clone(), kind: field.kind });
+        }
+        segment.series_keys(&section, &mut |id, tags| {
+            definitions.push(Definition::Series { id, measurement, tags });
+        })?;
+        catalog.apply(&definitions);
+    }
+    Ok(())
+}
+
+/// Takes one record in; the name of what is wrong with it otherwise.
+fn apply(catalog: &Catalog, active: &Memtable, record: &Record<'_>) -> Result<(), &'static str> {
+    match record.head.kind {
+        RecordKind::Define => {
+            let definitions = decode_definitions(record.payload).map_err(|_| "definition")?;
+            let applied = catalog.apply(&definitions);
+            if applied.refused > 0 { Err("definition") } else { Ok(()) }
+        }
+        RecordKind::Points => {
+            let (namespace, batches) = payload::decode(record.payload).map_err(|_| "points payload")?;
+            active.apply(namespace, record.head.seq, &batches);
+            Ok(())
+        }
+        RecordKind::Delete => Err("kind"),
+        RecordKind::Clock | RecordKind::End => Ok(()),
+    }
+}
+
+/// The identity in the header of any file that is there.
+fn existing_identity(disk: &dyn Disk) -> io::Result<Option<StoreId>> {
+    for entry in disk.list("wal")?.iter().rev() {
+        let path = format!("wal/{}", entry.name);
+        let mut header = [0; FILE_HEADER_LEN];
+        let read = disk.open(&path, Access::Read).and_then(|file| read_exact_at(&*file, 0, &mut header));
+        if read.is_ok()
+            && let Ok(header) = FileHeader::decode(&header, &path, LOG_MAGIC, None, None)
+        {
+            return Ok(Some(header.store));
+        }
+    }
+    for entry in disk.list("segments")? {
+        let map = open_sealed(disk, &format!("segments/{}", entry.name), ReadMode::Pread);
+        if let Some((store, ..)) = map.ok().and_then(|map| peek_identity(&*map)) {
+            return Ok(Some(store));
+        }
+    }
+    Ok(None)
+}
+
+fn segment_id_of(name: &str) -> Option<SegmentId> {
+    let digits = name.strip_prefix("seg-")?.strip_suffix(".seg")?;
+    u64::from_str_radix(digits, 16).ok().map(SegmentId)
+}
+
+/// Removes what a whole manifest does not name. A file that cannot be removed stays an orphan for the next opening.
+fn remove_orphans(disk: &dyn Disk, state: &State) -> u64 {
+    let mut removed = 0;
+    let segments: Vec<String> = state.segments.values().map(SegmentEntry::path).collect();
+    let catalogs: Vec<String> =
+        state.catalogs.iter().map(|entry| crate::catalog::file_path(entry.id)).collect();
+    for folder in ["segments", "catalog"] {
+        let Ok(entries) = disk.list(folder) else { continue };
+        for entry in entries.iter().filter(|entry| !entry.is_dir) {
+            let path = format!("{folder}/{}", entry.name);
+            if !segments.contains(&path) && !catalogs.contains(&path) && disk.remove(&path).is_ok() {
+                tracing::info!(file = %path, "an unfinished or unused file was removed");
+                removed += 1;
+            }
+        }
+    }
+    removed
+}
+
+fn next_file(disk: &dyn Disk, state: &State) -> io::Result<u64> {
+    let mut next = state.next_file.max(1);
+    for folder in ["segments", "catalog"] {
+        for entry in disk.list(folder)? {
+            let digits = entry.name.split(['-', '.']).nth(1).and_then(|d| u64::from_str_radix(d, 16).ok());
+            next = next.max(digits.map_or(0, |id| id + 1));
+        }
+    }
+    Ok(next)
+}
+
+fn damage_of(path: &str, error: &SegmentError) -> Damage {
+    match error {
+        SegmentError::Damage(damage) | SegmentError::TooNew(damage) => damage.clone(),
+        SegmentError::Io { .. } => {
+            Damage { file: path.to_owned(), offset: 0, part: "segment file", expected: 1, found: 0 }
+        }
+    }
+}
+
+/// For `?` on catalog files.
+impl From<CatalogError> for Damage {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::Damage(damage) => damage,
+            CatalogError::Io { file, .. } => {
+                Self { file, offset: 0, part: "catalog file", expected: 1, found: 0 }
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The segments of a snapshot: found by time without opening them, opened when first read, a bounded number at once.
+//!
+//! Invariants
+//! 1. At most the given number of segments stay open; the one not read for longest is let go first. A reader that
+//!    holds one keeps it until it is done.
+//! 2. A [`SegmentSet`] never changes; a change makes a new one that shares the handles.
+//!
+//! Threads: any number of readers. Lock order: a handle's own lock, then the opener's list.
+
+use super::entry::SegmentEntry;
+use super::error::SegmentError;
+use super::page::PageCache;
+use super::reader::Segment;
+use crate::ids::{MeasurementId, NamespaceId, SegmentId, StoreId};
+use crate::io::{Disk, ReadMode};
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+/// How segments are opened, and which are open.
+#[derive(Debug)]
+pub struct SegmentOpener {
+    disk: Arc<dyn Disk>,
+    store: StoreId,
+    mode: ReadMode,
+    max_open: usize,
+    cache: Arc<PageCache>,
+    /// Counts reads; a handle remembers its last.
+    clock: AtomicU64,
+    open: Mutex<Vec<Weak<SegmentHandle>>>,
+}
+
+impl SegmentOpener {
+    /// `max_open` segments at once (at least one), `cache_pages` verified meta pages of 4 KiB for all of them.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        store: StoreId,
+        mode: ReadMode,
+        max_open: usize,
+        cache_pages: usize,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            disk,
+            store,
+            mode,
+            max_open: max_open.max(1),
+            cache: Arc::new(PageCache::new(cache_pages)),
+            clock: AtomicU64::new(0),
+            open: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// A handle for a segment that the manifest names; nothing is opened yet.
+    pub fn handle(self: &Arc<Self>, entry: SegmentEntry) -> Arc<SegmentHandle> {
+        Arc::new(SegmentHandle {
+            entry,
+            opener: Arc::clone(self),
+            segment: RwLock::new(None),
+            last_read: AtomicU64::new(0),
+        })
+    }
+
+    /// Segments that are open now.
+    pub fn open_count(&self) -> usize {
+        self.open.lock().len()
+    }
+
+    /// Notes that `handle` was opened, and lets the one go that was not read for longest if there are too many.
+    fn opened(&self, handle: &Arc<SegmentHandle>) {
+        let mut open = self.open.lock();
+        open.retain(|held| held.strong_count() > 0);
+        if open.len() >= self.max_open {
+            let oldest = open
+                .iter()
+                .enumerate()
+                .filter_map(|(i, held)| {
+                    held.upgrade().map(|held| (held.last_read.load(Ordering::Relaxed), i, held))
+                })
+                .min_by_key(|(last_read, ..)| *last_read);
+            if let Some((_, i, held)) = oldest {
+                open.swap_remove(i);
+                // Only if nobody is opening or reading it this moment; a busy one is let go next time.
+                if let Some(mut segment) = held.segment.try_write() {
+                    *segment = None;
+                } else {
+                    open.push(Arc::downgrade(&held));
+                }
+            }
+        }
+        open.push(Arc::downgrade(handle));
+    }
+}
+
+/// One segment of a set.
+#[derive(Debug)]
+pub struct SegmentHandle {
+    entry: SegmentEntry,
+    opener: Arc<SegmentOpener>,
+    segment: RwLock<Option<Arc<Segment>>>,
+    last_read: AtomicU64,
+}
+
+impl SegmentHandle {
+    /// What the manifest says of it.
+    pub fn entry(&self) -> &SegmentEntry {
+        &self.entry
+    }
+
+    /// The segment, opened now if it is not.
+    pub fn open(self: &Arc<Self>) -> Result<Arc<Segment>, SegmentError> {
+        self.last_read.store(self.opener.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        if let Some(segment) = &*self.segment.read() {
+            return Ok(Arc::clone(segment));
+        }
+        let mut place = self.segment.write();
+        if let Some(segment) = &*place {
+            return Ok(Arc::clone(segment));
+        }
+        let opener = &self.opener;
+        let segment = Segment::open_with(
+            &*opener.disk,
+            &self.entry.path(),
+            opener.store,
+            self.entry.id,
+            opener.mode,
+            Arc::clone(&opener.cache),
+        )?;
+        let segment = Arc::new(segment);
+        *place = Some(Arc::clone(&segment));
+        drop(place);
+        opener.opened(self);
+        Ok(segment)
+    }
+}
+
+/// The segments that are true at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct SegmentSet {
+    namespaces: Arc<HashMap<NamespaceId, ByTime>>,
+    all: Arc<[Arc<SegmentHandle>]>,
+}
+
+/// Handles of one namespace by rising last time.
+#[derive(Debug, Default)]
+struct ByTime {
+    handles: Vec<Arc<SegmentHandle>>,
+    /// Least first time of a handle and all after it: where a search may stop.
+    least_first: Vec<i64>,
+}
+
+impl ByTime {
+    fn new(mut handles: Vec<Arc<SegmentHandle>>) -> Self {
+        handles.sort_by_key(|handle| (handle.entry.last_time, handle.entry.id));
+        let mut least_first: Vec<i64> = handles.iter().map(|handle| handle.entry.first_time).collect();
+        for i in (1..least_first.len()).rev() {
+            least_first[i - 1] = least_first[i - 1].min(least_first[i]);
+        }
+        Self { handles, least_first }
+    }
+}
+
+impl SegmentSet {
+    /// A set of these segments.
+    pub fn new(handles: impl IntoIterator<Item = Arc<SegmentHandle>>) -> Self {
+        let mut all: Vec<_> = handles.into_iter().collect();
+        all.sort_by_key(|handle| (handle.entry.max_seq, handle.entry.id));
+        let mut by_namespace: HashMap<NamespaceId, Vec<Arc<SegmentHandle>>> = HashMap::new();
+        for handle in &all {
+            by_namespace.entry(handle.entry.namespace).or_default().push(Arc::clone(handle));
+        }
+        let namespaces = by_namespace.into_iter().map(|(id, handles)| (id, ByTime::new(handles))).collect();
+        Self { namespaces: Arc::new(namespaces), all: all.into() }
+    }
+
+    /// The same with some added and some removed.
+    #[must_use]
+    pub fn with(&self, added: impl IntoIterator<Item = Arc<SegmentHandle>>, removed: &[SegmentId]) -> Self {
+        let kept = self.all.iter().filter(|handle| !removed.contains(&handle.entry.id)).cloned();
+        Self::new(kept.chain(added))
+    }
+
+    /// All segments by rising `max_seq`, those set aside included.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<SegmentHandle>> {
+        self.all.iter()
+    }
+
+    /// Number of segments.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Segments that can hold rows of a measurement in `range`, by rising `max_seq`; those set aside included, so that
+    /// an answer that would need one can say that it is partial.
+    pub fn for_range(
+        &self,
+        namespace: NamespaceId,
+        measurement: MeasurementId,
+        range: Range<i64>,
+    ) -> impl Iterator<Item = &Arc<SegmentHandle>> {
+        let mut found: Vec<&Arc<SegmentHandle>> = Vec::new();
+        if let Some(by_time) = self.namespaces.get(&namespace)
+            && !range.is_empty()
+        {
+            let start = by_time.handles.partition_point(|handle| handle.entry.last_time < range.start);
+            for (handle, least_first) in by_time.handles[start..].iter().zip(&by_time.least_first[start..]) {
+                if *least_first >= range.end {
+                    break;
+                }
+                let entry = &handle.entry;
+                if entry.overlaps(&range) && entry.measurement.is_none_or(|own| own == measurement) {
+                    found.push(handle);
+                }
+            }
+        }
+        found.sort_by_key(|handle| (handle.entry.max_seq, handle.entry.id));
+        found.into_iter()
+    }
+}

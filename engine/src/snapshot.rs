@@ -1,0 +1,81 @@
+//! Immutable views: what a query reads while writers, seals and compactions go on.
+//!
+//! Invariants
+//! 1. A snapshot holds every body published before it was taken, whole, and nothing of any body published later.
+//! 2. Rows are in memtables or in segments, never in neither: a seal publishes the segments and lets the memtable go
+//!    in one step.
+
+use crate::catalog::Catalog;
+use crate::engine::Shared;
+use crate::error::Damage;
+use crate::feed::Cursor;
+use crate::ids::Seq;
+use crate::memtable::Memtable;
+use crate::segment::SegmentSet;
+use std::sync::Arc;
+
+/// What is true at one moment, apart from the sequence up to which the memtables count.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// Takes new rows.
+    pub(crate) active: Arc<Memtable>,
+    /// Waiting for their seal, oldest first.
+    pub(crate) frozen: Vec<Arc<Memtable>>,
+    /// Sealed files.
+    pub(crate) segments: Arc<SegmentSet>,
+    /// Everything up to here is in segments.
+    pub(crate) sealed: Seq,
+}
+
+/// An immutable view of the store. Cheap to take; holds memory and files for as long as it lives.
+#[derive(Debug)]
+pub struct Snapshot {
+    shared: Arc<Shared>,
+    cursor: Cursor,
+    /// Oldest first, the active one last.
+    memtables: Vec<Arc<Memtable>>,
+    segments: Arc<SegmentSet>,
+}
+
+impl Snapshot {
+    pub(crate) fn take(shared: &Arc<Shared>) -> Self {
+        // The sequence is read before the view: the view then holds at least everything up to it.
+        let mut cursor = shared.published();
+        let view = shared.view();
+        // A memtable sealed in between is seen as a whole, so the snapshot reaches at least to its end.
+        cursor.seq = cursor.seq.max(view.sealed);
+        let mut memtables = view.frozen.clone();
+        memtables.push(view.active.clone());
+        Self { shared: shared.clone(), cursor, memtables, segments: view.segments.clone() }
+    }
+
+    /// Place in the commit order up to which this snapshot sees.
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// Rows above this sequence are no part of the snapshot.
+    pub fn seq(&self) -> Seq {
+        self.cursor.seq
+    }
+
+    /// Names and ids. It may know names that are younger than the snapshot; they have no rows in it.
+    pub fn catalog(&self) -> &Catalog {
+        &self.shared.catalog
+    }
+
+    /// Memtables, oldest first; all their rows are younger than every segment.
+    pub fn memtables(&self) -> &[Arc<Memtable>] {
+        &self.memtables
+    }
+
+    /// Sealed files.
+    pub fn segments(&self) -> &SegmentSet {
+        &self.segments
+    }
+
+    /// Tells that a part of a file was found damaged: counted, alarmed, shown by `Engine::health`.
+    pub fn report_damage(&self, damage: &Damage) {
+        self.shared.report_damage(damage);
+    }
+}

@@ -1,0 +1,86 @@
+//! What the store can do at the moment, and what its owner should look at.
+
+use crate::error::Damage;
+use parking_lot::RwLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Damaged parts told apart in [`Health`]; more are counted only.
+const MAX_LISTED_DAMAGE: usize = 64;
+
+/// Condition of an open store.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Health {
+    /// False if writes are refused until the store is opened again.
+    pub writable: bool,
+    /// Why not.
+    pub reason: Option<String>,
+    /// Parts of files that could not be used, at open or since.
+    pub damage: Vec<Damage>,
+    /// Other things that a person should look at.
+    pub alarms: Vec<String>,
+}
+
+/// Shared state behind [`Health`].
+#[derive(Debug, Default)]
+pub(crate) struct Status {
+    read_only: RwLock<Option<String>>,
+    closing: AtomicBool,
+    damage: RwLock<Vec<Damage>>,
+    alarms: RwLock<Vec<String>>,
+    unsealed_logs: AtomicU64,
+    log_bytes: AtomicU64,
+}
+
+impl Status {
+    pub(crate) fn set_read_only(&self, reason: &str) {
+        self.read_only.write().get_or_insert_with(|| reason.to_owned());
+    }
+
+    pub(crate) fn read_only(&self) -> Option<String> {
+        self.read_only.read().clone()
+    }
+
+    pub(crate) fn set_closing(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Notes damage; true if it was not known yet.
+    pub(crate) fn add_damage(&self, damage: &Damage) -> bool {
+        let mut known = self.damage.write();
+        if known.contains(damage) {
+            return false;
+        }
+        if known.len() < MAX_LISTED_DAMAGE {
+            known.push(damage.clone());
+        }
+        true
+    }
+
+    pub(crate) fn add_alarm(&self, alarm: String) {
+        self.alarms.write().push(alarm);
+    }
+
+    pub(crate) fn set_wal(&self, unsealed_logs: u64, log_bytes: u64) {
+        self.unsealed_logs.store(unsealed_logs, Ordering::Relaxed);
+        self.log_bytes.store(log_bytes, Ordering::Relaxed);
+    }
+
+    /// Older logs that are not retired yet, and bytes in use of the current one.
+    pub(crate) fn wal(&self) -> (u64, u64) {
+        (self.unsealed_logs.load(Ordering::Relaxed), self.log_bytes.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let reason = self.read_only();
+        Health {
+            writable: reason.is_none(),
+            reason,
+            damage: self.damage.read().clone(),
+            alarms: self.alarms.read().clone(),
+        }
+    }
+}

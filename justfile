@@ -1,0 +1,41 @@
+# Verbs of the project. `just check` is what a change must pass; `.ci/run` runs the same steps on a fresh machine.
+
+default:
+    @just --list
+
+# Format, lints, tests, docs.
+check: fmt lint test doc
+
+fmt:
+    cargo fmt --all --check
+
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+test:
+    cargo test --workspace
+
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Libraries' fuzz targets, SECONDS each.
+fuzz SECONDS="60":
+    fuzz/run.sh {{SECONDS}}
+
+# Simulated power cuts and kill -9 with fresh seeds.
+crash CUTS="20000" KILLS="50":
+    WATTLOG_POWER_CUTS={{CUTS}} cargo test -p wattlog-engine --test power_cut -- --nocapture
+    WATTLOG_KILLS={{KILLS}} cargo test --test kill -- --nocapture
+
+bench *ARGS:
+    cargo bench {{ARGS}}
+
+# Licences, bans and sources of all dependencies.
+deny:
+    cargo deny check licenses bans sources
+
+# What is too long for a change: long fuzzing, many cuts, benches.
+nightly: check deny
+    just fuzz 600
+    just crash 500000 1000
+    just bench

@@ -1,0 +1,124 @@
+//! What all connections share: options, the store once it is open, tasks, counters.
+
+use crate::devices::DeviceStatusProvider;
+use crate::metrics::{IngestSource, ServerMetrics};
+use crate::options::{InvalidOption, ServerOptions};
+use crate::tasks::Tasks;
+use jiff::tz::TimeZone;
+use parking_lot::RwLock;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use wattlog_model::{Clock, Timestamp};
+
+/// Which build is running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildInfo {
+    /// Version of the program.
+    pub version: String,
+    /// Commit it was built from, or `unknown`.
+    pub commit: String,
+}
+
+/// Shared by all connections; cheap to clone. It exists before the store is open, so that `/ready` can say "not yet".
+#[derive(Clone)]
+pub struct ServerState {
+    pub(crate) shared: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) options: ServerOptions,
+    pub(crate) home_zone: TimeZone,
+    pub(crate) build: BuildInfo,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) started: Timestamp,
+    started_monotonic: Duration,
+    pub(crate) tasks: Tasks,
+    devices: RwLock<Arc<dyn DeviceStatusProvider>>,
+    pub(crate) metrics: ServerMetrics,
+    request_seed: u32,
+    requests: AtomicU64,
+}
+
+impl ServerState {
+    /// Takes checked options; nothing is opened.
+    ///
+    /// # Errors
+    /// The first option that cannot be used.
+    pub fn new(
+        options: ServerOptions,
+        build: BuildInfo,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, InvalidOption> {
+        options.check()?;
+        let home_zone = TimeZone::get(&options.home_zone)
+            .map_err(|error| InvalidOption { key: "home_zone", reason: error.to_string() })?;
+        let started = clock.wall();
+        let inner = Inner {
+            home_zone,
+            build,
+            started,
+            started_monotonic: clock.monotonic(),
+            tasks: Tasks::new(clock.clone()),
+            devices: RwLock::new(Arc::new(())),
+            metrics: ServerMetrics::default(),
+            // Ids need only differ between runs in one log, so the start time is random enough.
+            request_seed: (started.0 / 1_000_000) as u32,
+            requests: AtomicU64::new(0),
+            clock,
+            options,
+        };
+        Ok(Self { shared: Arc::new(inner) })
+    }
+
+    /// Joins the collector: where `/api/v1/devices` and the device metrics come from.
+    pub fn set_devices(&self, provider: Arc<dyn DeviceStatusProvider>) {
+        *self.shared.devices.write() = provider;
+    }
+
+    /// Long work that `/api/v1/tasks/{id}` shows; the root may begin its own here.
+    pub fn tasks(&self) -> &Tasks {
+        &self.shared.tasks
+    }
+
+    /// Counts points that came in by another way than HTTP.
+    pub fn count_ingested(&self, source: IngestSource, points: u64) {
+        self.shared.metrics.ingested(source, points);
+    }
+
+    pub(crate) fn devices(&self) -> Vec<crate::devices::DeviceStatus> {
+        let provider = self.shared.devices.read().clone();
+        provider.devices()
+    }
+
+    pub(crate) fn uptime(&self) -> Duration {
+        self.shared.clock.monotonic().saturating_sub(self.shared.started_monotonic)
+    }
+
+    pub(crate) fn next_request_id(&self) -> String {
+        let number = self.shared.requests.fetch_add(1, Ordering::Relaxed);
+        format!("{:08x}-{number:06x}", self.shared.request_seed)
+    }
+}
+
+impl fmt::Debug for ServerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerState").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+impl ServerState {
+    pub(crate) fn is_open(&self) -> bool {
+        false
+    }
+    pub(crate) fn condition(&self) -> (bool, String) {
+        (false, "starting".into())
+    }
+    pub(crate) fn checks(&self) -> Vec<serde_json::Value> {
+        Vec::new()
+    }
+    pub(crate) async fn store_groups(&self) -> Vec<crate::exposition::Group> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,297 @@
+//! The command line, as data. What the words do is in `commands/`.
+
+use crate::config::Span;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Home-energy historian: polls the inverter, keeps every point, answers over HTTP.
+#[derive(Debug, Parser)]
+#[command(name = "wattlog", version, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Configuration file [default: $WATTLOG_CONFIG, ./wattlog.yaml, the XDG folder, /etc/wattlog/wattlog.yaml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// A simulated plant, 30 days of history, the collector and the server, in one go
+    Demo(DemoArgs),
+    /// Run the appliance: store, HTTP server, collector
+    Serve(ServeArgs),
+    /// Send line protocol or CSV to a running server
+    Write(WriteArgs),
+    /// Ask a running server; a table, CSV, JSON or a plot comes back
+    Query(QueryArgs),
+    /// Be a device that is not there
+    #[command(subcommand)]
+    Simulate(Simulate),
+    /// Verify every file of a store; exit code 65 on damage
+    Check(CheckArgs),
+    /// Print one file of a store with the names of format-spec.md
+    Dump(DumpArgs),
+    /// Check, print or explain the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Probe a running server: exit code 0 if it is well, 69 if not
+    Health(HealthArgs),
+    /// Print the completion script of a shell
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page, or write one per command into a folder
+    Man {
+        /// Folder for wattlog.1, wattlog-serve.1 ...
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address to listen on [default: 127.0.0.1:8470]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Folder of the store [default: the XDG data folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Allow an address that others can reach, although there is no authentication yet
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Keep the data here instead of in a temporary folder; must be empty or a former demo
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Address to listen on; the next free port if it is taken
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8470")]
+    pub(crate) listen: SocketAddr,
+    /// Leave that long after the first live point was stored
+    #[arg(long, value_name = "DURATION", value_parser = span)]
+    pub(crate) exit_after: Option<Span>,
+    /// Which plant: the same seed makes the same sun, clouds and loads
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Pretend it is this moment (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = timestamp)]
+    pub(crate) now: Option<wattlog_model::Timestamp>,
+    /// With --now: the clock stands still
+    #[arg(long, requires = "now")]
+    pub(crate) frozen: bool,
+    /// Days of history
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) days: u32,
+    /// Time between two polls of the plant
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = span)]
+    pub(crate) interval: Span,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServerUrl {
+    /// Where the server is
+    #[arg(long, value_name = "URL", env = "WATTLOG_URL", default_value = "http://127.0.0.1:8470")]
+    pub(crate) url: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WriteArgs {
+    /// Line protocol, or CSV with a header line; `-` is standard input
+    #[arg(default_value = "-")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) server: ServerUrl,
+    #[arg(long, default_value = "wattlog")]
+    pub(crate) db: String,
+    /// Unit of bare numbers that are times
+    #[arg(long, default_value = "ns", value_parser = ["ns", "us", "ms", "s"])]
+    pub(crate) precision: String,
+    /// What the input is; by the file's name if not said
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<InputFormat>,
+    /// CSV: the measurement the rows belong to
+    #[arg(long)]
+    pub(crate) measurement: Option<String>,
+    /// CSV: the column with the time (RFC 3339, or a number as --precision says)
+    #[arg(long, default_value = "time")]
+    pub(crate) time_column: String,
+    /// CSV: columns that are tags, separated by commas; the others are fields
+    #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
+    pub(crate) tags: Vec<String>,
+    /// Lines per request
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) body_lines: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InputFormat {
+    /// InfluxDB line protocol
+    Lp,
+    /// Comma-separated values with a header line
+    Csv,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// Measurement to read; without one, the measurements there are
+    pub(crate) measurement: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerUrl,
+    #[arg(long, default_value = "wattlog")]
+    pub(crate) db: String,
+    /// Comma list; all if not said
+    #[arg(long)]
+    pub(crate) fields: Option<String>,
+    /// RFC 3339, `now`, `-24h`, or an integer with a unit (1780272000s)
+    #[arg(long, default_value = "-24h", allow_hyphen_values = true)]
+    pub(crate) start: String,
+    /// Half-open end
+    #[arg(long, default_value = "now", allow_hyphen_values = true)]
+    pub(crate) end: String,
+    /// KEY=VALUE, repeatable; `!VALUE` is not, `~REGEX` matches
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) tags: Vec<(String, String)>,
+    /// Width of a bucket: 10s .. 1d
+    #[arg(long)]
+    pub(crate) every: Option<String>,
+    /// Comma list of count, sum, mean, min, max, first, last
+    #[arg(long = "fn", value_name = "FUNCTIONS")]
+    pub(crate) functions: Option<String>,
+    /// Comma list of tag keys, or `*`
+    #[arg(long)]
+    pub(crate) group_by: Option<String>,
+    #[arg(long, value_parser = ["asc", "desc"])]
+    pub(crate) order: Option<String>,
+    /// Rows per series
+    #[arg(long)]
+    pub(crate) limit: Option<u64>,
+    /// The newest values only
+    #[arg(long, conflicts_with_all = ["every", "functions", "group_by", "limit", "order"])]
+    pub(crate) last: bool,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    pub(crate) format: OutputFormat,
+    /// Same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    Table,
+    Csv,
+    Json,
+    /// A plot made of characters
+    Plot,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Simulate {
+    /// A GoodWe inverter: Modbus TCP and UDP 8899
+    Goodwe(GoodweArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GoodweArgs {
+    /// Modbus TCP address; port 0 takes a free one
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Address of the UDP dialect
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) udp: Option<SocketAddr>,
+    /// Replay register captures from this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "live")]
+    pub(crate) captures: Option<PathBuf>,
+    /// A living plant (the default)
+    #[arg(long)]
+    pub(crate) live: bool,
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Fault switches, comma list
+    #[arg(long, value_delimiter = ',', value_name = "FAULTS")]
+    pub(crate) fault: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Folder of a store
+    pub(crate) folder: PathBuf,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DumpArgs {
+    /// A log, segment, catalog or manifest file
+    pub(crate) file: PathBuf,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say whether it would be accepted, and why not
+    Check {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what would run, secrets masked
+    Print {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the defaults, with comments
+    Default,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerUrl,
+    /// Ask /ready instead of /health
+    #[arg(long)]
+    pub(crate) ready: bool,
+    /// Print the server's answer
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long to wait
+    #[arg(long, default_value = "5s", value_parser = span)]
+    pub(crate) timeout: Span,
+}
+
+fn span(text: &str) -> Result<Span, String> {
+    text.parse()
+}
+
+fn timestamp(text: &str) -> Result<wattlog_model::Timestamp, String> {
+    let instant: jiff::Timestamp = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    i64::try_from(instant.as_nanosecond())
+        .map(wattlog_model::Timestamp)
+        .map_err(|_| "outside the years 1677 to 2262".to_owned())
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("KEY=VALUE is expected")?;
+    if key.is_empty() {
+        return Err("the key is empty".into());
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,249 @@
+//! CSV with a header line, as line protocol. RFC 4180: quoted cells, doubled quotes, line breaks inside quotes.
+//!
+//! A column is the time, a tag (`--tags`) or a field. Cells: empty is missing, `true` and `false` are booleans, what reads as a
+//! finite number is a float, everything else is a string.
+
+use super::Body;
+use crate::cli::WriteArgs;
+use crate::failure::{Failure, Kind};
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Read};
+
+/// Longest record, in bytes: beyond it a quote is open that nobody closes.
+const MAX_RECORD_BYTES: usize = 4 << 20;
+
+pub(super) struct Rows {
+    reader: Records,
+    measurement: String,
+    columns: Vec<Column>,
+    unit_ns: i64,
+    body_rows: u64,
+}
+
+enum Column {
+    Time,
+    Tag(String),
+    Field(String),
+}
+
+impl Rows {
+    pub(super) fn new(input: Box<dyn Read>, arguments: &WriteArgs) -> Result<Self, Failure> {
+        let measurement = arguments.measurement.clone().filter(|name| !name.is_empty());
+        let measurement = measurement.ok_or_else(|| Failure::new(Kind::Usage, "CSV needs --measurement"))?;
+        let mut reader = Records { input: BufReader::with_capacity(1 << 16, input), line: 0 };
+        let header =
+            reader.next()?.ok_or_else(|| Failure::new(Kind::Data, "line 1: a header line is expected"))?;
+        if let Some(missing) = arguments.tags.iter().find(|tag| !header.contains(tag)) {
+            return Err(Failure::new(Kind::Usage, format!("--tags: there is no column {missing}")));
+        }
+        let columns = header.iter().map(|name| match name {
+            name if *name == arguments.time_column => Column::Time,
+            name if arguments.tags.contains(name) => Column::Tag(escaped(name, &[',', '=', ' '])),
+            name => Column::Field(escaped(name, &[',', '=', ' '])),
+        });
+        let unit_ns = match arguments.precision.as_str() {
+            "s" => 1_000_000_000,
+            "ms" => 1_000_000,
+            "us" => 1000,
+            _ => 1,
+        };
+        Ok(Self {
+            columns: columns.collect(),
+            measurement: escaped(&measurement, &[',', ' ']),
+            reader,
+            unit_ns,
+            body_rows: u64::from(arguments.body_lines),
+        })
+    }
+
+    fn next_body(&mut self) -> Result<Option<Body>, Failure> {
+        let mut text = String::new();
+        let (first_line, mut lines) = (self.reader.line + 1, 0);
+        while lines < self.body_rows {
+            let Some(cells) = self.reader.next()? else { break };
+            self.append(&cells, &mut text)
+                .map_err(|why| Failure::new(Kind::Data, format!("line {}: {why}", self.reader.line)))?;
+            lines += 1;
+        }
+        let body = Body { bytes: text.into_bytes(), first_line, last_line: self.reader.line, lines };
+        Ok((lines > 0).then_some(body))
+    }
+
+    fn append(&self, cells: &[String], out: &mut String) -> Result<(), String> {
+        if cells.len() != self.columns.len() {
+            return Err(format!("{} cells, the header has {}", cells.len(), self.columns.len()));
+        }
+        let (mut fields, mut time) = (String::new(), None);
+        let start = out.len();
+        out.push_str(&self.measurement);
+        for (column, cell) in self.columns.iter().zip(cells).filter(|(_, cell)| !cell.is_empty()) {
+            match column {
+                Column::Time => time = Some(self.time(cell)?),
+                Column::Tag(key) => {
+                    let _ = write!(out, ",{key}={}", escaped(cell, &[',', '=', ' ']));
+                }
+                Column::Field(key) => {
+                    let separator = if fields.is_empty() { ' ' } else { ',' };
+                    let _ = write!(fields, "{separator}{key}={}", value(cell));
+                }
+            }
+        }
+        if fields.is_empty() {
+            // A row with no values says nothing.
+            out.truncate(start);
+            return Ok(());
+        }
+        out.push_str(&fields);
+        if let Some(time) = time {
+            let _ = write!(out, " {time}");
+        }
+        out.push('\n');
+        Ok(())
+    }
+
+    fn time(&self, cell: &str) -> Result<i64, String> {
+        if let Ok(count) = cell.parse::<i64>() {
+            return count.checked_mul(self.unit_ns).ok_or_else(|| format!("time {cell} is out of range"));
+        }
+        let instant: jiff::Timestamp = cell
+            .parse()
+            .map_err(|_| format!("`{cell}` is neither a whole number nor an RFC 3339 time with its zone"))?;
+        i64::try_from(instant.as_nanosecond()).map_err(|_| format!("time {cell} is out of range"))
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<Body, Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_body().transpose()
+    }
+}
+
+fn value(cell: &str) -> String {
+    match cell {
+        "true" | "false" => cell.to_owned(),
+        _ => match cell.parse::<f64>() {
+            // Display of a double is exact and never has an exponent or a sign the grammar refuses.
+            Ok(number) if number.is_finite() => format!("{number}"),
+            _ => format!("\"{}\"", cell.replace('\\', "\\\\").replace('"', "\\\"")),
+        },
+    }
+}
+
+fn escaped(text: &str, special: &[char]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if special.contains(&c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Records of a CSV text, one at a time.
+struct Records {
+    input: BufReader<Box<dyn Read>>,
+    line: u64,
+}
+
+impl Records {
+    fn next(&mut self) -> Result<Option<Vec<String>>, Failure> {
+        loop {
+            let mut bytes = Vec::new();
+            loop {
+                let read = self.input.read_until(b'\n', &mut bytes);
+                if read.map_err(|error| Failure::io("read the input", &error))? == 0 {
+                    break;
+                }
+                self.line += 1;
+                // An odd number of quotes: the record goes on in the next line.
+                if bytes.iter().filter(|byte| **byte == b'"').count() % 2 == 0 {
+                    break;
+                }
+                if bytes.len() > MAX_RECORD_BYTES {
+                    return Err(Failure::new(
+                        Kind::Data,
+                        format!("line {}: a quote is never closed", self.line),
+                    ));
+                }
+            }
+            if bytes.is_empty() {
+                return Ok(None);
+            }
+            let text = String::from_utf8(bytes)
+                .map_err(|_| Failure::new(Kind::Data, format!("line {}: not UTF-8", self.line)))?;
+            let text = text.trim_end_matches(['\n', '\r']);
+            let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+            if !text.is_empty() {
+                return Ok(Some(cells(text)));
+            }
+        }
+    }
+}
+
+fn cells(record: &str) -> Vec<String> {
+    let mut out = vec![String::new()];
+    let mut quoted = false;
+    let mut characters = record.chars().peekable();
+    while let Some(c) = characters.next() {
+        let cell = out.last_mut().expect("there is always a cell being filled");
+        match c {
+            '"' if quoted && characters.peek() == Some(&'"') => {
+                characters.next();
+                cell.push('"');
+            }
+            '"' => quoted = !quoted,
+            ',' if !quoted => out.push(String::new()),
+            c => cell.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser as _;
+
+    fn lines(text: &'static str, flags: &[&str]) -> Result<String, String> {
+        let argv =
+            ["wattlog", "write", "--measurement", "energy data"].into_iter().chain(flags.iter().copied());
+        let Command::Write(arguments) = Cli::parse_from(argv).command else { unreachable!() };
+        let rows = Rows::new(Box::new(text.as_bytes()), &arguments).map_err(|failure| failure.to_string())?;
+        let mut out = String::new();
+        for body in rows {
+            out.push_str(std::str::from_utf8(&body.map_err(|failure| failure.to_string())?.bytes).unwrap());
+        }
+        Ok(out)
+    }
+
+    #[test]
+    fn cells_become_tags_fields_and_times() {
+        assert_eq!(
+            lines(
+                "time,device,pv power,on,note\r\n2026-03-01T10:00:00Z,a b,5.50,true,\"say \"\"hi\"\",\nthere\"\n,c,,false,\n",
+                &["--tags", "device"]
+            )
+            .unwrap(),
+            "energy\\ data,device=a\\ b pv\\ power=5.5,on=true,note=\"say \\\"hi\\\",\nthere\" 1772359200000000000\n\
+             energy\\ data,device=c on=false\n"
+        );
+        assert_eq!(
+            lines("time,v\n1772359200,1\n", &["--precision", "s"]).unwrap(),
+            "energy\\ data v=1 1772359200000000000\n"
+        );
+        assert_eq!(lines("time,v\n1,nan\n", &[]).unwrap(), "energy\\ data v=\"nan\" 1\n");
+        assert_eq!(lines("time,v\n1,\n", &[]).unwrap(), "");
+    }
+
+    #[test]
+    fn what_is_no_csv_names_its_line() {
+        assert_eq!(lines("", &[]).unwrap_err(), "line 1: a header line is expected");
+        assert_eq!(lines("time,v\n1\n", &[]).unwrap_err(), "line 2: 1 cells, the header has 2");
+        assert!(lines("time,v\nnoon,1\n", &[]).unwrap_err().starts_with("line 2: `noon` is neither"));
+        assert_eq!(lines("v\n1\n", &["--tags", "w"]).unwrap_err(), "--tags: there is no column w");
+    }
+}

@@ -1,0 +1,357 @@
+//! Configuration: one typed tree, complete and checked before the first socket or file of a store opens.
+//!
+//! Promise: an unknown key, a value without its unit or a section this version does not have is refused with the path
+//! of the key; what `config print` shows is what runs.
+//!
+//! Order: defaults < file < environment (`WATTLOG_SECTION__KEY`) < flags. Defaults live here once; `default.yaml` (what
+//! `config default` prints) and the table in README.md are compared with them by tests.
+
+mod sources;
+mod tree;
+mod values;
+
+pub(crate) use sources::Surroundings;
+pub(crate) use tree::PathError;
+pub(crate) use values::{Size, Span};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use wattlog_collector::CollectorConfig;
+use wattlog_model::{FieldKind, Unit};
+
+/// The whole tree.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    pub(crate) server: ServerSection,
+    pub(crate) engine: EngineSection,
+    /// By name of the database.
+    pub(crate) databases: BTreeMap<String, DatabaseSection>,
+    /// Unit and kind of pushed fields: measurement -> field -> meaning.
+    pub(crate) units: BTreeMap<String, BTreeMap<String, Meaning>>,
+    pub(crate) collector: CollectorConfig,
+    pub(crate) log: LogSection,
+}
+
+/// How the HTTP side listens and what it bears.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ServerSection {
+    pub(crate) listen: SocketAddr,
+    pub(crate) insecure: bool,
+    pub(crate) path_prefix: String,
+    pub(crate) influxdb_version: String,
+    pub(crate) max_body: Size,
+    pub(crate) max_decompressed_body: Size,
+    pub(crate) max_line: Size,
+    pub(crate) header_timeout: Span,
+    pub(crate) body_timeout: Span,
+    pub(crate) idle_timeout: Span,
+    pub(crate) drain_timeout: Span,
+    pub(crate) max_connections: usize,
+    pub(crate) max_queries: usize,
+    pub(crate) query_timeout: Span,
+}
+
+impl Default for ServerSection {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8470)),
+            insecure: false,
+            path_prefix: String::new(),
+            influxdb_version: "1.8.10-wattlog".into(),
+            max_body: Size(32 << 20),
+            max_decompressed_body: Size(128 << 20),
+            max_line: Size(1 << 20),
+            header_timeout: Span::from_secs(10),
+            body_timeout: Span::from_secs(60),
+            idle_timeout: Span::from_secs(75),
+            drain_timeout: Span::from_secs(10),
+            max_connections: 512,
+            max_queries: 16,
+            query_timeout: Span::from_secs(30),
+        }
+    }
+}
+
+/// How sealed files are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ReadWay {
+    Map,
+    Pread,
+}
+
+/// The store: where it is and what it may use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct EngineSection {
+    /// None: the XDG data folder.
+    pub(crate) data: Option<PathBuf>,
+    /// IANA name, or `system`.
+    pub(crate) home_zone: String,
+    pub(crate) auto_create_databases: bool,
+    pub(crate) durability: DurabilityPolicy,
+    pub(crate) memtable: Size,
+    pub(crate) wal: Size,
+    pub(crate) seal_age: Span,
+    pub(crate) ballast: Size,
+    pub(crate) queue_len: usize,
+    pub(crate) queue_wait: Span,
+    pub(crate) max_series: u32,
+    pub(crate) max_open_maps: usize,
+    pub(crate) read_mode: ReadWay,
+}
+
+impl Default for EngineSection {
+    fn default() -> Self {
+        Self {
+            data: None,
+            home_zone: "system".into(),
+            auto_create_databases: true,
+            durability: DurabilityPolicy::Always,
+            memtable: Size(64 << 20),
+            wal: Size(16 << 20),
+            seal_age: Span::from_secs(86_400),
+            ballast: Size(16 << 20),
+            queue_len: 64,
+            queue_wait: Span::from_secs(5),
+            max_series: 1_000_000,
+            max_open_maps: 1024,
+            // 32-bit machines have no address space to spare for maps.
+            read_mode: if usize::BITS < 64 { ReadWay::Pread } else { ReadWay::Map },
+        }
+    }
+}
+
+/// When a writer is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DurabilityPolicy {
+    /// After the sync that covers its bytes.
+    Always,
+    /// At once; a sync follows at least this often.
+    Interval(Span),
+}
+
+impl std::str::FromStr for DurabilityPolicy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "always" {
+            return Ok(Self::Always);
+        }
+        let span = text.strip_prefix("interval").map(str::trim).and_then(|rest| rest.parse::<Span>().ok());
+        let span = span.filter(|span| (Span::from_secs(1)..=Span::from_secs(60)).contains(span));
+        span.map(Self::Interval)
+            .ok_or_else(|| format!("`{text}` is neither `always` nor `interval 1s` to `interval 60s`"))
+    }
+}
+
+impl std::fmt::Display for DurabilityPolicy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Always => f.write_str("always"),
+            Self::Interval(span) => write!(f, "interval {span}"),
+        }
+    }
+}
+
+impl Serialize for DurabilityPolicy {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for DurabilityPolicy {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// One database.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DatabaseSection {
+    /// None: that of the engine.
+    pub(crate) durability: Option<DurabilityPolicy>,
+}
+
+/// What the numbers of a pushed field mean.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Meaning {
+    pub(crate) unit: Option<Unit>,
+    pub(crate) kind: FieldKind,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogSection {
+    pub(crate) level: String,
+    pub(crate) format: LogFormat,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Auto }
+    }
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// Human on a terminal, JSON elsewhere.
+    Auto,
+    Human,
+    Json,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("read {file}: {source}")]
+    Unreadable { file: String, source: std::io::Error },
+    #[error("{file}: {message}")]
+    NotYaml { file: String, message: String },
+    #[error("{0}")]
+    Wrong(#[from] PathError),
+    #[error("{file}: {error}")]
+    WrongIn { file: String, error: PathError },
+}
+
+/// A configuration and where it came from.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    /// None: defaults and environment only.
+    pub(crate) file: Option<PathBuf>,
+    secret_paths: BTreeSet<String>,
+}
+
+/// Sections that later versions will have. Naming one now is refused rather than ignored.
+const LATER: [&str; 4] = ["ledger", "archive", "backup", "alerts"];
+
+/// Gathers, types and checks the configuration. Flags go over it afterwards.
+pub(crate) fn load(surroundings: &Surroundings) -> Result<Loaded, ConfigError> {
+    let gathered = sources::gather(surroundings)?;
+    let in_file = |error: PathError| match &gathered.file {
+        Some(file) => ConfigError::WrongIn { file: file.display().to_string(), error },
+        None => ConfigError::Wrong(error),
+    };
+    let config = from_tree(gathered.tree).map_err(in_file)?;
+    Ok(Loaded { config, file: gathered.file.clone(), secret_paths: gathered.secret_paths })
+}
+
+fn from_tree(mut tree: Value) -> Result<Config, PathError> {
+    if let Value::Object(sections) = &mut tree {
+        if let Some(section) = LATER.into_iter().find(|name| sections.contains_key(*name)) {
+            return Err(PathError::at(section, "not part of this version"));
+        }
+        // A section without keys ("collector:") means its defaults.
+        sections.retain(|_, section| !section.is_null());
+    }
+    let config: Config = tree::read(tree, "")?;
+    config.check()?;
+    Ok(config)
+}
+
+impl Config {
+    /// What types cannot say.
+    pub(crate) fn check(&self) -> Result<(), PathError> {
+        let prefix = &self.server.path_prefix;
+        if !prefix.is_empty() && (!prefix.starts_with('/') || prefix.ends_with('/')) {
+            return Err(PathError::at(
+                "server.path_prefix",
+                "begins with `/` and does not end with one, like /wattlog",
+            ));
+        }
+        for (key, count) in [
+            ("server.max_connections", self.server.max_connections),
+            ("server.max_queries", self.server.max_queries),
+            ("engine.queue_len", self.engine.queue_len),
+            ("engine.max_open_maps", self.engine.max_open_maps),
+        ] {
+            if count == 0 {
+                return Err(PathError::at(key, "at least 1"));
+            }
+        }
+        for (key, size, least) in [
+            ("engine.memtable", self.engine.memtable, Size(1 << 20)),
+            ("engine.wal", self.engine.wal, Size(1 << 20)),
+            ("server.max_body", self.server.max_body, Size(1 << 10)),
+            ("server.max_line", self.server.max_line, Size(1 << 10)),
+        ] {
+            if size < least {
+                return Err(PathError::at(key, format!("at least {least}")));
+            }
+        }
+        for (measurement, fields) in &self.units {
+            for (field, meaning) in fields {
+                // Reading the tree does not go through `Unit::new`.
+                if meaning.unit.as_ref().is_some_and(|unit| Unit::new(unit.as_str()).is_none()) {
+                    let path = format!("units.{measurement}.{field}.unit");
+                    return Err(PathError::at(path, format!("1 to {} bytes of text", Unit::MAX_LEN_BYTES)));
+                }
+            }
+        }
+        self.home_zone()?;
+        tracing_subscriber::EnvFilter::try_new(&self.log.level)
+            .map_err(|error| PathError::at("log.level", error.to_string()))?;
+        // The collector's own messages begin with the path of the key.
+        self.collector.check().map_err(|error| PathError::at("", error.to_string()))
+    }
+
+    /// The household's time zone.
+    pub(crate) fn home_zone(&self) -> Result<jiff::tz::TimeZone, PathError> {
+        if self.engine.home_zone == "system" {
+            return Ok(jiff::tz::TimeZone::system());
+        }
+        jiff::tz::TimeZone::get(&self.engine.home_zone).map_err(|error| {
+            PathError::at(
+                "engine.home_zone",
+                format!("{error}; an IANA name such as Europe/Warsaw, or `system`"),
+            )
+        })
+    }
+}
+
+impl Loaded {
+    /// The effective configuration. What came from `${NAME}` or `file:` is shown as `***`.
+    pub(crate) fn masked(&self) -> Result<Value, String> {
+        let mut tree = serde_json::to_value(&self.config).map_err(|error| error.to_string())?;
+        mask(&mut tree, "", &self.secret_paths);
+        Ok(tree)
+    }
+
+    /// The same as YAML.
+    pub(crate) fn to_yaml(&self) -> Result<String, String> {
+        serde_saphyr::to_string(&self.masked()?).map_err(|error| error.to_string())
+    }
+}
+
+fn mask(value: &mut Value, path: &str, secrets: &BTreeSet<String>) {
+    if secrets.contains(path) {
+        *value = Value::from("***");
+        return;
+    }
+    match value {
+        Value::Object(map) => {
+            map.iter_mut().for_each(|(key, value)| mask(value, &tree::child(path, key), secrets))
+        }
+        Value::Array(items) => {
+            items.iter_mut().enumerate().for_each(|(i, value)| mask(value, &format!("{path}[{i}]"), secrets));
+        }
+        _ => {}
+    }
+}
+
+/// The commented default configuration.
+pub(crate) const DEFAULT_YAML: &str = include_str!("default.yaml");
+
+#[cfg(test)]
+mod tests;

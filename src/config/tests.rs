@@ -1,0 +1,108 @@
+use super::*;
+use serde_json::json;
+
+fn refused(tree: Value) -> String {
+    from_tree(tree).unwrap_err().to_string()
+}
+
+#[test]
+fn the_printed_default_is_the_default() {
+    let tree: Value = serde_saphyr::from_str(DEFAULT_YAML).unwrap();
+    // Every key of the typed tree stands in the text, so a new setting cannot be forgotten there.
+    let typed = serde_json::to_value(Config::default()).unwrap();
+    assert_eq!(keys(&tree, ""), keys(&typed, ""));
+    assert_eq!(from_tree(tree).unwrap(), Config::default());
+}
+
+fn keys(value: &Value, path: &str) -> Vec<String> {
+    let Value::Object(map) = value else { return vec![path.to_owned()] };
+    let mut all: Vec<String> =
+        map.iter().flat_map(|(key, value)| keys(value, &tree::child(path, key))).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn an_empty_tree_and_empty_sections_are_the_default() {
+    assert_eq!(from_tree(json!({})).unwrap(), Config::default());
+    assert_eq!(from_tree(json!({ "server": null, "collector": null })).unwrap(), Config::default());
+}
+
+#[test]
+fn what_does_not_fit_is_named_with_its_path() {
+    for (tree, start) in [
+        (json!({ "sever": {} }), "sever: unknown key; known here: server, engine"),
+        (json!({ "server": { "lisen": 1 } }), "server.lisen: unknown key; known here: listen, insecure"),
+        (
+            json!({ "server": { "idle_timeout": 75 } }),
+            "server.idle_timeout: `75` is no duration; write it with a unit",
+        ),
+        (json!({ "server": { "max_body": "many" } }), "server.max_body: `many` is no size"),
+        (json!({ "server": { "listen": "localhost" } }), "server.listen: "),
+        (json!({ "server": { "max_queries": 0 } }), "server.max_queries: at least 1"),
+        (json!({ "server": { "path_prefix": "x/" } }), "server.path_prefix: "),
+        (json!({ "engine": { "read_mode": "mmap" } }), "engine.read_mode: `mmap` is not one of map, pread"),
+        (
+            json!({ "engine": { "durability": "interval 10m" } }),
+            "engine.durability: `interval 10m` is neither",
+        ),
+        (json!({ "engine": { "home_zone": "Mars/Olympus" } }), "engine.home_zone: "),
+        (json!({ "databases": { "a": { "durabilty": "always" } } }), "databases.a.durabilty: unknown key"),
+        (
+            json!({ "units": { "power": { "value": { "unit": 3, "kind": "curved" } } } }),
+            "units.power.value.kind: ",
+        ),
+        (
+            json!({ "units": { "power": { "value": { "unit": "" } } } }),
+            "units.power.value.unit: 1 to 64 bytes",
+        ),
+        (
+            json!({ "collector": { "devices": [{ "id": "a", "host": "h" }, { "id": "b", "host": "h", "famly": "et" }] } }),
+            "collector.devices[1].famly: unknown key",
+        ),
+        (
+            json!({ "collector": { "devices": [{ "id": "a" }] } }),
+            "collector.devices[0].host: this key is required",
+        ),
+        (
+            json!({ "collector": { "devices": [{ "id": "a", "host": "h", "interval": "0s" }] } }),
+            "collector.devices[0].interval: ",
+        ),
+        (json!({ "log": { "level": "chatty=loud" } }), "log.level: "),
+        (json!({ "backup": { "to": "/mnt" } }), "backup: not part of this version"),
+        (json!({ "ledger": null }), "ledger: not part of this version"),
+    ] {
+        let message = refused(tree.clone());
+        assert!(message.starts_with(start), "{tree}: {message}");
+    }
+}
+
+#[test]
+fn durability_is_a_word_or_a_word_and_a_duration() {
+    for text in ["always", "interval 1s", "interval 10s"] {
+        assert_eq!(text.parse::<DurabilityPolicy>().unwrap().to_string(), text);
+    }
+    for text in ["", "never", "interval", "interval 0s", "interval 500ms", "10s"] {
+        assert!(text.parse::<DurabilityPolicy>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn what_print_shows_can_be_loaded_again_and_hides_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wattlog.yaml");
+    std::fs::write(
+        &file,
+        "server: { path_prefix: \"${PREFIX}\" }\ncollector: { devices: [{ id: a, host: h }] }\n",
+    )
+    .unwrap();
+    let mut surroundings = Surroundings { config_flag: Some(file), ..Surroundings::default() };
+    surroundings.environment.insert("PREFIX".into(), "/secret".into());
+    let loaded = load(&surroundings).unwrap();
+    assert_eq!(loaded.config.server.path_prefix, "/secret");
+    let text = loaded.to_yaml().unwrap();
+    assert!(text.contains("***") && !text.contains("secret"), "{text}");
+
+    let again: Value = serde_saphyr::from_str(&text.replace("***", "/secret")).unwrap();
+    assert_eq!(from_tree(again).unwrap(), loaded.config);
+}

@@ -1,0 +1,42 @@
+//! Files that are no part of a store: configuration, secrets, input of `write`, the folder of a demo.
+//!
+//! The one home of `std::fs` in this crate. Files of a store belong to `wattlog_engine::io`.
+#![expect(clippy::disallowed_methods, reason = "this is the module that may")]
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Longest configuration or secret, in bytes: more is a mistake in the path.
+const MAX_TEXT_BYTES: u64 = 1 << 20;
+
+/// Reads a small text file whole.
+///
+/// # Errors
+/// Those of the operating system; `InvalidData` for text that is not UTF-8, `FileTooLarge` above 1 MiB.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_TEXT_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 1 MiB"));
+    }
+    Ok(text)
+}
+
+/// Opens input for reading: a file, or standard input for `-`.
+pub(crate) fn open_input(path: &Path) -> io::Result<Box<dyn Read>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin()));
+    }
+    Ok(Box::new(fs::File::open(path)?))
+}
+
+/// Makes `path` and its parents, if they are not there.
+pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
+/// Writes a text that can be made again at any time (a man page): no sync.
+pub(crate) fn write_text(path: &Path, text: &[u8]) -> io::Result<()> {
+    fs::write(path, text)
+}
