@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
-use wattlog_collector::config::{BlockName, FieldChoice, Interval, SystemMetricsConfig, Transport};
+use wattlog_collector::config::{BlockName, Family, FieldChoice, Interval, SystemMetricsConfig, Transport};
 use wattlog_collector::modbus::{parse_rtu_request, rtu_answer};
 use wattlog_collector::simulator::{Faults, Place, Plant, PlantPoints, Source};
 use wattlog_collector::status::DeviceState;
@@ -291,6 +291,31 @@ async fn while_the_store_refuses_points_wait_and_the_oldest_are_dropped_and_coun
     // The oldest were dropped: the hole lies right behind what was stored before the store refused.
     let hole = times.windows(2).position(|pair| pair[1] - pair[0] > 2_000_000_000).unwrap();
     assert!((before..=before + 1).contains(&(hole + 1)), "{hole} of {times:?}");
+}
+
+#[tokio::test]
+async fn a_silent_device_delays_neither_the_others_nor_the_stop() {
+    let simulator = live(Arc::new(WallClock)).await;
+    let hole = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut silent = device(Transport::Udp, hole.local_addr().unwrap());
+    silent.id = "barn".into();
+    silent.timeout = Interval::from_secs(60);
+    let mut grid_only = simulator.device(Transport::Tcp);
+    grid_only.id = "shed".into();
+    grid_only.family = Family::Dt;
+    let mut config = collecting(simulator.device(Transport::Udp));
+    config.devices.extend([silent, grid_only]);
+    let collector = Collecting::start(config, Arc::new(WallClock));
+    let points = collector.points(6).await;
+    let of = |id: &str| points.iter().filter(|point| point.tags.value("device_id") == Some(id)).count();
+    assert!(of("roof") >= 2 && of("shed") >= 2 && of("barn") == 0);
+    let states: Vec<DeviceState> =
+        collector.status.snapshot().devices.iter().map(|device| device.state).collect();
+    assert_eq!(states, [DeviceState::Online, DeviceState::Starting, DeviceState::Online]);
+    let begun = std::time::Instant::now();
+    collector.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    simulator.stop().await;
 }
 
 #[tokio::test]
