@@ -192,3 +192,68 @@ impl Meanings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wattlog_model::{FieldValue, TagSet, Timestamp};
+
+    fn outbox(capacity: usize) -> (Outbox, StatusHandle) {
+        let status = StatusHandle::new(&[], capacity);
+        (Outbox::new(capacity, status.clone()), status)
+    }
+
+    fn point(time: i64) -> Point {
+        Point {
+            measurement: "m".into(),
+            tags: TagSet::default(),
+            time: Some(Timestamp(time)),
+            fields: vec![("f".into(), FieldValue::Integer(time))],
+        }
+    }
+
+    fn times(points: &[Point]) -> Vec<i64> {
+        points.iter().map(|point| point.time.unwrap().0).collect()
+    }
+
+    #[test]
+    fn a_refused_batch_goes_back_to_the_front() {
+        let (outbox, status) = outbox(10);
+        (1..=3).for_each(|time| outbox.push(point(time)));
+        let batch = outbox.take();
+        (4..=5).for_each(|time| outbox.push(point(time)));
+        assert_eq!((times(&batch), status.snapshot().buffer.waiting), (vec![1, 2, 3], 5));
+        outbox.done(Duration::from_millis(2), batch);
+        assert_eq!(times(&outbox.take()), [1, 2, 3, 4, 5]);
+        outbox.done(Duration::from_millis(4), Vec::new());
+        assert_eq!((status.snapshot().buffer.waiting, status.snapshot().buffer.dropped), (0, 0));
+        assert_eq!(outbox.take_response_time(), Some(Duration::from_millis(3)));
+        assert_eq!(outbox.take_response_time(), None);
+    }
+
+    #[test]
+    fn beyond_the_capacity_the_oldest_that_waits_is_dropped() {
+        let (outbox, status) = outbox(3);
+        (1..=2).for_each(|time| outbox.push(point(time)));
+        let batch = outbox.take();
+        // Two are on their way to the store: they count, but cannot be dropped any more.
+        (3..=5).for_each(|time| outbox.push(point(time)));
+        assert_eq!((status.snapshot().buffer.dropped, status.snapshot().buffer.waiting), (2, 3));
+        outbox.done(Duration::ZERO, batch);
+        assert_eq!(times(&outbox.take()), [1, 2, 5]);
+    }
+
+    #[test]
+    fn a_call_takes_a_batch_and_leaves_the_rest() {
+        let (outbox, _) = outbox(2_000);
+        (0..1_200).for_each(|time| outbox.push(point(time)));
+        let mut seen = Vec::new();
+        for expected in [BATCH_POINTS, BATCH_POINTS, 200, 0] {
+            let batch = outbox.take();
+            assert_eq!(batch.len(), expected);
+            seen.extend(times(&batch));
+            outbox.done(Duration::ZERO, Vec::new());
+        }
+        assert!(seen.is_sorted() && seen.len() == 1_200);
+    }
+}

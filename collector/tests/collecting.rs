@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
-use wattlog_collector::config::{BlockName, FieldChoice, Interval, SystemMetricsConfig, Transport};
+use wattlog_collector::config::{BlockName, Family, FieldChoice, Interval, SystemMetricsConfig, Transport};
 use wattlog_collector::modbus::{parse_rtu_request, rtu_answer};
 use wattlog_collector::simulator::{Faults, Place, Plant, PlantPoints, Source};
 use wattlog_collector::status::DeviceState;
@@ -238,30 +238,84 @@ async fn a_block_that_falls_silent_leaves_its_fields_out_and_old_values_are_not_
 }
 
 #[tokio::test]
+async fn who_the_device_is_is_asked_once_until_it_was_silent() {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let (silent, introductions) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (quiet, counter) = (Arc::clone(&silent), Arc::clone(&introductions));
+    let task = tokio::spawn(async move {
+        let mut buffer = [0; 64];
+        loop {
+            let (len, peer) = socket.recv_from(&mut buffer).await.unwrap();
+            let (_, start, count) = parse_rtu_request(&buffer[..len]).unwrap();
+            if !quiet.load(Ordering::Relaxed) {
+                counter.fetch_add(usize::from(start == 35000), Ordering::Relaxed);
+                socket.send_to(&rtu_answer(0xF7, &vec![1; usize::from(count)]), peer).await.unwrap();
+            }
+        }
+    });
+    let config = device(Transport::Udp, address);
+    let collector = Collecting::start(collecting(config), Arc::new(WallClock));
+    let cycles = collector.points(3).await.len();
+    assert_eq!(introductions.load(Ordering::Relaxed), 1);
+    silent.store(true, Ordering::Relaxed);
+    collector.until("a failure", || collector.status.snapshot().devices[0].failed_cycles > 0).await;
+    silent.store(false, Ordering::Relaxed);
+    // It may be another device by now.
+    collector.points(cycles + 2).await;
+    assert_eq!(introductions.load(Ordering::Relaxed), 2);
+    collector.stop().await;
+    task.abort();
+}
+
+#[tokio::test]
 async fn while_the_store_refuses_points_wait_and_the_oldest_are_dropped_and_counted() {
     let simulator = live(Arc::new(WallClock)).await;
     let config = CollectorConfig { buffer_points: 3, ..collecting(simulator.device(Transport::Udp)) };
     let collector = Collecting::start(config, Arc::new(WallClock));
-    collector.points(1).await;
+    let before = collector.points(1).await.len();
     let retry_after = Some(Duration::from_millis(50));
     *collector.sink.error.lock() = Some(SinkError::Refused { retry_after });
     let buffer = || collector.status.snapshot().buffer;
-    let given = || collector.status.snapshot().devices[0].points;
     collector.until("dropped points", || buffer().dropped >= 2).await;
     assert!(buffer().waiting <= 3 && buffer().refusals > 0);
     *collector.sink.error.lock() = None;
-    let stored = buffer().stored;
-    collector.until("stored points", || buffer().stored >= stored + 3).await;
-    let status = collector.status.snapshot();
-    assert!(given() >= status.buffer.stored + status.buffer.dropped);
+    collector.points(before + 4).await;
+    let status = collector.status.clone();
     let sink = collector.stop().await;
-    let points = sink.points.lock();
-    let times: Vec<i64> = points.iter().map(|point| point.time.unwrap().0).collect();
-    assert!(times.is_sorted() && times.iter().collect::<HashSet<_>>().len() == times.len(), "{times:?}");
-    // One hole, of the dropped points, right behind what was stored before.
-    let holes: Vec<i64> = times[1..].windows(2).map(|pair| (pair[1] - pair[0]) / 1_000_000_000 - 1).collect();
-    let lost = times[1] / 1_000_000_000 - times[0] / 1_000_000_000 - 1 + holes.iter().sum::<i64>();
-    assert!((2..=4).contains(&lost), "{lost} lost: {times:?}");
+    let status = status.snapshot();
+    let times: Vec<i64> = sink.points.lock().iter().map(|point| point.time.unwrap().0).collect();
+    assert_eq!(times.len() as u64, status.buffer.stored);
+    assert_eq!(status.devices[0].points, status.buffer.stored + status.buffer.dropped);
+    assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "in the order they came: {times:?}");
+    // The oldest were dropped: the hole lies right behind what was stored before the store refused.
+    let hole = times.windows(2).position(|pair| pair[1] - pair[0] > 2_000_000_000).unwrap();
+    assert!((before..=before + 1).contains(&(hole + 1)), "{hole} of {times:?}");
+}
+
+#[tokio::test]
+async fn a_silent_device_delays_neither_the_others_nor_the_stop() {
+    let simulator = live(Arc::new(WallClock)).await;
+    let hole = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut silent = device(Transport::Udp, hole.local_addr().unwrap());
+    silent.id = "barn".into();
+    silent.timeout = Interval::from_secs(60);
+    let mut grid_only = simulator.device(Transport::Tcp);
+    grid_only.id = "shed".into();
+    grid_only.family = Family::Dt;
+    let mut config = collecting(simulator.device(Transport::Udp));
+    config.devices.extend([silent, grid_only]);
+    let collector = Collecting::start(config, Arc::new(WallClock));
+    let points = collector.points(6).await;
+    let of = |id: &str| points.iter().filter(|point| point.tags.value("device_id") == Some(id)).count();
+    assert!(of("roof") >= 2 && of("shed") >= 2 && of("barn") == 0);
+    let states: Vec<DeviceState> =
+        collector.status.snapshot().devices.iter().map(|device| device.state).collect();
+    assert_eq!(states, [DeviceState::Online, DeviceState::Starting, DeviceState::Online]);
+    let begun = std::time::Instant::now();
+    collector.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    simulator.stop().await;
 }
 
 #[tokio::test]

@@ -423,6 +423,13 @@ mod tests {
     }
 
     #[test]
+    fn blocks_are_called_by_one_name() {
+        for block in [Family::Et, Family::Dt].into_iter().flat_map(Family::blocks) {
+            assert_eq!(serde_json::to_value(block).unwrap(), block.name());
+        }
+    }
+
+    #[test]
     fn unknown_keys_and_bad_durations_are_refused() {
         for bad in [
             r#"{"device":[]}"#,

@@ -101,7 +101,7 @@ pub(crate) fn device(transport: Transport, address: SocketAddr) -> DeviceConfig 
     config.transport = transport;
     config.port = Some(address.port());
     config.interval = Interval::from_secs(1);
-    config.timeout = Interval::from_millis(400);
+    config.timeout = Interval::from_secs(1);
     config.retries = 0;
     config.backoff_max = Interval::from_secs(1);
     config

@@ -5,7 +5,7 @@
 //!
 //! Which register is `grid_power`? Register 35140 (i16) and 36025 (i32) tell the same quantity a moment apart. 35140
 //! is read in one answer with PV and battery, so it keeps the identity true in time as well; it wraps beyond 32.7 kW.
-//! So: 35140, unless the meter's 36025 shows more than [`WRAPS_W`] or 35140 is missing; then 36025. What the meter
+//! So: 35140, unless the meter's 36025 shows more than 32 kW or 35140 is missing; then 36025. What the meter
 //! itself says is stored beside it as `meter_power`.
 
 use super::decode::Reading;
