@@ -1,9 +1,9 @@
 //! The command line, as data. What the words do is in `commands/`.
 
-use crate::config::Span;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use wattlog_server::{InvalidQuantity, Span};
 
 /// Home-energy historian: polls the inverter, keeps every point, answers over HTTP.
 #[derive(Debug, Parser)]
@@ -58,7 +58,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Allow an address that others can reach, although there is no authentication yet
-    #[arg(long)]
+    #[arg(long, env = "WATTLOG_INSECURE")]
     pub(crate) insecure: bool,
     /// error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL")]
@@ -210,9 +210,13 @@ pub(crate) struct GoodweArgs {
     /// A living plant (the default)
     #[arg(long)]
     pub(crate) live: bool,
+    /// With --captures: the installation to replay, if the folder holds several
+    #[arg(long, value_name = "NAME", requires = "captures")]
+    pub(crate) installation: Option<String>,
+    /// Which plant: the same seed makes the same sun, clouds and loads
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Fault switches, comma list
+    /// Comma list: delay=MS, silence, exception=CODE, doubled, split, sentinel-night, wrong-length, rubbish, short
     #[arg(long, value_delimiter = ',', value_name = "FAULTS")]
     pub(crate) fault: Vec<String>,
 }
@@ -267,7 +271,7 @@ pub(crate) struct HealthArgs {
 }
 
 fn span(text: &str) -> Result<Span, String> {
-    text.parse()
+    text.parse().map_err(|error: InvalidQuantity| error.to_string())
 }
 
 fn timestamp(text: &str) -> Result<wattlog_model::Timestamp, String> {

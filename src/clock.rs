@@ -30,3 +30,29 @@ impl Clock for SystemClock {
         self.started.elapsed()
     }
 }
+
+/// A wall clock that begins at a chosen moment and runs on, or stands still; monotonic time is real.
+#[derive(Debug)]
+pub(crate) struct DemoClock {
+    start: Timestamp,
+    frozen: bool,
+    started: Instant,
+}
+
+impl DemoClock {
+    pub(crate) fn new(start: Timestamp, frozen: bool) -> Self {
+        Self { start, frozen, started: Instant::now() }
+    }
+}
+
+impl Clock for DemoClock {
+    fn wall(&self) -> Timestamp {
+        let passed = if self.frozen { Duration::ZERO } else { self.started.elapsed() };
+        let passed_ns = i64::try_from(passed.as_nanos()).unwrap_or(i64::MAX);
+        Timestamp(self.start.0.saturating_add(passed_ns).clamp(Timestamp::MIN.0, Timestamp::MAX.0))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.started.elapsed()
+    }
+}

@@ -40,3 +40,8 @@ pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
 pub(crate) fn write_text(path: &Path, text: &[u8]) -> io::Result<()> {
     fs::write(path, text)
 }
+
+/// A folder that goes away with the value.
+pub(crate) fn temporary_folder(prefix: &str) -> io::Result<tempfile::TempDir> {
+    tempfile::Builder::new().prefix(prefix).tempdir()
+}

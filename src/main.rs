@@ -6,9 +6,16 @@ mod client;
 mod clock;
 mod commands;
 mod config;
+mod devices;
 mod failure;
 mod files;
 mod logging;
+mod notify;
+mod serve;
+mod signals;
+mod sink;
+mod units;
+mod watchdog;
 
 use clap::Parser as _;
 use std::process::ExitCode;

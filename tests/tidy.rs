@@ -221,3 +221,52 @@ fn unsafe_code_stays_in_its_two_files() {
     let kernels = users.iter().filter(|file| file.starts_with("engine/src/codec/")).count();
     assert!(kernels <= 1, "one codec kernel may opt out: {users:?}");
 }
+
+/// The binary's own word on its configuration, without any of this machine's.
+fn default_configuration() -> serde_json::Value {
+    let empty = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_wattlog"))
+        .args(["config", "print", "--json"])
+        .env_clear()
+        .env("HOME", empty.path())
+        .current_dir(empty.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn the_configuration_table_of_the_readme_tells_the_defaults() {
+    let tree = default_configuration();
+    for row in table(&read("README.md"), "## Configuration") {
+        let key = code_words(&row[0]).pop_first().expect("a key");
+        let value = tree.pointer(&format!("/{}", key.replace('.', "/")));
+        let value = value.unwrap_or_else(|| panic!("README.md tells of {key}, which does not exist"));
+        let nothing = value.is_null() || value == "" || value.as_array().is_some_and(Vec::is_empty);
+        if nothing {
+            assert!(row[1].starts_with('('), "README.md: {key} has no default");
+        } else {
+            let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            assert_eq!(code_words(&row[1]), BTreeSet::from([shown]), "README.md: {key}");
+        }
+    }
+}
+
+#[test]
+fn every_command_stands_in_the_readme() {
+    let readme = read("README.md");
+    let help = Command::new(env!("CARGO_BIN_EXE_wattlog")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let commands = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    let list = readme.lines().find(|line| line.starts_with("Commands: ")).expect("a list of commands");
+    let listed: BTreeSet<String> = code_words(list).first().unwrap().split(' ').map(str::to_owned).collect();
+    let real: BTreeSet<String> = commands
+        .lines()
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(listed, real);
+}

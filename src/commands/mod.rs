@@ -1,9 +1,13 @@
 //! What each word of the command line does. One file per command; errors leave through [`Failure`].
 
+mod check;
 mod config;
+mod demo;
 mod health;
 mod query;
+mod serve;
 mod shell;
+mod simulate;
 mod write;
 
 use crate::cli::{Cli, Command};
@@ -19,7 +23,11 @@ pub(crate) fn run(arguments: Cli) -> Result<(), Failure> {
         Command::Health(arguments) => health::run(&arguments),
         Command::Completions { shell } => shell::completions(shell),
         Command::Man { out } => shell::man(out.as_deref()),
-        _ => Err(Failure::new(Kind::General, "under way")),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments, file),
+        Command::Simulate(command) => simulate::run(&command),
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Dump(arguments) => check::dump(&arguments),
     }
 }
 

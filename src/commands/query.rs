@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(crate) fn run(arguments: &QueryArgs) -> Result<(), Failure> {
     let format = if arguments.json { OutputFormat::Json } else { arguments.format };

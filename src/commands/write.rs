@@ -19,14 +19,14 @@ const ATTEMPTS: u32 = 10;
 const DEFAULT_RETRY: Duration = Duration::from_secs(1);
 /// A server may ask for more patience than a person at a terminal has.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(crate) fn run(arguments: &WriteArgs) -> Result<(), Failure> {
     let input = files::open_input(&arguments.file)
         .map_err(|error| Failure::io(format!("open {}", arguments.file.display()), &error))?;
     let format = arguments.format.unwrap_or_else(|| format_of(&arguments.file));
     let mut bodies: Box<dyn Iterator<Item = Result<Body, Failure>>> = match format {
-        InputFormat::Lp => Box::new(Lines::new(input, arguments.body_lines as usize)),
+        InputFormat::Lp => Box::new(Lines::new(input, u64::from(arguments.body_lines))),
         InputFormat::Csv => Box::new(csv::Rows::new(input, arguments)?),
     };
     // CSV times are read here, so only numbers of line protocol keep the user's unit.
@@ -89,18 +89,18 @@ struct Body {
 /// Line protocol cut into bodies at line ends that are no part of a quoted string.
 struct Lines {
     input: BufReader<Box<dyn Read>>,
-    body_lines: usize,
+    per_body: u64,
     line: u64,
 }
 
 impl Lines {
-    fn new(input: Box<dyn Read>, body_lines: usize) -> Self {
-        Self { input: BufReader::with_capacity(1 << 16, input), body_lines, line: 0 }
+    fn new(input: Box<dyn Read>, per_body: u64) -> Self {
+        Self { input: BufReader::with_capacity(1 << 16, input), per_body, line: 0 }
     }
 
     fn next_body(&mut self) -> std::io::Result<Option<Body>> {
         let mut body = Body { bytes: Vec::new(), first_line: self.line + 1, last_line: 0, lines: 0 };
-        while body.lines < self.body_lines as u64 {
+        while body.lines < self.per_body {
             let start = body.bytes.len();
             let mut open = Quotes::default();
             loop {
@@ -165,8 +165,8 @@ impl Quotes {
 mod tests {
     use super::*;
 
-    fn bodies(text: &'static str, body_lines: usize) -> Vec<(String, u64, u64, u64)> {
-        Lines::new(Box::new(text.as_bytes()), body_lines)
+    fn bodies(text: &'static str, per_body: u64) -> Vec<(String, u64, u64, u64)> {
+        Lines::new(Box::new(text.as_bytes()), per_body)
             .map(|body| body.unwrap())
             .map(|body| (String::from_utf8(body.bytes).unwrap(), body.first_line, body.last_line, body.lines))
             .collect()

@@ -8,25 +8,25 @@
 
 mod sources;
 mod tree;
-mod values;
 
 pub(crate) use sources::Surroundings;
 pub(crate) use tree::PathError;
-pub(crate) use values::{Size, Span};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use wattlog_collector::CollectorConfig;
+use wattlog_engine::io::ReadMode;
+use wattlog_engine::{Durability, Options};
 use wattlog_model::{FieldKind, Unit};
+use wattlog_server::{ServerOptions, Size, Span};
 
 /// The whole tree.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
-    pub(crate) server: ServerSection,
+    pub(crate) server: ServerOptions,
     pub(crate) engine: EngineSection,
     /// By name of the database.
     pub(crate) databases: BTreeMap<String, DatabaseSection>,
@@ -34,47 +34,6 @@ pub(crate) struct Config {
     pub(crate) units: BTreeMap<String, BTreeMap<String, Meaning>>,
     pub(crate) collector: CollectorConfig,
     pub(crate) log: LogSection,
-}
-
-/// How the HTTP side listens and what it bears.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct ServerSection {
-    pub(crate) listen: SocketAddr,
-    pub(crate) insecure: bool,
-    pub(crate) path_prefix: String,
-    pub(crate) influxdb_version: String,
-    pub(crate) max_body: Size,
-    pub(crate) max_decompressed_body: Size,
-    pub(crate) max_line: Size,
-    pub(crate) header_timeout: Span,
-    pub(crate) body_timeout: Span,
-    pub(crate) idle_timeout: Span,
-    pub(crate) drain_timeout: Span,
-    pub(crate) max_connections: usize,
-    pub(crate) max_queries: usize,
-    pub(crate) query_timeout: Span,
-}
-
-impl Default for ServerSection {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8470)),
-            insecure: false,
-            path_prefix: String::new(),
-            influxdb_version: "1.8.10-wattlog".into(),
-            max_body: Size(32 << 20),
-            max_decompressed_body: Size(128 << 20),
-            max_line: Size(1 << 20),
-            header_timeout: Span::from_secs(10),
-            body_timeout: Span::from_secs(60),
-            idle_timeout: Span::from_secs(75),
-            drain_timeout: Span::from_secs(10),
-            max_connections: 512,
-            max_queries: 16,
-            query_timeout: Span::from_secs(30),
-        }
-    }
 }
 
 /// How sealed files are read.
@@ -91,8 +50,6 @@ pub(crate) enum ReadWay {
 pub(crate) struct EngineSection {
     /// None: the XDG data folder.
     pub(crate) data: Option<PathBuf>,
-    /// IANA name, or `system`.
-    pub(crate) home_zone: String,
     pub(crate) auto_create_databases: bool,
     pub(crate) durability: DurabilityPolicy,
     pub(crate) memtable: Size,
@@ -108,21 +65,27 @@ pub(crate) struct EngineSection {
 
 impl Default for EngineSection {
     fn default() -> Self {
+        let own = Options::default();
+        let durability = match own.default_durability {
+            Durability::Always => DurabilityPolicy::Always,
+            Durability::Interval(every) => DurabilityPolicy::Interval(Span(every)),
+        };
         Self {
             data: None,
-            home_zone: "system".into(),
-            auto_create_databases: true,
-            durability: DurabilityPolicy::Always,
-            memtable: Size(64 << 20),
-            wal: Size(16 << 20),
-            seal_age: Span::from_secs(86_400),
-            ballast: Size(16 << 20),
-            queue_len: 64,
-            queue_wait: Span::from_secs(5),
-            max_series: 1_000_000,
-            max_open_maps: 1024,
-            // 32-bit machines have no address space to spare for maps.
-            read_mode: if usize::BITS < 64 { ReadWay::Pread } else { ReadWay::Map },
+            auto_create_databases: own.auto_create_databases,
+            durability,
+            memtable: Size(own.memtable_bytes),
+            wal: Size(own.wal_bytes),
+            seal_age: Span(own.seal_age),
+            ballast: Size(own.ballast_bytes),
+            queue_len: own.queue_len,
+            queue_wait: Span(own.queue_wait),
+            max_series: own.max_series,
+            max_open_maps: own.max_open_maps,
+            read_mode: match own.read_mode {
+                ReadMode::Map => ReadWay::Map,
+                ReadMode::Pread => ReadWay::Pread,
+            },
         }
     }
 }
@@ -144,7 +107,7 @@ impl std::str::FromStr for DurabilityPolicy {
             return Ok(Self::Always);
         }
         let span = text.strip_prefix("interval").map(str::trim).and_then(|rest| rest.parse::<Span>().ok());
-        let span = span.filter(|span| (Span::from_secs(1)..=Span::from_secs(60)).contains(span));
+        let span = span.filter(|span| (Span::secs(1)..=Span::secs(60)).contains(span));
         span.map(Self::Interval)
             .ok_or_else(|| format!("`{text}` is neither `always` nor `interval 1s` to `interval 60s`"))
     }
@@ -263,28 +226,16 @@ fn from_tree(mut tree: Value) -> Result<Config, PathError> {
 impl Config {
     /// What types cannot say.
     pub(crate) fn check(&self) -> Result<(), PathError> {
-        let prefix = &self.server.path_prefix;
-        if !prefix.is_empty() && (!prefix.starts_with('/') || prefix.ends_with('/')) {
-            return Err(PathError::at(
-                "server.path_prefix",
-                "begins with `/` and does not end with one, like /wattlog",
-            ));
-        }
-        for (key, count) in [
-            ("server.max_connections", self.server.max_connections),
-            ("server.max_queries", self.server.max_queries),
-            ("engine.queue_len", self.engine.queue_len),
-            ("engine.max_open_maps", self.engine.max_open_maps),
-        ] {
+        for (key, count) in
+            [("engine.queue_len", self.engine.queue_len), ("engine.max_open_maps", self.engine.max_open_maps)]
+        {
             if count == 0 {
                 return Err(PathError::at(key, "at least 1"));
             }
         }
         for (key, size, least) in [
-            ("engine.memtable", self.engine.memtable, Size(1 << 20)),
-            ("engine.wal", self.engine.wal, Size(1 << 20)),
-            ("server.max_body", self.server.max_body, Size(1 << 10)),
-            ("server.max_line", self.server.max_line, Size(1 << 10)),
+            ("engine.memtable", self.engine.memtable, Size::mib(1)),
+            ("engine.wal", self.engine.wal, Size::mib(1)),
         ] {
             if size < least {
                 return Err(PathError::at(key, format!("at least {least}")));
@@ -299,24 +250,11 @@ impl Config {
                 }
             }
         }
-        self.home_zone()?;
         tracing_subscriber::EnvFilter::try_new(&self.log.level)
             .map_err(|error| PathError::at("log.level", error.to_string()))?;
-        // The collector's own messages begin with the path of the key.
+        // Messages of these two begin with the path of the key.
+        self.server.check().map_err(|error| PathError::at("", error.to_string()))?;
         self.collector.check().map_err(|error| PathError::at("", error.to_string()))
-    }
-
-    /// The household's time zone.
-    pub(crate) fn home_zone(&self) -> Result<jiff::tz::TimeZone, PathError> {
-        if self.engine.home_zone == "system" {
-            return Ok(jiff::tz::TimeZone::system());
-        }
-        jiff::tz::TimeZone::get(&self.engine.home_zone).map_err(|error| {
-            PathError::at(
-                "engine.home_zone",
-                format!("{error}; an IANA name such as Europe/Warsaw, or `system`"),
-            )
-        })
     }
 }
 
@@ -341,7 +279,7 @@ fn mask(value: &mut Value, path: &str, secrets: &BTreeSet<String>) {
     }
     match value {
         Value::Object(map) => {
-            map.iter_mut().for_each(|(key, value)| mask(value, &tree::child(path, key), secrets))
+            map.iter_mut().for_each(|(key, value)| mask(value, &tree::child(path, key), secrets));
         }
         Value::Array(items) => {
             items.iter_mut().enumerate().for_each(|(i, value)| mask(value, &format!("{path}[{i}]"), secrets));

@@ -191,10 +191,10 @@ mod tests {
 
     #[test]
     fn the_environment_goes_over_the_file_and_is_read_as_yaml() {
-        let mut tree = json!({ "server": { "listen": "127.0.0.1:1", "max_connections": 3 } });
+        let mut tree = json!({ "server": { "listen": "127.0.0.1:1", "limits": { "connections": 3 } } });
         let vars = environment(&[
             ("WATTLOG_SERVER__LISTEN", "127.0.0.1:2"),
-            ("WATTLOG_SERVER__MAX_CONNECTIONS", "7"),
+            ("WATTLOG_SERVER__LIMITS__CONNECTIONS", "7"),
             ("WATTLOG_COLLECTOR__DEVICES", "[{id: a, host: 10.0.0.1}]"),
             ("WATTLOG_CONFIG", "ignored: it has no section"),
             ("OTHER__THING", "x"),
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(
             tree,
             json!({
-                "server": { "listen": "127.0.0.1:2", "max_connections": 7 },
+                "server": { "listen": "127.0.0.1:2", "limits": { "connections": 7 } },
                 "collector": { "devices": [{ "id": "a", "host": "10.0.0.1" }] },
             })
         );

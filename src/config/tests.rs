@@ -32,21 +32,23 @@ fn an_empty_tree_and_empty_sections_are_the_default() {
 fn what_does_not_fit_is_named_with_its_path() {
     for (tree, start) in [
         (json!({ "sever": {} }), "sever: unknown key; known here: server, engine"),
-        (json!({ "server": { "lisen": 1 } }), "server.lisen: unknown key; known here: listen, insecure"),
+        (json!({ "server": { "lisen": 1 } }), "server.lisen: unknown key; known here: listen, path_prefix"),
         (
-            json!({ "server": { "idle_timeout": 75 } }),
-            "server.idle_timeout: `75` is no duration; write it with a unit",
+            json!({ "server": { "limits": { "header_time": 75 } } }),
+            "server.limits.header_time: \"75\" is no duration",
         ),
-        (json!({ "server": { "max_body": "many" } }), "server.max_body: `many` is no size"),
+        (json!({ "server": { "limits": { "body": "many" } } }), "server.limits.body: \"many\" is no size"),
         (json!({ "server": { "listen": "localhost" } }), "server.listen: "),
-        (json!({ "server": { "max_queries": 0 } }), "server.max_queries: at least 1"),
+        (json!({ "server": { "limits": { "connections": 0 } } }), "server.limits.connections: "),
         (json!({ "server": { "path_prefix": "x/" } }), "server.path_prefix: "),
+        (json!({ "server": { "home_zone": "Mars/Olympus" } }), "server.home_zone: "),
+        (json!({ "engine": { "max_open_maps": 0 } }), "engine.max_open_maps: at least 1"),
+        (json!({ "engine": { "wal": "1KiB" } }), "engine.wal: at least 1MiB"),
         (json!({ "engine": { "read_mode": "mmap" } }), "engine.read_mode: `mmap` is not one of map, pread"),
         (
             json!({ "engine": { "durability": "interval 10m" } }),
             "engine.durability: `interval 10m` is neither",
         ),
-        (json!({ "engine": { "home_zone": "Mars/Olympus" } }), "engine.home_zone: "),
         (json!({ "databases": { "a": { "durabilty": "always" } } }), "databases.a.durabilty: unknown key"),
         (
             json!({ "units": { "power": { "value": { "unit": 3, "kind": "curved" } } } }),

@@ -79,7 +79,7 @@ impl<'de> de::Deserializer<'de> for Node {
         let path = self.path;
         let done = match self.value {
             Value::Object(entries) => {
-                visitor.visit_map(Entries { path: &path, entries: entries.into_iter(), value: None })
+                visitor.visit_map(Entries { path: &path, rest: entries.into_iter(), value: None })
             }
             Value::Array(items) => {
                 visitor.visit_seq(Items { path: &path, items: items.into_iter().enumerate() })
@@ -146,7 +146,7 @@ impl<'de> de::Deserializer<'de> for Node {
 
 struct Entries<'a> {
     path: &'a str,
-    entries: <Map<String, Value> as IntoIterator>::IntoIter,
+    rest: <Map<String, Value> as IntoIterator>::IntoIter,
     value: Option<Node>,
 }
 
@@ -154,7 +154,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     type Error = PathError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, PathError> {
-        let Some((key, value)) = self.entries.next() else { return Ok(None) };
+        let Some((key, value)) = self.rest.next() else { return Ok(None) };
         self.value = Some(Node { value, path: child(self.path, &key) });
         seed.deserialize(key.into_deserializer()).map(Some)
     }

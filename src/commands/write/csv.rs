@@ -17,7 +17,7 @@ pub(super) struct Rows {
     measurement: String,
     columns: Vec<Column>,
     unit_ns: i64,
-    body_rows: u64,
+    per_body: u64,
 }
 
 enum Column {
@@ -52,14 +52,14 @@ impl Rows {
             measurement: escaped(&measurement, &[',', ' ']),
             reader,
             unit_ns,
-            body_rows: u64::from(arguments.body_lines),
+            per_body: u64::from(arguments.body_lines),
         })
     }
 
     fn next_body(&mut self) -> Result<Option<Body>, Failure> {
         let mut text = String::new();
         let (first_line, mut lines) = (self.reader.line + 1, 0);
-        while lines < self.body_rows {
+        while lines < self.per_body {
             let Some(cells) = self.reader.next()? else { break };
             self.append(&cells, &mut text)
                 .map_err(|why| Failure::new(Kind::Data, format!("line {}: {why}", self.reader.line)))?;
@@ -159,7 +159,7 @@ impl Records {
                 }
                 self.line += 1;
                 // An odd number of quotes: the record goes on in the next line.
-                if bytes.iter().filter(|byte| **byte == b'"').count() % 2 == 0 {
+                if bytes.split(|byte| *byte == b'"').count() % 2 == 1 {
                     break;
                 }
                 if bytes.len() > MAX_RECORD_BYTES {

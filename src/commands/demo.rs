@@ -1,0 +1,207 @@
+//! `demo`: the whole way in one command, on a machine with nothing but this binary.
+//!
+//! A simulated inverter on loopback, thirty days of the same plant through the ordinary write path, then the collector over real
+//! Modbus and the server. The exit code is 0 only if a live point was stored and answered back over HTTP.
+//!
+//! Reproducible: `--seed` fixes the plant, `--now` the clock's start, `--frozen` the clock.
+
+mod history;
+
+use super::print;
+use crate::cli::DemoArgs;
+use crate::client::{Client, target};
+use crate::clock::{DemoClock, SystemClock};
+use crate::config::Config;
+use crate::failure::{Failure, Kind};
+use crate::serve::{self, Appliance, COLLECTOR_DATABASE, Front};
+use crate::signals::Signals;
+use crate::{files, logging};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use wattlog_collector::config::{DeviceConfig, Interval};
+use wattlog_collector::goodwe::MEASUREMENT;
+use wattlog_collector::simulator::{Faults, Place, Plant, Simulator, SimulatorOptions, Source};
+use wattlog_model::{Clock, Timestamp};
+
+pub(crate) const DEVICE: &str = "demo-inverter";
+pub(crate) const LOCATION: &str = "demo";
+/// How many ports above the wanted one are tried.
+const PORTS_TRIED: u16 = 50;
+/// Longest wait for the first live point; the collector polls at once and then every interval.
+const FIRST_POINT: Duration = Duration::from_mins(1);
+/// Lines and columns of an answer that are printed.
+const SHOWN_LINES: usize = 10;
+const SHOWN_COLUMNS: usize = 150;
+
+pub(crate) fn run(arguments: &DemoArgs) -> Result<(), Failure> {
+    if !arguments.listen.ip().is_loopback() {
+        return Err(Failure::new(Kind::Permission, "the demo listens on loopback only"));
+    }
+    let mut config = Config::default();
+    config.log.level = "warn".into();
+    logging::start(&config.log).map_err(|message| Failure::new(Kind::Config, message))?;
+    // Dropped last, after the store was closed: the folder goes with it.
+    let temporary = match arguments.data {
+        Some(_) => None,
+        None => Some(files::temporary_folder("wattlog-demo-").map_err(|error| {
+            Failure::new(Kind::CannotCreate, format!("make a temporary folder: {error}"))
+        })?),
+    };
+    let kept = arguments.data.clone();
+    let folder =
+        temporary.as_ref().map_or_else(|| kept.unwrap_or_default(), |folder| folder.path().to_owned());
+    serve::runtime()?.block_on(demo(arguments, config, folder))
+}
+
+async fn demo(arguments: &DemoArgs, mut config: Config, folder: PathBuf) -> Result<(), Failure> {
+    let mut signals = Signals::new().map_err(|error| Failure::io("watch for signals", &error))?;
+    let clock: Arc<dyn Clock> = match arguments.now {
+        Some(start) => Arc::new(DemoClock::new(start, arguments.frozen)),
+        None => Arc::new(SystemClock::new()),
+    };
+    let step = arguments.interval.0;
+    let engine = serve::open_store(&config, &folder, Arc::clone(&clock)).await?;
+    let plan = history::Plan::new(&engine, clock.wall(), arguments.days, step)?;
+    let plant = Plant::new(arguments.seed, Place::default()).commissioned(plan.commissioned);
+
+    let source = Source::Live { plant: plant.clone(), clock: Arc::clone(&clock) };
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    let options = SimulatorOptions { tcp: Some(any_port), udp: None, source, faults: Faults::default() };
+    let simulator =
+        Simulator::bind(options).await.map_err(|error| Failure::io("start the simulator", &error))?;
+    let modbus =
+        simulator.tcp_addr().ok_or_else(|| Failure::new(Kind::General, "the simulator has no address"))?;
+    let over = CancellationToken::new();
+    let simulated = tokio::spawn(simulator.run(over.clone()));
+    print(&format!("simulated inverter: Modbus TCP on {modbus}, seed {}", arguments.seed))?;
+    print(&format!("data: {}", folder.display()))?;
+
+    let filled = {
+        let (engine, plant) = (engine.clone(), plant.clone());
+        let fill = tokio::task::spawn_blocking(move || history::fill(&engine, &plant, &plan));
+        fill.await.map_err(|error| Failure::from_error(Kind::General, &error))??
+    };
+    print(&filled.to_string())?;
+
+    let live_from = clock.wall();
+    let mut device = DeviceConfig::new(DEVICE, &modbus.ip().to_string());
+    device.location = LOCATION.into();
+    device.port = Some(modbus.port());
+    device.interval = Interval(step);
+    config.collector.devices.push(device);
+    config.server.listen = arguments.listen;
+    let listener = next_free_port(arguments.listen).await?;
+    let front = Front::start(&config, listener, Arc::clone(&clock))?;
+    let appliance = Appliance::start(front, config, engine, clock)?;
+    let url = format!("http://{}", appliance.address);
+
+    let outcome = tokio::select! {
+        outcome = live(arguments, &appliance, &url, live_from) => outcome,
+        () = signals.stop() => Ok(()),
+    };
+    signals.leave_at_once_on_interrupt();
+    let stopped = appliance.stop().await;
+    over.cancel();
+    let _ = simulated.await;
+    outcome.and(stopped)
+}
+
+/// Shows what there is, once the first live point is stored, and waits.
+async fn live(
+    arguments: &DemoArgs,
+    appliance: &Appliance,
+    url: &str,
+    from: Timestamp,
+) -> Result<(), Failure> {
+    let mut client = Client::new(url, Duration::from_secs(30))?;
+    first_live_point(&mut client, from).await?;
+    print(&format!("\nlive: {url}   (Ctrl-C ends it)"))?;
+    let day = "measurement=energy_data&fields=pv_power,consumption&start=-7d&every=1d&fn=mean,max&format=csv";
+    for path in [
+        "/api/v1/last?measurement=energy_data&fields=pv_power,consumption,grid_power,battery_soc",
+        &format!("/api/v1/query?{day}"),
+        "/api/v1/storage",
+    ] {
+        let reply = client.get(path).await?;
+        if !reply.is_success() {
+            return Err(Failure::new(Kind::General, format!("{path}: {}", reply.message())));
+        }
+        print(&format!("\n$ curl '{url}{path}'\n{}", shortened(&reply.text())))?;
+    }
+    let Some(exit_after) = arguments.exit_after else { return std::future::pending().await };
+    tokio::time::sleep(exit_after.0).await;
+    let points = live_points(&mut client, from).await?;
+    if points == 0 {
+        return Err(Failure::new(Kind::General, "no live point is answered back"));
+    }
+    let stored = appliance.collected_points();
+    print(&format!("\n{points} live points answered back over HTTP, {stored} polled over Modbus"))
+}
+
+/// Waits until a point of the collector is answered back.
+async fn first_live_point(client: &mut Client, from: Timestamp) -> Result<(), Failure> {
+    let deadline = tokio::time::Instant::now() + FIRST_POINT;
+    while live_points(client, from).await? == 0 {
+        if tokio::time::Instant::now() > deadline {
+            let message = format!(
+                "no live point within {} s: the collector does not reach the store",
+                FIRST_POINT.as_secs()
+            );
+            return Err(Failure::new(Kind::General, message));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// How many points the device has at or after `from`, as the query API tells.
+async fn live_points(client: &mut Client, from: Timestamp) -> Result<u64, Failure> {
+    let (start, end) = (format!("{}ns", from.0), format!("{}ns", Timestamp::MAX.0));
+    let pairs = [
+        ("db", COLLECTOR_DATABASE),
+        ("measurement", MEASUREMENT),
+        ("fields", "consumption"),
+        ("fn", "count"),
+        ("tag.device_id", DEVICE),
+        ("start", &start),
+        ("end", &end),
+    ];
+    let reply = client.get(&target("/api/v1/query", pairs)).await?;
+    if !reply.is_success() {
+        return Err(Failure::new(Kind::General, reply.message()));
+    }
+    let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    Ok(answer["series"][0]["values"][1][0].as_u64().unwrap_or(0))
+}
+
+async fn next_free_port(wanted: SocketAddr) -> Result<TcpListener, Failure> {
+    let last = wanted.port().saturating_add(if wanted.port() == 0 { 0 } else { PORTS_TRIED });
+    for port in wanted.port()..=last {
+        match TcpListener::bind(SocketAddr::new(wanted.ip(), port)).await {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+            bound => return bound.map_err(|error| Failure::io(format!("listen on port {port}"), &error)),
+        }
+    }
+    Err(Failure::new(Kind::Unavailable, format!("ports {} to {last} are all taken", wanted.port())))
+}
+
+/// The beginning of an answer, for a terminal.
+fn shortened(text: &str) -> String {
+    let mut lines: Vec<String> = text
+        .lines()
+        .take(SHOWN_LINES)
+        .map(|line| match line.char_indices().nth(4 * SHOWN_COLUMNS) {
+            Some((end, _)) => format!("{} ...", &line[..end]),
+            None => line.to_owned(),
+        })
+        .collect();
+    if text.lines().count() > SHOWN_LINES {
+        lines.push("...".into());
+    }
+    lines.join("\n")
+}

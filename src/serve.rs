@@ -1,0 +1,340 @@
+//! The running appliance: what is started in which order, and stopped in the reverse one.
+//!
+//! Start: the HTTP side listens and answers `/ready` with "not yet"; then from the right of the data's way to its left: the
+//! engine opens (lock, replay), HTTP is joined to it, devices are polled.
+//! Stop, from the left: devices (their last points are delivered), HTTP (no new connections, requests under way are
+//! answered), units, the engine (everything written is synced, the log gets its sealing record).
+//!
+//! Invariants
+//! 1. Nothing writes to the engine when it is closed: every task that could has been joined before.
+//! 2. A reload changes what can be changed while running and names the rest; a configuration that is refused changes
+//!    nothing.
+
+use crate::config::{Config, DurabilityPolicy, ReadWay};
+use crate::devices::Devices;
+use crate::failure::{Failure, Kind};
+use crate::logging::Reload;
+use crate::sink::EngineSink;
+use crate::units::{self, Units};
+use serde_json::Value;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use wattlog_collector::Collector;
+use wattlog_engine::io::ReadMode;
+use wattlog_engine::io::os::OsDisk;
+use wattlog_engine::{Durability, Engine, OpenError, Options};
+use wattlog_model::Clock;
+use wattlog_server::{BuildInfo, ServerState};
+
+/// Where the collector's points go.
+pub(crate) const COLLECTOR_DATABASE: &str = "wattlog";
+
+/// A runtime for everything that is not the engine; the engine has threads of its own.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("wattlog-io").build();
+    runtime.map_err(|error| Failure::io("start the runtime", &error))
+}
+
+/// Opens the store in `folder`, or makes one there; replays its log.
+pub(crate) async fn open_store(
+    config: &Config,
+    folder: &Path,
+    clock: Arc<dyn Clock>,
+) -> Result<Engine, Failure> {
+    let disk = OsDisk::new(folder).map_err(|error| {
+        let kind = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Kind::Permission,
+            _ => Kind::CannotCreate,
+        };
+        Failure::new(kind, format!("open data folder {}: {error}", folder.display()))
+    })?;
+    let (options, seed) = (engine_options(config), store_seed());
+    let opened =
+        tokio::task::spawn_blocking(move || Engine::open(Arc::new(disk), options, clock, seed)).await;
+    let engine = opened.map_err(|error| Failure::from_error(Kind::General, &error))?.map_err(|error| {
+        let kind = match error {
+            OpenError::InUse(_) => Kind::Busy,
+            OpenError::TooNew { .. } => Kind::Data,
+            _ => Kind::Io,
+        };
+        let cause = Failure::from_error(kind, &error);
+        Failure::new(kind, format!("open store {}: {cause}", folder.display()))
+    })?;
+    tracing::info!(folder = %folder.display(), "store open");
+    Ok(engine)
+}
+
+fn engine_options(config: &Config) -> Options {
+    let section = &config.engine;
+    Options {
+        read_mode: match section.read_mode {
+            ReadWay::Map => ReadMode::Map,
+            ReadWay::Pread => ReadMode::Pread,
+        },
+        memtable_bytes: section.memtable.0,
+        wal_bytes: section.wal.0,
+        seal_age: section.seal_age.0,
+        queue_len: section.queue_len,
+        queue_wait: section.queue_wait.0,
+        ballast_bytes: section.ballast.0,
+        max_series: section.max_series,
+        max_open_maps: section.max_open_maps,
+        auto_create_databases: section.auto_create_databases,
+        default_durability: durability(section.durability),
+        ..Options::default()
+    }
+}
+
+fn durability(policy: DurabilityPolicy) -> Durability {
+    match policy {
+        DurabilityPolicy::Always => Durability::Always,
+        DurabilityPolicy::Interval(span) => Durability::Interval(span.0),
+    }
+}
+
+/// Random bytes for the identity of a new store, from the seeds that the standard library draws from the system.
+fn store_seed() -> [u8; 16] {
+    use std::hash::{BuildHasher as _, RandomState};
+    let half = || RandomState::new().hash_one(std::process::id()).to_le_bytes();
+    let mut seed = [0; 16];
+    seed[..8].copy_from_slice(&half());
+    seed[8..].copy_from_slice(&half());
+    seed
+}
+
+/// A task and the way to end it.
+struct Task {
+    over: CancellationToken,
+    handle: JoinHandle<()>,
+}
+
+impl Task {
+    fn spawn<F: Future<Output = ()> + Send + 'static>(work: impl FnOnce(CancellationToken) -> F) -> Self {
+        let over = CancellationToken::new();
+        Self { handle: tokio::spawn(work(over.clone())), over }
+    }
+
+    async fn stop(self, name: &str) {
+        self.over.cancel();
+        if let Err(error) = self.handle.await {
+            tracing::error!(task = name, %error, "a task ended by itself");
+        }
+    }
+}
+
+/// The HTTP side before there is a store behind it.
+pub(crate) struct Front {
+    address: SocketAddr,
+    state: ServerState,
+    http: Task,
+}
+
+impl Front {
+    /// Serves on `listener` from now on.
+    pub(crate) fn start(
+        config: &Config,
+        listener: TcpListener,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Failure> {
+        let build = BuildInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: option_env!("WATTLOG_COMMIT").unwrap_or("unknown").to_owned(),
+        };
+        let state = ServerState::new(config.server.clone(), build, clock)
+            .map_err(|error| Failure::from_error(Kind::Config, &error))?;
+        let address =
+            listener.local_addr().map_err(|error| Failure::io("ask for the own address", &error))?;
+        let served = state.clone();
+        let http = Task::spawn(|over| async move {
+            if let Err(error) = wattlog_server::run(listener, served, over.cancelled_owned()).await {
+                tracing::error!(%error, "the HTTP server ended by itself: restart the program");
+            }
+        });
+        tracing::info!(%address, "listening");
+        Ok(Self { address, state, http })
+    }
+}
+
+/// Everything that runs.
+pub(crate) struct Appliance {
+    pub(crate) address: SocketAddr,
+    pub(crate) engine: Engine,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    devices: Arc<Devices>,
+    http: Task,
+    units: Task,
+    /// None only while one replaces another.
+    collector: Option<Task>,
+}
+
+impl Appliance {
+    /// Joins the store to the HTTP side and begins to poll.
+    pub(crate) fn start(
+        front: Front,
+        config: Config,
+        engine: Engine,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Failure> {
+        set_durability(&engine, &config).map_err(|error| Failure::new(Kind::Io, error))?;
+        let devices = Arc::new(Devices::default());
+        front.state.set_devices(devices.clone());
+        let units = spawn_units(&engine, config.units.clone());
+        let collector = Collector::new(config.collector.clone())
+            .map_err(|error| Failure::from_error(Kind::Config, &error))?;
+        let collector = Some(spawn_collector(collector, &engine, &clock, &devices));
+        Ok(Self {
+            address: front.address,
+            engine,
+            config,
+            clock,
+            devices,
+            http: front.http,
+            units,
+            collector,
+        })
+    }
+
+    /// Where the server can be asked from this machine, also when it listens on all addresses.
+    pub(crate) fn reachable_address(&self) -> SocketAddr {
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        address
+    }
+
+    /// One line for the service manager.
+    pub(crate) fn status(&self) -> String {
+        let devices = self.config.collector.devices.len();
+        let health = self.engine.health();
+        match health.reason {
+            Some(reason) => format!("read-only: {reason}"),
+            None => format!("http://{}, {devices} devices", self.address),
+        }
+    }
+
+    /// Points of devices that were stored since the collector was started.
+    pub(crate) fn collected_points(&self) -> u64 {
+        self.devices.stored_points()
+    }
+
+    /// Takes over what can change while running: log level, devices, durability, units.
+    pub(crate) async fn reload(&mut self, config: Config, log: &Reload) {
+        if let Err(error) = log.set_level(&config.log.level) {
+            tracing::error!(%error, "the log level stays as it was");
+        }
+        if let Err(error) = set_durability(&self.engine, &config) {
+            tracing::error!(%error, "the durability stays as it was");
+        }
+        if config.units != self.config.units {
+            let fresh = spawn_units(&self.engine, config.units.clone());
+            std::mem::replace(&mut self.units, fresh).stop("units").await;
+        }
+        if config.collector != self.config.collector {
+            match Collector::new(config.collector.clone()) {
+                Ok(collector) => self.replace_collector(collector).await,
+                Err(error) => tracing::error!(%error, "the devices stay as they were"),
+            }
+        }
+        let restart_needed = restart_needed(&self.config, &config);
+        self.config = config;
+        tracing::info!(restart_needed = restart_needed.join(", "), "reloaded");
+    }
+
+    /// One after the other, so that no device has two connections; what the old one left is delivered first.
+    async fn replace_collector(&mut self, collector: Collector) {
+        if let Some(old) = self.collector.take() {
+            old.stop("collector").await;
+        }
+        self.collector = Some(spawn_collector(collector, &self.engine, &self.clock, &self.devices));
+    }
+
+    /// Stops in order; what was acknowledged before is safe whether or not this succeeds.
+    pub(crate) async fn stop(self) -> Result<(), Failure> {
+        if let Some(collector) = self.collector {
+            collector.stop("collector").await;
+        }
+        self.http.stop("http").await;
+        self.units.stop("units").await;
+        let engine = self.engine;
+        let closed = tokio::task::spawn_blocking(move || engine.close()).await;
+        closed
+            .map_err(|error| Failure::from_error(Kind::General, &error))?
+            .map_err(|error| Failure::new(Kind::Io, format!("close the store: {error}")))
+    }
+}
+
+fn spawn_units(engine: &Engine, units: Units) -> Task {
+    let engine = engine.clone();
+    Task::spawn(|over| units::keep_told(engine, units, over))
+}
+
+fn spawn_collector(collector: Collector, engine: &Engine, clock: &Arc<dyn Clock>, devices: &Devices) -> Task {
+    let collector = collector.with_seed(u64::from(std::process::id()));
+    devices.watch(collector.status());
+    let sink = Arc::new(EngineSink::new(engine.clone(), COLLECTOR_DATABASE, clock.clone()));
+    let clock = clock.clone();
+    Task::spawn(|over| collector.run(sink, clock, over))
+}
+
+/// Tells the engine the durability of the databases that the configuration names; those that are new are made.
+fn set_durability(engine: &Engine, config: &Config) -> Result<(), String> {
+    for (name, database) in &config.databases {
+        let policy = durability(database.durability.unwrap_or(config.engine.durability));
+        let made = engine.create_database(name).map_err(|error| error.to_string());
+        made.and_then(|_| engine.set_durability(name, None, policy).map_err(|error| error.to_string()))
+            .map_err(|error| format!("databases.{name}: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Keys that differ and that only a start takes over.
+fn restart_needed(old: &Config, new: &Config) -> Vec<String> {
+    let (old, new) = (tree(old), tree(new));
+    let mut keys = Vec::new();
+    for section in ["server", "engine"] {
+        differences(section, &old[section], &new[section], &mut keys);
+    }
+    if old["log"]["format"] != new["log"]["format"] {
+        keys.push("log.format".to_owned());
+    }
+    keys
+}
+
+fn tree(config: &Config) -> Value {
+    // A configuration that was read is one that can be written.
+    serde_json::to_value(config).unwrap_or_default()
+}
+
+fn differences(path: &str, old: &Value, new: &Value, keys: &mut Vec<String>) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            for (key, value) in new {
+                differences(&format!("{path}.{key}"), old.get(key).unwrap_or(&Value::Null), value, keys);
+            }
+        }
+        _ if old != new => keys.push(path.to_owned()),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_a_restart_is_named_by_its_path() {
+        let old = Config::default();
+        let mut new = old.clone();
+        assert!(restart_needed(&old, &new).is_empty());
+        new.log.level = "debug".into();
+        new.server.limits.concurrent_queries += 1;
+        new.engine.seal_age.0 *= 2;
+        assert_eq!(restart_needed(&old, &new), ["server.limits.concurrent_queries", "engine.seal_age"]);
+    }
+}
