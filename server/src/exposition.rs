@@ -3,7 +3,8 @@
 use crate::state::ServerState;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode as encode_text;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
@@ -26,6 +27,8 @@ enum GroupValues {
     Counters(Vec<Sample<u64>>),
     Gauges(Vec<Sample<f64>>),
     Seconds(Vec<Sample<f64>>),
+    /// Sum, then upper bound and count of each bucket.
+    Histogram(f64, Vec<(f64, u64)>),
 }
 
 impl Group {
@@ -43,6 +46,16 @@ impl Group {
 
     pub(crate) fn gauges(name: &'static str, help: &'static str, values: Vec<Sample<f64>>) -> Self {
         Self { name, help, values: GroupValues::Gauges(values) }
+    }
+
+    /// Counts per bucket, each with its upper bound; the last bound is infinite.
+    pub(crate) fn histogram(
+        name: &'static str,
+        help: &'static str,
+        sum: f64,
+        buckets: Vec<(f64, u64)>,
+    ) -> Self {
+        Self { name, help, values: GroupValues::Histogram(sum, buckets) }
     }
 
     /// A counter that is a time and no whole number.
@@ -69,6 +82,12 @@ impl Collector for Groups {
                 GroupValues::Seconds(values) => {
                     let of = |n: &f64| ConstCounter::new(*n);
                     encode_group(&mut encoder, group, values, of)?;
+                }
+                GroupValues::Histogram(sum, buckets) => {
+                    let count = buckets.iter().map(|(_, count)| count).sum();
+                    let mut metric =
+                        encoder.encode_descriptor(group.name, group.help, None, MetricType::Histogram)?;
+                    metric.encode_histogram::<NoLabelSet>(*sum, count, buckets, None)?;
                 }
             }
         }

@@ -12,6 +12,7 @@
 //! ```
 
 mod activity;
+mod body;
 mod devices;
 mod error;
 mod exposition;
@@ -22,6 +23,7 @@ mod router;
 mod run;
 mod service;
 mod state;
+mod store;
 mod tasks;
 pub mod wire;
 

@@ -68,6 +68,8 @@ pub struct Limits {
     pub queue_time: Span,
     /// Time for one query.
     pub query_time: Span,
+    /// Longest answer of a query.
+    pub answer: Size,
     /// How long requests may go on after the server was told to stop.
     pub drain_time: Span,
 }
@@ -105,6 +107,7 @@ impl Default for Limits {
             concurrent_writes: 8,
             queue_time: Span::secs(5),
             query_time: Span::secs(30),
+            answer: Size::mib(128),
             drain_time: Span::secs(10),
         }
     }
@@ -159,6 +162,7 @@ impl Limits {
             ("limits.bodies_in_memory", self.bodies_in_memory, self.body.max(self.decompressed_body)),
             ("limits.line", self.line, Size::kib(1)),
             ("limits.header", self.header, Size::kib(8)),
+            ("limits.answer", self.answer, Size::kib(64)),
         ];
         for (key, size, least) in sizes {
             if size < least || size > Size::mib(4096) {

@@ -5,7 +5,9 @@
 
 use crate::activity::Activity;
 use crate::error::{no_such_route, wrong_method};
-use crate::handlers::{health, metrics};
+use crate::handlers::{
+    admin, energy_data, front_page, health, metrics, openapi, query, schema, status, write,
+};
 use crate::state::ServerState;
 use axum::Router;
 use axum::extract::Request;
@@ -60,12 +62,29 @@ impl Route {
 
 /// Every route of the server.
 pub(crate) fn table() -> Vec<Route> {
-    use Access::Open;
+    use Access::{Admin, Open, Read, Write};
     vec![
+        Route::post("/write", Write, post(write::write_influx1)),
+        Route::post("/api/v2/write", Write, post(write::write_influx2)),
+        Route::post("/api/energy-data", Write, post(energy_data::store)),
+        Route::get("/api/energy-data", Read, get(energy_data::list)),
+        Route::get("/api/v1/query", Read, get(query::query)),
+        Route::get("/api/v1/last", Read, get(query::last)),
+        Route::get("/api/v1/databases", Read, get(schema::databases)),
+        Route::get("/api/v1/measurements", Read, get(schema::measurements)),
+        Route::get("/api/v1/measurements/{measurement}", Read, get(schema::measurement)),
+        Route::get("/api/v1/measurements/{measurement}/tags/{key}", Read, get(schema::tag_values)),
+        Route::get("/api/v1/storage", Read, get(status::storage)),
+        Route::get("/api/v1/devices", Read, get(status::devices)),
+        Route::get("/api/v1/tasks/{id}", Read, get(status::task)),
+        Route::post("/api/v1/admin/seal", Admin, post(admin::seal)),
+        Route::post("/api/v1/admin/compact", Admin, post(admin::compact)),
         Route::get("/ping", Open, get(health::ping)),
         Route::get("/health", Open, get(health::health)),
         Route::get("/ready", Open, get(health::ready)),
-        Route::get("/metrics", Access::Read, get(metrics::metrics)),
+        Route::get("/metrics", Read, get(metrics::metrics)),
+        Route::get("/openapi.json", Open, get(openapi::openapi)),
+        Route::get("/", Read, get(front_page::front_page)),
     ]
 }
 
@@ -98,4 +117,38 @@ async fn long_lived(request: Request, next: Next) -> Response {
         activity.exempt();
     }
     next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use utoipa::OpenApi;
+
+    #[test]
+    fn the_table_and_the_description_name_the_same_routes() {
+        let ours: BTreeSet<String> = table().iter().map(|r| format!("{} {}", r.method, r.path)).collect();
+        assert_eq!(ours.len(), table().len(), "a route stands twice");
+        let description: serde_json::Value = serde_json::to_value(openapi::Api::openapi()).unwrap();
+        let described: BTreeSet<String> = description["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .flat_map(|(path, item)| {
+                let methods = item.as_object().unwrap().keys();
+                methods.map(move |method| format!("{} {path}", method.to_uppercase()))
+            })
+            .collect();
+        assert_eq!(ours, described);
+    }
+
+    #[test]
+    fn only_probes_and_the_description_are_open_and_only_posts_change_something() {
+        let open: Vec<_> = table().into_iter().filter(|r| r.access == Access::Open).map(|r| r.path).collect();
+        assert_eq!(open, ["/ping", "/health", "/ready", "/openapi.json"]);
+        for route in table() {
+            let changes = matches!(route.access, Access::Write | Access::Admin);
+            assert_eq!(changes, route.method == "POST", "{}", route.path);
+        }
+    }
 }

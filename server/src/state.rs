@@ -1,8 +1,10 @@
 //! What all connections share: options, the store once it is open, tasks, counters.
 
+use crate::body::SharedBudget;
 use crate::devices::DeviceStatusProvider;
 use crate::metrics::{IngestSource, ServerMetrics};
 use crate::options::{InvalidOption, ServerOptions};
+use crate::store::Store;
 use crate::tasks::Tasks;
 use jiff::tz::TimeZone;
 use parking_lot::RwLock;
@@ -10,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use wattlog_engine::Engine;
 use wattlog_model::{Clock, Timestamp};
 
 /// Which build is running.
@@ -37,6 +40,8 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     devices: RwLock<Arc<dyn DeviceStatusProvider>>,
     pub(crate) metrics: ServerMetrics,
+    pub(crate) store: Store,
+    pub(crate) bodies: SharedBudget,
     request_seed: u32,
     requests: AtomicU64,
 }
@@ -63,6 +68,8 @@ impl ServerState {
             tasks: Tasks::new(clock.clone()),
             devices: RwLock::new(Arc::new(())),
             metrics: ServerMetrics::default(),
+            store: Store::new(&options.limits),
+            bodies: SharedBudget::default(),
             // Ids need only differ between runs in one log, so the start time is random enough.
             request_seed: (started.0 / 1_000_000) as u32,
             requests: AtomicU64::new(0),
@@ -70,6 +77,12 @@ impl ServerState {
             options,
         };
         Ok(Self { shared: Arc::new(inner) })
+    }
+
+    /// Joins the store: from here on `/ready` says so and every route works. A second store is ignored and false is
+    /// given.
+    pub fn set_engine(&self, engine: Engine) -> bool {
+        self.shared.store.set(engine)
     }
 
     /// Joins the collector: where `/api/v1/devices` and the device metrics come from.
@@ -92,6 +105,19 @@ impl ServerState {
         provider.devices()
     }
 
+    /// Whether reads and writes work, and the sentence that says so.
+    pub(crate) fn condition(&self) -> (bool, String) {
+        let Some(engine) = self.shared.store.opened() else {
+            return (false, "starting: the log is being replayed".to_owned());
+        };
+        let health = engine.health();
+        if health.writable {
+            (true, "ready for queries and writes".to_owned())
+        } else {
+            (false, format!("read-only: {}", health.reason.as_deref().unwrap_or("see the log")))
+        }
+    }
+
     pub(crate) fn uptime(&self) -> Duration {
         self.shared.clock.monotonic().saturating_sub(self.shared.started_monotonic)
     }
@@ -105,20 +131,5 @@ impl ServerState {
 impl fmt::Debug for ServerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerState").field("options", &self.shared.options).finish_non_exhaustive()
-    }
-}
-
-impl ServerState {
-    pub(crate) fn is_open(&self) -> bool {
-        false
-    }
-    pub(crate) fn condition(&self) -> (bool, String) {
-        (false, "starting".into())
-    }
-    pub(crate) fn checks(&self) -> Vec<serde_json::Value> {
-        Vec::new()
-    }
-    pub(crate) async fn store_groups(&self) -> Vec<crate::exposition::Group> {
-        Vec::new()
     }
 }

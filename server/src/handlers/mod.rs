@@ -1,4 +1,12 @@
 //! One file per resource: parameters in, one call of the store, an answer out.
 
+pub(crate) mod admin;
+pub(crate) mod energy_data;
+pub(crate) mod front_page;
 pub(crate) mod health;
 pub(crate) mod metrics;
+pub(crate) mod openapi;
+pub(crate) mod query;
+pub(crate) mod schema;
+pub(crate) mod status;
+pub(crate) mod write;

@@ -1,0 +1,113 @@
+//! What there is: databases, measurements, fields, tag values.
+
+use super::health::json_response;
+use crate::error::{ApiError, shortened};
+use crate::state::ServerState;
+use crate::wire::time::rfc3339;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+/// All databases.
+#[utoipa::path(get, path = "/api/v1/databases", tag = "schema",
+    responses((status = 200, description = "`{\"databases\":[{\"name\",\"retention_policies\",\"measurements\",\"series\"}]}`")))]
+pub(crate) async fn databases(State(state): State<ServerState>) -> Result<Response<Body>, ApiError> {
+    let list = state
+        .read(|engine, _| {
+            let of = |info: wattlog_engine::DatabaseInfo| {
+                json!({
+                    "name": info.name, "retention_policies": info.retention_policies,
+                    "measurements": info.measurements, "series": info.series,
+                })
+            };
+            Ok(engine.databases().into_iter().map(of).collect::<Vec<Value>>())
+        })
+        .await?;
+    Ok(json_response(StatusCode::OK, json!({ "databases": list }).to_string()))
+}
+
+/// Measurements of a database.
+#[utoipa::path(get, path = "/api/v1/measurements", tag = "schema",
+    params(("db" = Option<String>, Query, description = "Database; default wattlog")),
+    responses((status = 200, description = "`{\"measurements\":[..]}`"), (status = 404, description = "Unknown database")))]
+pub(crate) async fn measurements(
+    State(state): State<ServerState>,
+    RawQuery(query): RawQuery,
+) -> Result<Response<Body>, ApiError> {
+    let database = database(&state, query.as_deref())?;
+    let (database, names) = state
+        .read(move |engine, _| {
+            let names = engine.measurements(&database)?;
+            Ok((database, names))
+        })
+        .await?;
+    Ok(json_response(StatusCode::OK, json!({ "database": database, "measurements": names }).to_string()))
+}
+
+/// Fields, tag keys, series and time range of a measurement.
+#[utoipa::path(get, path = "/api/v1/measurements/{measurement}", tag = "schema",
+    params(("measurement" = String, Path, description = "Measurement"),
+        ("db" = Option<String>, Query, description = "Database; default wattlog")),
+    responses((status = 200, description = "Fields with type, unit and kind; tag keys; series; first and last time"),
+        (status = 404, description = "Unknown database or measurement")))]
+pub(crate) async fn measurement(
+    State(state): State<ServerState>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response<Body>, ApiError> {
+    let database = database(&state, query.as_deref())?;
+    let body = state
+        .read(move |engine, _| {
+            let unknown = || ApiError::not_found(format!("measurement not found: \"{}\"", shortened(&name)));
+            let info = engine.measurement(&database, &name)?.ok_or_else(unknown)?;
+            let fields: Vec<Value> = info
+                .fields
+                .iter()
+                .map(|field| {
+                    json!({ "name": field.name, "type": field.field_type, "unit": field.unit, "kind": field.kind })
+                })
+                .collect();
+            Ok(json!({
+                "database": database, "measurement": name, "fields": fields, "tag_keys": info.tag_keys,
+                "series": info.series,
+                "first": info.first.map(|time| rfc3339(time.0)), "last": info.last.map(|time| rfc3339(time.0)),
+            }))
+        })
+        .await?;
+    Ok(json_response(StatusCode::OK, body.to_string()))
+}
+
+/// Values of a tag.
+#[utoipa::path(get, path = "/api/v1/measurements/{measurement}/tags/{key}", tag = "schema",
+    params(("measurement" = String, Path, description = "Measurement"), ("key" = String, Path, description = "Tag key"),
+        ("db" = Option<String>, Query, description = "Database; default wattlog")),
+    responses((status = 200, description = "`{\"values\":[..]}`, sorted"), (status = 404, description = "Unknown database")))]
+pub(crate) async fn tag_values(
+    State(state): State<ServerState>,
+    Path((measurement, key)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Result<Response<Body>, ApiError> {
+    let database = database(&state, query.as_deref())?;
+    let body = state
+        .read(move |engine, _| {
+            let values = engine.tag_values(&database, &measurement, &key)?;
+            Ok(json!({ "database": database, "measurement": measurement, "key": key, "values": values }))
+        })
+        .await?;
+    Ok(json_response(StatusCode::OK, body.to_string()))
+}
+
+fn database(state: &ServerState, query: Option<&str>) -> Result<String, ApiError> {
+    let mut database = None;
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned() {
+        if name != "db" {
+            return Err(ApiError::bad_request(format!(
+                "unknown parameter {:?}: this route takes db",
+                shortened(&name)
+            )));
+        }
+        database = Some(value).filter(|value| !value.is_empty());
+    }
+    Ok(database.unwrap_or_else(|| state.shared.options.default_database.clone()))
+}

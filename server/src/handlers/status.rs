@@ -1,0 +1,187 @@
+//! How it is: storage, devices, long work.
+
+use super::health::json_response;
+use crate::error::{ApiError, shortened};
+use crate::exposition::Group;
+use crate::state::ServerState;
+use crate::wire::time::rfc3339;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{Response, StatusCode};
+use serde_json::{Value, json};
+use wattlog_engine::{DURATION_BUCKETS_S, Engine, HistogramSnapshot, StorageInfo};
+
+/// Sizes: points, bytes by kind, and how much smaller than JSON that is.
+#[utoipa::path(get, path = "/api/v1/storage", tag = "status",
+    responses((status = 200, description = "Counts and bytes by kind; `json_ratio` compares with the same points as JSON")))]
+pub(crate) async fn storage(State(state): State<ServerState>) -> Result<Response<Body>, ApiError> {
+    let body = state
+        .read(|engine, _| {
+            let info = engine.storage();
+            let json_bytes = json_bytes(engine, &info);
+            let disk = disk_bytes(&info);
+            let ratio = |part: u64, whole: u64| if whole == 0 { Value::Null } else { json!(part as f64 / whole as f64) };
+            let sealed_values = info.values - info.memtable_values.min(info.values);
+            let sealed_bytes = info.data_bytes + info.time_bytes + info.meta_bytes;
+            Ok(json!({
+                "series": info.series, "points": info.points, "values": info.values, "segments": info.segments,
+                "open_segments": info.open_segments,
+                "bytes": {
+                    "data": info.data_bytes, "timestamps": info.time_bytes, "meta": info.meta_bytes,
+                    "wal": info.wal_bytes, "catalog": info.catalog_bytes, "manifest": info.manifest_bytes, "total": disk,
+                },
+                "memtable": { "bytes": info.memtable_bytes, "values": info.memtable_values },
+                "sealed_bytes_per_value": ratio(sealed_bytes, sealed_values),
+                "json_bytes_estimate": json_bytes,
+                "json_ratio": ratio(json_bytes, disk),
+            }))
+        })
+        .await?;
+    Ok(json_response(StatusCode::OK, body.to_string()))
+}
+
+fn disk_bytes(info: &StorageInfo) -> u64 {
+    info.data_bytes
+        + info.time_bytes
+        + info.meta_bytes
+        + info.wal_bytes
+        + info.catalog_bytes
+        + info.manifest_bytes
+}
+
+/// Bytes that the same points would take as a list of flat JSON objects: `{"time":"2026-03-01T10:00:00Z",` (31 bytes)
+/// and the closing brace and comma, each tag and field as `"name":value,` with names of the store's average length,
+/// tag values of 10 and numbers of 6 characters.
+fn json_bytes(engine: &Engine, info: &StorageInfo) -> u64 {
+    const TIME_AND_BRACES: f64 = 33.0;
+    const TAG_VALUE: f64 = 10.0 + 2.0;
+    const NUMBER: f64 = 6.0;
+    const PUNCTUATION: f64 = 4.0;
+    let (mut names, mut name_bytes, mut measurements, mut tag_bytes) = (0.0, 0.0, 0.0, 0.0);
+    for database in engine.databases() {
+        for measurement in engine.measurements(&database.name).unwrap_or_default() {
+            let Ok(Some(info)) = engine.measurement(&database.name, &measurement) else { continue };
+            measurements += 1.0;
+            names += info.fields.len() as f64;
+            name_bytes += info.fields.iter().map(|field| field.name.len() as f64).sum::<f64>();
+            tag_bytes +=
+                info.tag_keys.iter().map(|key| key.len() as f64 + TAG_VALUE + PUNCTUATION).sum::<f64>();
+        }
+    }
+    if names == 0.0 {
+        return 0;
+    }
+    let point = TIME_AND_BRACES + tag_bytes / measurements;
+    let value = name_bytes / names + PUNCTUATION + NUMBER;
+    (info.points as f64 * point + info.values as f64 * value) as u64
+}
+
+/// Devices: when they last answered and what went wrong.
+#[utoipa::path(get, path = "/api/v1/devices", tag = "status",
+    responses((status = 200, description = "One entry per configured device")))]
+pub(crate) async fn devices(State(state): State<ServerState>) -> Response<Body> {
+    let now = state.shared.clock.wall();
+    let list: Vec<Value> = state
+        .devices()
+        .into_iter()
+        .map(|device| {
+            let age_ms = device.last_success.map(|time| now.0.saturating_sub(time.0).max(0) / 1_000_000);
+            // Three missed polls in a row are silence; one or two happen on any radio link.
+            let fresh = age_ms.is_some_and(|age| age.unsigned_abs() <= device.interval_ms.saturating_mul(3));
+            let errors: serde_json::Map<String, Value> =
+                device.errors.iter().map(|(kind, count)| (kind.clone(), json!(count))).collect();
+            json!({
+                "id": device.id, "vendor": device.vendor, "transport": device.transport, "address": device.address,
+                "interval_ms": device.interval_ms,
+                "last_attempt": device.last_attempt.map(|time| rfc3339(time.0)),
+                "last_success": device.last_success.map(|time| rfc3339(time.0)),
+                "age_ms": age_ms, "fresh": fresh, "last_error": device.last_error,
+                "polls_ok": device.polls_ok, "errors": errors, "sentinels": device.sentinels,
+                "dropped_points": device.dropped_points,
+            })
+        })
+        .collect();
+    json_response(StatusCode::OK, json!({ "devices": list }).to_string())
+}
+
+/// Progress of long work.
+#[utoipa::path(get, path = "/api/v1/tasks/{id}", tag = "status",
+    params(("id" = u64, Path, description = "Number of the task")),
+    responses((status = 200, description = "The task", body = crate::Task),
+        (status = 404, description = "No such task in this run, or long ended")))]
+pub(crate) async fn task(
+    State(state): State<ServerState>,
+    Path(id): Path<String>,
+) -> Result<Response<Body>, ApiError> {
+    let unknown = || ApiError::not_found(format!("there is no task {} in this run", shortened(&id)));
+    let task = id.parse().ok().and_then(|id| state.tasks().find(id)).ok_or_else(unknown)?;
+    Ok(json_response(StatusCode::OK, task_json(&task).to_string()))
+}
+
+/// A task as the routes show it.
+pub(super) fn task_json(task: &crate::Task) -> Value {
+    json!({
+        "id": task.id, "kind": task.kind, "state": task.state, "done": task.done, "total": task.total,
+        "message": task.message, "started": rfc3339(task.started.0), "ended": task.ended.map(|time| rfc3339(time.0)),
+    })
+}
+
+impl ServerState {
+    /// What `/metrics` says of the store; nothing before it is open.
+    pub(crate) async fn store_groups(&self) -> Vec<Group> {
+        self.read(|engine, _| Ok(store_groups(engine))).await.unwrap_or_default()
+    }
+}
+
+fn store_groups(engine: &Engine) -> Vec<Group> {
+    let storage = engine.storage();
+    let metrics = engine.metrics();
+    let health = engine.health();
+    let sealed_values = storage.values - storage.memtable_values.min(storage.values);
+    let sealed_bytes = storage.data_bytes + storage.time_bytes + storage.meta_bytes;
+    let hot = vec![(vec![("tier", "hot".to_owned())], sealed_bytes as f64)];
+    let mut groups = vec![
+        Group::gauge("series", "Series in the catalog", storage.series as f64),
+        Group::gauge("wal_bytes", "Bytes of log files", storage.wal_bytes as f64),
+        Group::gauges("segment_bytes", "Bytes of sealed segments", hot),
+        Group::gauge("segments", "Sealed segments", storage.segments as f64),
+        Group::gauge("memtable_bytes", "Memory of points that are not sealed", storage.memtable_bytes as f64),
+        Group::gauge("store_writable", "1 while writes are taken", f64::from(u8::from(health.writable))),
+        Group::gauge("store_damaged_parts", "Damaged parts of files known of", health.damage.len() as f64),
+        Group::counter("store_points", "Points committed", metrics.points),
+        Group::counter("store_values", "Values committed", metrics.values),
+        Group::counter("store_rejected_points", "Points refused one by one", metrics.rejected_points),
+        Group::counter("store_bodies", "Bodies committed", metrics.bodies),
+        Group::counter(
+            "store_overloaded",
+            "Bodies refused because the queue stayed full",
+            metrics.overloaded,
+        ),
+        Group::counter("store_disk_full", "Bodies refused because the disk was full", metrics.disk_full),
+        Group::counter("store_outcome_unknown", "Bodies whose sync failed", metrics.outcome_unknown),
+        Group::counter("wal_groups", "Groups of bodies written to the log", metrics.groups),
+        Group::counter("wal_written_bytes", "Bytes written to logs", metrics.wal_bytes_written),
+        Group::counter("wal_abandoned", "Logs given up after an error", metrics.logs_abandoned),
+        Group::counter("seals", "Seals that ended well", metrics.seals),
+        Group::counter("seal_failures", "Attempts to seal that failed", metrics.seal_failures),
+        Group::counter("segment_written_bytes", "Bytes of segments written", metrics.segment_bytes_written),
+        Group::counter(
+            "clock_steps",
+            "Steps of the wall clock of more than two seconds",
+            metrics.clock_steps,
+        ),
+        histogram("wal_fsync_duration_seconds", "Time of each sync of the log", &metrics.wal_sync),
+        histogram("seal_duration_seconds", "Time of each seal", &metrics.seal),
+    ];
+    if sealed_bytes > 0 {
+        // Raw is a time and a value of eight bytes each.
+        let ratio = sealed_values as f64 * 16.0 / sealed_bytes as f64;
+        groups.push(Group::gauge("compression_ratio", "Raw bytes (16 a value) over sealed bytes", ratio));
+    }
+    groups
+}
+
+fn histogram(name: &'static str, help: &'static str, snapshot: &HistogramSnapshot) -> Group {
+    let bounds = DURATION_BUCKETS_S.into_iter().chain([f64::INFINITY]);
+    Group::histogram(name, help, snapshot.sum_seconds, bounds.zip(snapshot.buckets).collect())
+}

@@ -1,0 +1,505 @@
+//! Query answers as bytes: column-major JSON, CSV, or one JSON object a row.
+//!
+//! Promise: numbers go straight into one buffer; NaN and infinities never appear (they would be null); nanosecond times
+//! and integers beyond 2^53 are strings, since most JSON readers would round them.
+
+use super::number::{write_float, write_integer};
+use super::time::write_rfc3339;
+use wattlog_engine::query::{QueryResult, ResultSeries, ResultValues};
+
+/// How times are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimeFormat {
+    /// Whole milliseconds since the epoch (cut towards the past).
+    #[default]
+    Milliseconds,
+    /// Nanoseconds since the epoch, as a string.
+    Nanoseconds,
+    /// `2026-03-01T10:00:00Z`.
+    Rfc3339,
+}
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AnswerFormat {
+    /// One object, values column by column.
+    #[default]
+    Json,
+    /// A header line and one line per row.
+    Csv,
+    /// One object per row and line.
+    Ndjson,
+}
+
+impl AnswerFormat {
+    /// Its media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::Ndjson => "application/x-ndjson",
+        }
+    }
+}
+
+/// An answer longer than it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the answer is longer than {limit} bytes: ask for a shorter range, fewer fields or longer buckets, or use limit"
+)]
+pub struct AnswerTooLong {
+    /// The limit (`server.limits.answer`).
+    pub limit: usize,
+}
+
+/// What the answer says besides the values.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Measurement asked for.
+    pub measurement: &'a str,
+    /// Range asked for, nanoseconds; none where all of time was meant.
+    pub range: Option<(i64, i64)>,
+    /// How times are written.
+    pub time_format: TimeFormat,
+    /// Longest answer, bytes.
+    pub limit: usize,
+}
+
+/// Writes a whole answer.
+pub fn encode(
+    result: &QueryResult,
+    format: AnswerFormat,
+    asked: &Asked<'_>,
+) -> Result<Vec<u8>, AnswerTooLong> {
+    match format {
+        AnswerFormat::Json => json(result, asked),
+        AnswerFormat::Csv => csv(result, asked),
+        AnswerFormat::Ndjson => ndjson(result, asked),
+    }
+}
+
+/// Integers up to here are exact in readers that hold numbers as doubles.
+const EXACT_INTEGER: u64 = 1 << 53;
+
+fn json(result: &QueryResult, asked: &Asked<'_>) -> Result<Vec<u8>, AnswerTooLong> {
+    let mut out = Vec::with_capacity(512 + result.rows().min(1 << 20) * 24);
+    out.extend_from_slice(b"{\"measurement\":");
+    text(&mut out, asked.measurement);
+    let bounds = asked.range.map_or((None, None), |(start, end)| (Some(start), Some(end)));
+    for (name, bound) in [(&b",\"start\":"[..], bounds.0), (b",\"end\":", bounds.1)] {
+        out.extend_from_slice(name);
+        time(&mut out, bound, asked.time_format);
+    }
+    out.extend_from_slice(b",\"series\":[");
+    for (i, series) in result.series.iter().enumerate() {
+        comma(&mut out, i);
+        out.extend_from_slice(b"{\"tags\":");
+        tags(&mut out, series);
+        out.extend_from_slice(b",\"columns\":[");
+        for (i, column) in series.columns.iter().enumerate() {
+            comma(&mut out, i);
+            text(&mut out, &column.name);
+        }
+        out.extend_from_slice(b"],\"units\":[");
+        for (i, column) in series.columns.iter().enumerate() {
+            comma(&mut out, i);
+            match &column.unit {
+                Some(unit) => text(&mut out, unit.as_str()),
+                None => out.extend_from_slice(b"null"),
+            }
+        }
+        out.extend_from_slice(b"],\"values\":[");
+        for (i, column) in series.columns.iter().enumerate() {
+            comma(&mut out, i);
+            values(&mut out, &column.values, asked.time_format);
+            asked.check(&out)?;
+        }
+        out.extend_from_slice(b"]}");
+    }
+    out.extend_from_slice(b"],\"partial\":");
+    out.extend_from_slice(if result.is_partial() { b"true" } else { b"false" });
+    if result.is_partial() {
+        out.extend_from_slice(b",\"missing\":[");
+        for (i, range) in result.partial.iter().enumerate() {
+            comma(&mut out, i);
+            out.extend_from_slice(b"{\"first\":");
+            time(&mut out, Some(range.first), asked.time_format);
+            out.extend_from_slice(b",\"last\":");
+            time(&mut out, Some(range.last), asked.time_format);
+            out.extend_from_slice(b",\"reason\":");
+            text(&mut out, &range.reason);
+            out.push(b'}');
+        }
+        out.push(b']');
+    }
+    let stats = &result.stats;
+    out.extend_from_slice(b",\"stats\":{\"as_of\":");
+    text(&mut out, &stats.as_of.to_string());
+    let counts = [
+        ("series", stats.series),
+        ("points_scanned", stats.points_scanned),
+        ("blocks_decoded", stats.blocks_decoded),
+        ("blocks_from_statistics", stats.blocks_from_statistics),
+        ("segments_pruned", stats.segments_pruned),
+        ("elapsed_us", stats.elapsed_us),
+    ];
+    for (name, count) in counts {
+        out.push(b',');
+        text(&mut out, name);
+        out.push(b':');
+        write_integer(&mut out, count);
+    }
+    out.extend_from_slice(b"}}\n");
+    Ok(out)
+}
+
+impl Asked<'_> {
+    fn check(&self, out: &[u8]) -> Result<(), AnswerTooLong> {
+        if out.len() > self.limit { Err(AnswerTooLong { limit: self.limit }) } else { Ok(()) }
+    }
+}
+
+fn comma(out: &mut Vec<u8>, index: usize) {
+    if index > 0 {
+        out.push(b',');
+    }
+}
+
+/// A JSON string.
+pub(crate) fn text(out: &mut Vec<u8>, text: &str) {
+    // Writing into memory cannot fail.
+    let _ = serde_json::to_writer(out, text);
+}
+
+fn tags(out: &mut Vec<u8>, series: &ResultSeries) {
+    out.push(b'{');
+    for (i, (key, value)) in series.tags.iter().enumerate() {
+        comma(out, i);
+        text(out, key);
+        out.push(b':');
+        text(out, value);
+    }
+    out.push(b'}');
+}
+
+fn column<T: Copy>(out: &mut Vec<u8>, values: &[Option<T>], mut write: impl FnMut(&mut Vec<u8>, T)) {
+    out.push(b'[');
+    for (i, value) in values.iter().enumerate() {
+        comma(out, i);
+        match value {
+            Some(value) => write(out, *value),
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+    out.push(b']');
+}
+
+fn values(out: &mut Vec<u8>, values: &ResultValues, format: TimeFormat) {
+    match values {
+        ResultValues::Time(v) => column(out, v, |out, ns| time(out, Some(ns), format)),
+        ResultValues::Float(v) => column(out, v, float),
+        ResultValues::Integer(v) => column(out, v, integer),
+        ResultValues::Unsigned(v) => column(out, v, unsigned),
+        ResultValues::Boolean(v) => column(out, v, boolean),
+        ResultValues::String(v) => {
+            out.push(b'[');
+            for (i, value) in v.iter().enumerate() {
+                comma(out, i);
+                match value {
+                    Some(value) => text(out, value),
+                    None => out.extend_from_slice(b"null"),
+                }
+            }
+            out.push(b']');
+        }
+    }
+}
+
+fn time(out: &mut Vec<u8>, ns: Option<i64>, format: TimeFormat) {
+    match (ns, format) {
+        (None, _) => out.extend_from_slice(b"null"),
+        (Some(ns), TimeFormat::Milliseconds) => write_integer(out, ns.div_euclid(1_000_000)),
+        (Some(ns), _) => {
+            out.push(b'"');
+            bare_time(out, ns, format);
+            out.push(b'"');
+        }
+    }
+}
+
+fn bare_time(out: &mut Vec<u8>, ns: i64, format: TimeFormat) {
+    match format {
+        TimeFormat::Milliseconds => write_integer(out, ns.div_euclid(1_000_000)),
+        TimeFormat::Nanoseconds => write_integer(out, ns),
+        TimeFormat::Rfc3339 => write_rfc3339(out, ns),
+    }
+}
+
+fn float(out: &mut Vec<u8>, value: f64) {
+    if value.is_finite() { write_float(out, value) } else { out.extend_from_slice(b"null") }
+}
+
+fn integer(out: &mut Vec<u8>, value: i64) {
+    let exact = value.unsigned_abs() <= EXACT_INTEGER;
+    quoted_unless(out, exact, |out| write_integer(out, value));
+}
+
+fn unsigned(out: &mut Vec<u8>, value: u64) {
+    quoted_unless(out, value <= EXACT_INTEGER, |out| write_integer(out, value));
+}
+
+fn quoted_unless(out: &mut Vec<u8>, bare: bool, write: impl FnOnce(&mut Vec<u8>)) {
+    if bare {
+        return write(out);
+    }
+    out.push(b'"');
+    write(out);
+    out.push(b'"');
+}
+
+fn boolean(out: &mut Vec<u8>, value: bool) {
+    out.extend_from_slice(if value { b"true" } else { b"false" });
+}
+
+/// One value as JSON; nothing is written and false given if there is none.
+pub(crate) fn cell(out: &mut Vec<u8>, values: &ResultValues, row: usize, format: TimeFormat) -> bool {
+    match values {
+        ResultValues::Time(v) => v[row].map(|ns| time(out, Some(ns), format)),
+        ResultValues::Float(v) => {
+            v[row].filter(|value| value.is_finite()).map(|value| write_float(out, value))
+        }
+        ResultValues::Integer(v) => v[row].map(|value| integer(out, value)),
+        ResultValues::Unsigned(v) => v[row].map(|value| unsigned(out, value)),
+        ResultValues::Boolean(v) => v[row].map(|value| boolean(out, value)),
+        ResultValues::String(v) => v[row].as_ref().map(|value| text(out, value)),
+    }
+    .is_some()
+}
+
+/// True if that row has a value.
+pub(crate) fn has(values: &ResultValues, row: usize) -> bool {
+    match values {
+        ResultValues::Time(v) | ResultValues::Integer(v) => v[row].is_some(),
+        ResultValues::Float(v) => v[row].is_some_and(f64::is_finite),
+        ResultValues::Unsigned(v) => v[row].is_some(),
+        ResultValues::Boolean(v) => v[row].is_some(),
+        ResultValues::String(v) => v[row].is_some(),
+    }
+}
+
+fn ndjson(result: &QueryResult, asked: &Asked<'_>) -> Result<Vec<u8>, AnswerTooLong> {
+    let mut out = Vec::new();
+    for series in &result.series {
+        let Some((times, columns)) = series.columns.split_first() else { continue };
+        let mut tag_text = Vec::new();
+        tags(&mut tag_text, series);
+        for row in 0..series.rows() {
+            out.extend_from_slice(b"{\"time\":");
+            if !cell(&mut out, &times.values, row, asked.time_format) {
+                out.extend_from_slice(b"null");
+            }
+            out.extend_from_slice(b",\"tags\":");
+            out.extend_from_slice(&tag_text);
+            out.extend_from_slice(b",\"fields\":{");
+            let mut written = 0;
+            for column in columns.iter().filter(|column| has(&column.values, row)) {
+                comma(&mut out, written);
+                text(&mut out, &column.name);
+                out.push(b':');
+                cell(&mut out, &column.values, row, asked.time_format);
+                written += 1;
+            }
+            out.extend_from_slice(b"}}\n");
+            asked.check(&out)?;
+        }
+    }
+    Ok(out)
+}
+
+/// One table for all series: time, the tags of any, the columns of any; what a series does not have is empty.
+fn csv(result: &QueryResult, asked: &Asked<'_>) -> Result<Vec<u8>, AnswerTooLong> {
+    let mut tag_keys: Vec<&str> =
+        result.series.iter().flat_map(|s| s.tags.iter().map(|(key, _)| &**key)).collect();
+    tag_keys.sort_unstable();
+    tag_keys.dedup();
+    let mut names: Vec<&str> = Vec::new();
+    for column in result.series.iter().flat_map(|series| series.columns.iter().skip(1)) {
+        if !names.contains(&&*column.name) {
+            names.push(&column.name);
+        }
+    }
+    let mut out = Vec::new();
+    out.extend_from_slice(b"time");
+    for name in tag_keys.iter().chain(&names) {
+        out.push(b',');
+        csv_text(&mut out, name);
+    }
+    out.push(b'\n');
+    for series in &result.series {
+        let Some((times, _)) = series.columns.split_first() else { continue };
+        let columns: Vec<_> =
+            names.iter().map(|name| series.columns[1..].iter().find(|c| c.name == *name)).collect();
+        let mut tag_text = Vec::new();
+        for key in &tag_keys {
+            tag_text.push(b',');
+            let value = series.tags.iter().find(|(k, _)| k == key);
+            csv_text(&mut tag_text, value.map_or("", |(_, value)| value));
+        }
+        for row in 0..series.rows() {
+            csv_cell(&mut out, &times.values, row, asked.time_format);
+            out.extend_from_slice(&tag_text);
+            for column in &columns {
+                out.push(b',');
+                if let Some(column) = column {
+                    csv_cell(&mut out, &column.values, row, asked.time_format);
+                }
+            }
+            out.push(b'\n');
+            asked.check(&out)?;
+        }
+    }
+    Ok(out)
+}
+
+fn csv_cell(out: &mut Vec<u8>, values: &ResultValues, row: usize, format: TimeFormat) {
+    match values {
+        ResultValues::Time(v) => {
+            if let Some(ns) = v[row] {
+                bare_time(out, ns, format);
+            }
+        }
+        ResultValues::Integer(v) => {
+            if let Some(value) = v[row] {
+                write_integer(out, value);
+            }
+        }
+        ResultValues::Unsigned(v) => {
+            if let Some(value) = v[row] {
+                write_integer(out, value);
+            }
+        }
+        ResultValues::String(v) => {
+            if let Some(value) = &v[row] {
+                csv_text(out, value);
+            }
+        }
+        ResultValues::Float(_) | ResultValues::Boolean(_) => {
+            cell(out, values, row, format);
+        }
+    }
+}
+
+/// A CSV cell (RFC 4180): quoted if it holds a comma, a quote, a line end or an outer blank.
+fn csv_text(out: &mut Vec<u8>, text: &str) {
+    let outer_blank = text.starts_with(' ') || text.ends_with(' ');
+    if outer_blank || text.contains([',', '"', '\n', '\r']) {
+        out.push(b'"');
+        out.extend_from_slice(text.replace('"', "\"\"").as_bytes());
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wattlog_engine::query::{PartialRange, ResultColumn};
+    use wattlog_model::Unit;
+
+    fn column(name: &str, unit: Option<&str>, values: ResultValues) -> ResultColumn {
+        ResultColumn { name: name.into(), field: Some(name.into()), unit: unit.and_then(Unit::new), values }
+    }
+
+    fn result() -> QueryResult {
+        let columns = vec![
+            column("time", None, ResultValues::Time(vec![Some(1_500_000), Some(-1)])),
+            column("pv", Some("W"), ResultValues::Float(vec![Some(55.5), None])),
+            column("n", None, ResultValues::Integer(vec![Some(1 << 53), Some((1 << 53) + 1)])),
+            column("big", None, ResultValues::Unsigned(vec![Some(u64::MAX), Some(0)])),
+            column("ok", None, ResultValues::Boolean(vec![Some(true), None])),
+            column("mode", None, ResultValues::String(vec![Some("a \"b\",\u{fc}".into()), None])),
+        ];
+        let tags = vec![("device_id".to_owned(), "a,b".to_owned())];
+        QueryResult { series: vec![ResultSeries { tags, columns }], ..QueryResult::default() }
+    }
+
+    fn asked(time_format: TimeFormat) -> Asked<'static> {
+        Asked { measurement: "energy_data", range: Some((0, 10_000_000)), time_format, limit: 1 << 20 }
+    }
+
+    fn encoded(result: &QueryResult, format: AnswerFormat, time_format: TimeFormat) -> String {
+        String::from_utf8(encode(result, format, &asked(time_format)).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn json_is_column_by_column() {
+        let text = encoded(&result(), AnswerFormat::Json, TimeFormat::Milliseconds);
+        let expected = "{\"measurement\":\"energy_data\",\"start\":0,\"end\":10,\"series\":[{\"tags\":{\"device_id\":\"a,b\"},\
+            \"columns\":[\"time\",\"pv\",\"n\",\"big\",\"ok\",\"mode\"],\"units\":[null,\"W\",null,null,null,null],\
+            \"values\":[[1,-1],[55.5,null],[9007199254740992,\"9007199254740993\"],[\"18446744073709551615\",0],\
+            [true,null],[\"a \\\"b\\\",\u{fc}\",null]]}],\"partial\":false,\"stats\":{\"as_of\":\"0-0\",\"series\":0,\
+            \"points_scanned\":0,\"blocks_decoded\":0,\"blocks_from_statistics\":0,\"segments_pruned\":0,\"elapsed_us\":0}}\n";
+        assert_eq!(text, expected);
+        serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    }
+
+    #[test]
+    fn times_in_three_forms_and_missing_parts_named() {
+        let mut result = result();
+        result.partial.push(PartialRange {
+            segment: None,
+            field: None,
+            first: 0,
+            last: 1,
+            reason: "lost".into(),
+        });
+        let text = encoded(&result, AnswerFormat::Json, TimeFormat::Nanoseconds);
+        assert!(text.contains("[[\"1500000\",\"-1\"]") && text.contains("\"start\":\"0\""));
+        assert!(
+            text.contains(
+                "\"partial\":true,\"missing\":[{\"first\":\"0\",\"last\":\"1\",\"reason\":\"lost\"}]"
+            )
+        );
+        let text = encoded(&result, AnswerFormat::Json, TimeFormat::Rfc3339);
+        assert!(
+            text.contains("[\"1970-01-01T00:00:00.0015Z\",\"1969-12-31T23:59:59.999999999Z\"]"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn rows_as_csv_and_as_objects() {
+        let mut result = result();
+        result.series.push(ResultSeries {
+            tags: vec![("site".into(), "x".into())],
+            columns: vec![
+                column("time", None, ResultValues::Time(vec![Some(0)])),
+                column("extra", None, ResultValues::Float(vec![Some(1.0)])),
+            ],
+        });
+        assert_eq!(
+            encoded(&result, AnswerFormat::Csv, TimeFormat::Nanoseconds),
+            "time,device_id,site,pv,n,big,ok,mode,extra\n\
+             1500000,\"a,b\",,55.5,9007199254740992,18446744073709551615,true,\"a \"\"b\"\",\u{fc}\",\n\
+             -1,\"a,b\",,,9007199254740993,0,,,\n0,,x,,,,,,1\n"
+        );
+        let text = encoded(&result, AnswerFormat::Ndjson, TimeFormat::Milliseconds);
+        let rows: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(rows.len(), 3);
+        assert_eq!(rows[1]["fields"], serde_json::json!({"n": "9007199254740993", "big": 0}));
+        assert_eq!(rows[2], serde_json::json!({"time": 0, "tags": {"site": "x"}, "fields": {"extra": 1}}));
+    }
+
+    #[test]
+    fn an_answer_that_grows_too_long_is_given_up() {
+        let mut asked = asked(TimeFormat::Rfc3339);
+        asked.limit = 300;
+        for format in [AnswerFormat::Json, AnswerFormat::Csv, AnswerFormat::Ndjson] {
+            let mut long = result();
+            long.series = vec![long.series[0].clone(); 10];
+            assert_eq!(encode(&long, format, &asked), Err(AnswerTooLong { limit: 300 }));
+        }
+    }
+}

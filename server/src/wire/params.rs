@@ -1,0 +1,261 @@
+//! Parameters of the query routes: a URL's query part in, a request of the engine out.
+//!
+//! Promise: every parameter is understood or refused by its name; nothing is guessed.
+
+use super::answer::{AnswerFormat, TimeFormat};
+use super::time::{parse_query_time, parse_span};
+use crate::error::shortened;
+use std::time::Duration;
+use wattlog_engine::query::{GroupBy, Order, QueryRequest, Shape, TagFilter, TagPredicate};
+use wattlog_model::Timestamp;
+
+/// What was asked and how it is to be answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameters {
+    /// For the engine.
+    pub request: QueryRequest,
+    /// How times are written.
+    pub time_format: TimeFormat,
+    /// How the answer is written.
+    pub format: AnswerFormat,
+}
+
+/// Which route asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// `/api/v1/query`.
+    Query,
+    /// `/api/v1/last`: newest values, no range and no functions.
+    Last,
+}
+
+const QUERY_ONLY: &[&str] = &["start", "end", "every", "fn", "group_by", "order", "limit"];
+
+/// Reads the parameters. `now` is the time of the request.
+pub fn parse(
+    query: &str,
+    route: Route,
+    default_database: &str,
+    now: Timestamp,
+) -> Result<Parameters, String> {
+    let mut single: Vec<(String, String)> = Vec::new();
+    let mut tags: Vec<TagFilter> = Vec::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
+        if let Some(key) = name.strip_prefix("tag.") {
+            add_filter(&mut tags, key, value)?;
+            continue;
+        }
+        let known = matches!(&*name, "db" | "rp" | "measurement" | "fields" | "time_format" | "format")
+            || (route == Route::Query && QUERY_ONLY.contains(&&*name));
+        if !known {
+            return Err(format!(
+                "unknown parameter {:?}; docs/api.md lists what this route takes",
+                shortened(&name)
+            ));
+        }
+        if single.iter().any(|(n, _)| *n == name) {
+            return Err(format!("parameter {name:?} stands more than once"));
+        }
+        single.push((name, value));
+    }
+    let get = |name: &str| {
+        single.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
+    };
+    let measurement = get("measurement").ok_or("parameter \"measurement\" is required")?.to_owned();
+    let (start, end) = match route {
+        Route::Query => {
+            let time = |name: &str| {
+                get(name).map(|text| parse_query_time(text, now).map_err(|e| format!("{name}: {e}")))
+            };
+            let start = time("start").ok_or("parameter \"start\" is required, for one start=-24h")??;
+            (start, time("end").unwrap_or(Ok(now))?)
+        }
+        Route::Last => (Timestamp::MIN, Timestamp(i64::MAX)),
+    };
+    let shape = match route {
+        Route::Query => shape(get("every"), get("fn"))?,
+        Route::Last => Shape::Last,
+    };
+    let request = QueryRequest {
+        database: get("db").unwrap_or(default_database).to_owned(),
+        retention_policy: get("rp").map(str::to_owned),
+        measurement,
+        fields: get("fields").map(list).transpose()?,
+        start,
+        end,
+        tags,
+        shape,
+        group_by: match get("group_by") {
+            None => GroupBy::Default,
+            Some("*") => GroupBy::All,
+            Some(keys) => GroupBy::Keys(list(keys)?),
+        },
+        order: match get("order") {
+            None | Some("asc") => Order::Ascending,
+            Some("desc") => Order::Descending,
+            Some(other) => return Err(format!("order: {:?} is neither asc nor desc", shortened(other))),
+        },
+        limit: get("limit").map(limit).transpose()?,
+    };
+    let time_format = match get("time_format") {
+        None | Some("ms") => TimeFormat::Milliseconds,
+        Some("ns") => TimeFormat::Nanoseconds,
+        Some("rfc3339") => TimeFormat::Rfc3339,
+        Some(other) => return Err(format!("time_format: {:?} is none of ms, ns, rfc3339", shortened(other))),
+    };
+    let format = match get("format") {
+        None | Some("json") => AnswerFormat::Json,
+        Some("csv") => AnswerFormat::Csv,
+        Some("ndjson") => AnswerFormat::Ndjson,
+        Some(other) => return Err(format!("format: {:?} is none of json, csv, ndjson", shortened(other))),
+    };
+    Ok(Parameters { request, time_format, format })
+}
+
+fn shape(every: Option<&str>, functions: Option<&str>) -> Result<Shape, String> {
+    let every = every.map(|text| parse_span(text).map_err(|e| format!("every: {e}"))).transpose()?;
+    let Some(functions) = functions else {
+        return match every {
+            None => Ok(Shape::Raw),
+            Some(_) => Err("every needs fn: name at least one function, as in fn=mean".to_owned()),
+        };
+    };
+    let mut parsed = Vec::new();
+    for name in list(functions)? {
+        let function =
+            name.parse().map_err(|e: wattlog_engine::query::UnknownFunction| format!("fn: {e}"))?;
+        if !parsed.contains(&function) {
+            parsed.push(function);
+        }
+    }
+    Ok(Shape::Aggregate { functions: parsed, every: every.map(|ns| Duration::from_nanos(ns.unsigned_abs())) })
+}
+
+/// A comma list; blanks around the names do not count, empty names are refused.
+fn list(text: &str) -> Result<Vec<String>, String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        if name.is_empty() {
+            return Err(format!("{:?} has an empty name in its list", shortened(text)));
+        }
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+fn limit(text: &str) -> Result<usize, String> {
+    let number = text.parse::<usize>().ok().filter(|n| *n > 0);
+    number.ok_or_else(|| format!("limit: {:?} is no whole number above zero", shortened(text)))
+}
+
+/// `VALUE` and `=VALUE` are "one of", `!VALUE` "none of", `~REGEX` and `!~REGEX` match or do not. Values of one key join.
+fn add_filter(filters: &mut Vec<TagFilter>, key: &str, value: String) -> Result<(), String> {
+    if key.is_empty() {
+        return Err("a tag filter is written tag.KEY=VALUE".to_owned());
+    }
+    let predicate = if let Some(regex) = value.strip_prefix("!~") {
+        TagPredicate::NotMatches(regex.to_owned())
+    } else if let Some(regex) = value.strip_prefix('~') {
+        TagPredicate::Matches(regex.to_owned())
+    } else if let Some(other) = value.strip_prefix('!') {
+        TagPredicate::NotIn(vec![other.to_owned()])
+    } else {
+        let plain = value.strip_prefix('=').unwrap_or(&value);
+        TagPredicate::In(vec![plain.to_owned()])
+    };
+    for filter in filters.iter_mut().filter(|filter| filter.key == key) {
+        match (&mut filter.predicate, &predicate) {
+            (TagPredicate::In(known), TagPredicate::In(new))
+            | (TagPredicate::NotIn(known), TagPredicate::NotIn(new)) => {
+                known.extend_from_slice(new);
+                return Ok(());
+            }
+            _ => {}
+        }
+    }
+    filters.push(TagFilter { key: key.to_owned(), predicate });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use wattlog_engine::query::Function;
+
+    const NOW: Timestamp = Timestamp(1_772_359_200_000_000_000);
+
+    fn parse(query: &str) -> Result<Parameters, String> {
+        super::parse(query, Route::Query, "wattlog", NOW)
+    }
+
+    #[test]
+    fn the_least_and_the_most() {
+        let least = parse("measurement=m&start=-24h").unwrap();
+        let expected = QueryRequest::raw("wattlog", "m", Timestamp(NOW.0 - Timestamp::DAY_NS), NOW);
+        assert_eq!(least.request, expected);
+        assert_eq!((least.time_format, least.format), (TimeFormat::Milliseconds, AnswerFormat::Json));
+        let most = parse(
+            "db=d&rp=r&measurement=energy%20data&fields=a,%20b&start=0s&end=now&tag.device_id=x&tag.device_id=y\
+             &tag.site=!z&tag.site=~%5Es&tag.site=!~q&every=15m&fn=mean,max,mean&group_by=*&order=desc&limit=5\
+             &time_format=rfc3339&format=csv",
+        )
+        .unwrap();
+        let filter = |key: &str, predicate| TagFilter { key: key.into(), predicate };
+        assert_eq!(
+            most.request.tags,
+            [
+                filter("device_id", TagPredicate::In(vec!["x".into(), "y".into()])),
+                filter("site", TagPredicate::NotIn(vec!["z".into()])),
+                filter("site", TagPredicate::Matches("^s".into())),
+                filter("site", TagPredicate::NotMatches("q".into())),
+            ]
+        );
+        let functions = vec![Function::Mean, Function::Max];
+        assert_eq!(most.request.shape, Shape::Aggregate { functions, every: Some(Duration::from_secs(900)) });
+        assert_eq!(most.request.fields, Some(vec!["a".into(), "b".into()]));
+        assert_eq!((most.request.group_by, most.request.limit), (GroupBy::All, Some(5)));
+        assert_eq!(most.request.measurement, "energy data");
+    }
+
+    #[test]
+    fn a_value_that_looks_like_an_operator_is_written_with_an_equals_sign() {
+        let tags = parse("measurement=m&start=now&tag.k==~x&tag.k===y").unwrap().request.tags;
+        assert_eq!(tags[0].predicate, TagPredicate::In(vec!["~x".into(), "=y".into()]));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (query, text) in [
+            ("start=-1h", "\"measurement\" is required"),
+            ("measurement=m", "\"start\" is required"),
+            ("measurement=m&start=yesterday", "start: \"yesterday\" is no time"),
+            ("measurement=m&start=-1h&end=later", "end: \"later\" is no time"),
+            ("measurement=m&start=-1h&filed=x", "unknown parameter \"filed\""),
+            ("measurement=m&start=-1h&start=-2h", "\"start\" stands more than once"),
+            ("measurement=m&start=-1h&every=15m", "every needs fn"),
+            ("measurement=m&start=-1h&every=quarter&fn=mean", "every: \"quarter\" is no span"),
+            ("measurement=m&start=-1h&fn=average", "unknown function \"average\""),
+            ("measurement=m&start=-1h&fields=a,,b", "empty name"),
+            ("measurement=m&start=-1h&limit=0", "limit: \"0\""),
+            ("measurement=m&start=-1h&order=up", "order: \"up\""),
+            ("measurement=m&start=-1h&format=xml", "format: \"xml\""),
+            ("measurement=m&start=-1h&tag.=x", "tag.KEY=VALUE"),
+        ] {
+            let error = parse(query).unwrap_err();
+            assert!(error.contains(text), "{query}: {error}");
+        }
+        let error = super::parse("measurement=m&start=-1h", Route::Last, "w", NOW).unwrap_err();
+        assert!(error.contains("unknown parameter \"start\""));
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_text_is_taken_or_refused(query in "[ -~]{0,80}", tail in "(measurement=[a-z%0-9&=.+-]{0,30})?") {
+            let _ = parse(&format!("{tail}&{query}"));
+            let _ = super::parse(&query, Route::Last, "w", NOW);
+        }
+    }
+}
