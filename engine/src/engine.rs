@@ -125,7 +125,8 @@ impl Shared {
         let mut view = self.view.write();
         let mut frozen = view.frozen.clone();
         frozen.push(view.active.clone());
-        *view = Arc::new(View { active: fresh, frozen, segments: view.segments.clone(), sealed: view.sealed });
+        *view =
+            Arc::new(View { active: fresh, frozen, segments: view.segments.clone(), sealed: view.sealed });
     }
 
     /// Readers use `entries` instead of `sealed` from now on.
@@ -243,7 +244,12 @@ impl Engine {
     }
 
     /// Sets when writers to a namespace are answered. Durable, from the next body on.
-    pub fn set_durability(&self, database: &str, policy: Option<&str>, durability: Durability) -> Result<(), WriteError> {
+    pub fn set_durability(
+        &self,
+        database: &str,
+        policy: Option<&str>,
+        durability: Durability,
+    ) -> Result<(), WriteError> {
         let shared = &self.inner.shared;
         let id = shared
             .catalog
@@ -252,7 +258,11 @@ impl Engine {
         let wall = shared.clock.wall().0;
         let edit = Edit::Durability(id, durability);
         if shared.durability(id) != durability {
-            shared.manifest.lock().append(&edit, wall).map_err(|error| WriteError::Disk(error.to_string()))?;
+            shared
+                .manifest
+                .lock()
+                .append(&edit, wall)
+                .map_err(|error| WriteError::Disk(error.to_string()))?;
             shared.durability.write().insert(id, durability);
         }
         Ok(())
@@ -338,7 +348,12 @@ impl Engine {
     }
 
     /// Values of a tag, by name.
-    pub fn tag_values(&self, database: &str, measurement: &str, key: &str) -> Result<Vec<String>, QueryError> {
+    pub fn tag_values(
+        &self,
+        database: &str,
+        measurement: &str,
+        key: &str,
+    ) -> Result<Vec<String>, QueryError> {
         let catalog = &self.inner.shared.catalog;
         let mut values = Vec::new();
         for namespace in self.namespaces_of(database)? {
@@ -353,7 +368,8 @@ impl Engine {
 
     fn namespaces_of(&self, database: &str) -> Result<Vec<NamespaceId>, QueryError> {
         let all = self.inner.shared.catalog.namespaces();
-        let ids: Vec<_> = all.into_iter().filter(|(_, name, _)| **name == *database).map(|(id, ..)| id).collect();
+        let ids: Vec<_> =
+            all.into_iter().filter(|(_, name, _)| **name == *database).map(|(id, ..)| id).collect();
         if ids.is_empty() { Err(QueryError::DatabaseNotFound(database.to_owned())) } else { Ok(ids) }
     }
 
@@ -381,10 +397,13 @@ impl Engine {
     pub fn quarantine(&self, segment: SegmentId) -> Result<(), EngineError> {
         let shared = &self.inner.shared;
         let wall = shared.clock.wall().0;
-        let disk = |error: std::io::Error| EngineError::Disk { action: "quarantine", message: error.to_string() };
+        let disk =
+            |error: std::io::Error| EngineError::Disk { action: "quarantine", message: error.to_string() };
         shared.manifest.lock().append(&Edit::Quarantined(segment), wall).map_err(disk)?;
         let mut view = shared.view.write();
-        let Some(handle) = view.segments.iter().find(|h| h.entry().id == segment).cloned() else { return Ok(()) };
+        let Some(handle) = view.segments.iter().find(|h| h.entry().id == segment).cloned() else {
+            return Ok(());
+        };
         let entry = SegmentEntry { quarantined: true, ..handle.entry().clone() };
         let segments = Arc::new(view.segments.with([shared.opener.handle(entry)], &[segment]));
         *view = Arc::new(View {

@@ -21,7 +21,9 @@ use crate::manifest::{Edit, Manifest, ManifestCondition, State};
 use crate::memtable::Memtable;
 use crate::options::Options;
 use crate::segment::{Segment, SegmentEntry, SegmentError, SegmentOpener, SegmentSet, peek_identity};
-use crate::wal::{Record, RecordKind, Recycler, ReplayFloor, ReplayReport, record::LOG_MAGIC, log_path, replay, set_aside};
+use crate::wal::{
+    Record, RecordKind, Recycler, ReplayFloor, ReplayReport, log_path, record::LOG_MAGIC, replay, set_aside,
+};
 use std::io;
 use std::sync::Arc;
 
@@ -74,7 +76,11 @@ const FOLDERS: [&str; 5] = ["manifest", "wal", "catalog", "segments", "quarantin
 const CACHED_META_PAGES: usize = 4096;
 
 /// Opens what is on `disk`.
-pub(crate) fn recover(disk: &Arc<dyn Disk>, options: &Options, seed: StoreId) -> Result<Recovered, OpenError> {
+pub(crate) fn recover(
+    disk: &Arc<dyn Disk>,
+    options: &Options,
+    seed: StoreId,
+) -> Result<Recovered, OpenError> {
     for folder in FOLDERS {
         disk.create_dir(folder).map_err(OpenError::disk("make the folders of the store"))?;
     }
@@ -96,7 +102,8 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, options: &Options, seed: StoreId) ->
         }
         ManifestCondition::Fresh => {
             rebuild = true;
-            let damage = |part| Damage { file: "manifest".to_owned(), offset: 0, part, expected: 1, found: 0 };
+            let damage =
+                |part| Damage { file: "manifest".to_owned(), offset: 0, part, expected: 1, found: 0 };
             report.damage.push(damage("manifest file"));
         }
         ManifestCondition::Damaged(damage) => {
@@ -127,7 +134,9 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, options: &Options, seed: StoreId) ->
     let Outcome { catalog, active, replay, opener, segments } = outcome;
     if rebuild {
         report.rebuilt = true;
-        report.alarms.push("the manifest was damaged: the list of files was rebuilt from the segments".to_owned());
+        report
+            .alarms
+            .push("the manifest was damaged: the list of files was rebuilt from the segments".to_owned());
         let mut rebuilt = state.clone();
         rebuilt.edit = manifest.state().edit.max(replay.manifest_edit_attested);
         manifest.append(&Edit::Snapshot(rebuilt), 0).map_err(OpenError::disk("write a new manifest"))?;
@@ -229,7 +238,13 @@ impl<'a> Attempt<'a> {
             let len = present.iter().find(|file| path.ends_with(&file.name)).map_or(0, |file| file.len);
             if len != entry.file_bytes && !entry.quarantined {
                 let part = "segment file";
-                report.damage.push(Damage { file: path, offset: 0, part, expected: entry.file_bytes, found: len });
+                report.damage.push(Damage {
+                    file: path,
+                    offset: 0,
+                    part,
+                    expected: entry.file_bytes,
+                    found: len,
+                });
                 // Its rows would be missed in silence otherwise; every answer that needs it is partial.
                 entry.quarantined = true;
             }
@@ -241,7 +256,8 @@ impl<'a> Attempt<'a> {
             self.options.max_open_maps,
             CACHED_META_PAGES,
         );
-        let segments = SegmentSet::new(self.state.segments.values().map(|entry| opener.handle(entry.clone())));
+        let segments =
+            SegmentSet::new(self.state.segments.values().map(|entry| opener.handle(entry.clone())));
         let (catalog, damage) =
             Catalog::open(self.disk, self.store, self.options.read_mode, &self.state.catalogs);
         if !damage.is_empty() {
@@ -280,7 +296,8 @@ impl<'a> Attempt<'a> {
             }
             Ok(())
         };
-        let replayed = replay(self.disk, self.store, floor, &mut visit).map_err(OpenError::disk("replay the log"))?;
+        let replayed =
+            replay(self.disk, self.store, floor, &mut visit).map_err(OpenError::disk("replay the log"))?;
         Ok((active, replayed))
     }
 
@@ -366,7 +383,8 @@ fn segment_id_of(name: &str) -> Option<SegmentId> {
 fn remove_orphans(disk: &dyn Disk, state: &State) -> u64 {
     let mut removed = 0;
     let segments: Vec<String> = state.segments.values().map(SegmentEntry::path).collect();
-    let catalogs: Vec<String> = state.catalogs.iter().map(|entry| crate::catalog::file_path(entry.id)).collect();
+    let catalogs: Vec<String> =
+        state.catalogs.iter().map(|entry| crate::catalog::file_path(entry.id)).collect();
     for folder in ["segments", "catalog"] {
         let Ok(entries) = disk.list(folder) else { continue };
         for entry in entries.iter().filter(|entry| !entry.is_dir) {
@@ -405,7 +423,9 @@ impl From<CatalogError> for Damage {
     fn from(error: CatalogError) -> Self {
         match error {
             CatalogError::Damage(damage) => damage,
-            CatalogError::Io { file, .. } => Self { file, offset: 0, part: "catalog file", expected: 1, found: 0 },
+            CatalogError::Io { file, .. } => {
+                Self { file, offset: 0, part: "catalog file", expected: 1, found: 0 }
+            }
         }
     }
 }

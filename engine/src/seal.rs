@@ -226,7 +226,8 @@ fn write_segment(
         end_day: window.days.end,
     };
     let day_ns = wattlog_model::Timestamp::DAY_NS;
-    let range = i64::from(window.days.start).saturating_mul(day_ns)..i64::from(window.days.end).saturating_mul(day_ns);
+    let range = i64::from(window.days.start).saturating_mul(day_ns)
+        ..i64::from(window.days.end).saturating_mul(day_ns);
     let mut writer = SegmentWriter::create(&*shared.disk, &temporary, spec.clone())?;
     for section in series.chunk_by(|a, b| a.measurement == b.measurement) {
         let measurement = section[0].measurement;

@@ -93,7 +93,12 @@ impl Ingest {
         self.create_namespace(shared, name, DEFAULT_POLICY).map(|_| true)
     }
 
-    pub(crate) fn create_policy(&self, shared: &Shared, name: &str, policy: &str) -> Result<bool, WriteError> {
+    pub(crate) fn create_policy(
+        &self,
+        shared: &Shared,
+        name: &str,
+        policy: &str,
+    ) -> Result<bool, WriteError> {
         let created = self.create_database(shared, name)?;
         if shared.catalog.namespace(name, Some(policy)).is_some() {
             return Ok(created);
@@ -167,8 +172,12 @@ impl Ingest {
         let known = shared.catalog.namespace(database, None).is_some();
         match policy {
             Some(policy) if known => Err(WriteError::RetentionPolicyNotFound(policy.to_owned())),
-            Some(policy) if policy != DEFAULT_POLICY => Err(WriteError::DatabaseNotFound(database.to_owned())),
-            _ if !shared.options.auto_create_databases => Err(WriteError::DatabaseNotFound(database.to_owned())),
+            Some(policy) if policy != DEFAULT_POLICY => {
+                Err(WriteError::DatabaseNotFound(database.to_owned()))
+            }
+            _ if !shared.options.auto_create_databases => {
+                Err(WriteError::DatabaseNotFound(database.to_owned()))
+            }
             _ => self.create_namespace(shared, database, DEFAULT_POLICY),
         }
     }

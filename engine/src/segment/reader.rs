@@ -9,10 +9,10 @@
 //!
 //! Threads: a [`Segment`] is immutable and shared by any number of readers.
 
-use super::entry::SegmentEntry;
 use super::block::{self, BadBlock};
 use super::chunk::Frame;
 use super::ends::{read_footer, read_header};
+use super::entry::SegmentEntry;
 use super::entry::SegmentSpec;
 use super::error::{SegmentError, io_error};
 use super::layout::{
