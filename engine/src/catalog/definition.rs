@@ -56,13 +56,19 @@ pub fn encode_definitions<'a>(
 /// [`InvalidDefinition`] if any part of `bytes` is not of the form, also if something follows the last definition.
 pub fn decode_definitions(bytes: &[u8]) -> Result<Vec<Definition>, InvalidDefinition> {
     let mut reader = Reader::new(bytes);
+    let definitions = decode_definitions_from(&mut reader)?;
+    if reader.is_empty() { Ok(definitions) } else { Err(InvalidDefinition { offset: reader.offset() }) }
+}
+
+/// Reads a list that something may follow.
+pub(crate) fn decode_definitions_from(reader: &mut Reader<'_>) -> Result<Vec<Definition>, InvalidDefinition> {
     let count = reader.count(MIN_DEFINITION_LEN).ok_or(InvalidDefinition { offset: 0 })?;
     let mut definitions = Vec::new();
     for _ in 0..count {
         let offset = reader.offset();
-        definitions.push(Definition::decode(&mut reader).ok_or(InvalidDefinition { offset })?);
+        definitions.push(Definition::decode(reader).ok_or(InvalidDefinition { offset })?);
     }
-    if reader.is_empty() { Ok(definitions) } else { Err(InvalidDefinition { offset: reader.offset() }) }
+    Ok(definitions)
 }
 
 /// The shortest definition: its kind, an id, and two more bytes at least.

@@ -88,9 +88,13 @@ impl Layer {
         self.entries.len()
     }
 
-    /// The newest id given to `key`.
-    pub(crate) fn get(&self, key: &[u8]) -> Option<SeriesId> {
-        let hash = self.hasher.hash_one(key);
+    /// An empty layer. All layers and caches of a catalog share a hasher, so that a key is hashed once.
+    pub(crate) fn new(hasher: DefaultHashBuilder) -> Self {
+        Self { hasher, ..Self::default() }
+    }
+
+    /// The newest id given to `key`; `hash` is the shared hasher's.
+    pub(crate) fn get(&self, hash: u64, key: &[u8]) -> Option<SeriesId> {
         let found = self.table.find(hash, |&index| self.keys.get(self.entries[index as usize].key) == key)?;
         Some(self.entries[*found as usize].id)
     }

@@ -14,27 +14,38 @@
 //!
 //! Not here: who gives ids (`ingest`), when files are published (`manifest`, `seal`).
 
-mod files_tmp;
-pub(crate) use files_tmp::*;
+mod build;
+mod cache;
 mod definition;
+mod file;
 mod filter;
 mod key;
 mod layer;
+mod layout;
+mod merge;
 mod names;
+mod sealed;
 
 pub use definition::{Definition, InvalidDefinition, decode_definitions, encode_definitions};
 pub use filter::{MAX_REGEX_BYTES, SeriesFilter, SeriesPredicate, compile_regex};
 pub use key::series_key;
+pub use layout::file_path;
+pub use sealed::{MAX_FILES, SealedCatalog};
 
 use crate::error::Damage;
 use crate::ids::{FieldId, MeasurementId, NamespaceId, NextIds, SeriesId};
+use crate::io::ReadMode;
 use crate::segment::FieldDef;
+use cache::KeyCache;
+use file::CatalogFile;
+use hashbrown::DefaultHashBuilder;
 use layer::Layer;
 use names::{Names, Outcome};
 use parking_lot::RwLock;
 use roaring::RoaringBitmap;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::hash::BuildHasher;
 use std::io;
 use std::sync::Arc;
 use wattlog_model::TagSet;
@@ -72,11 +83,17 @@ pub struct Applied {
 #[derive(Debug, Default)]
 pub struct Catalog {
     state: RwLock<State>,
+    /// Keys of sealed series. Taken after `state` where both are held.
+    cache: RwLock<KeyCache>,
+    hasher: DefaultHashBuilder,
+    mode: ReadMode,
 }
 
 #[derive(Debug, Default)]
 struct State {
     names: Names,
+    /// Sealed, oldest first. A shared list: questions to files are asked without the lock.
+    files: Arc<Vec<Arc<CatalogFile>>>,
     /// Taken by a seal that has not published its file yet, oldest first.
     sealing: Vec<Arc<Layer>>,
     active: Layer,
@@ -178,14 +195,46 @@ impl Catalog {
         })
     }
 
-    /// Id of the series with that canonical key (see [`series_key`]).
+    /// Id of the series with that canonical key (see [`series_key`]). In memory for new series and for those in use.
     pub fn series_by_key(&self, key: &[u8]) -> Result<Option<SeriesId>, CatalogError> {
-        Ok(self.state.read().layers().find_map(|layer| layer.get(key)))
+        let hash = self.hasher.hash_one(key);
+        let files = {
+            let state = self.state.read();
+            if let Some(id) = state.layers().find_map(|layer| layer.get(hash, key)) {
+                return Ok(Some(id));
+            }
+            state.files.clone()
+        };
+        if files.is_empty() {
+            return Ok(None);
+        }
+        if let Some(id) = self.cache.read().get(hash, key) {
+            return Ok(Some(id));
+        }
+        for file in files.iter().rev() {
+            if let Some(id) = file.series_by_key(key)? {
+                self.cache.write().insert(&self.hasher, key, id);
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
     }
 
     /// Measurement and tags of a series.
     pub fn series_tags(&self, id: SeriesId) -> Result<Option<(MeasurementId, TagSet)>, CatalogError> {
-        Ok(self.state.read().layers().find_map(|layer| layer.key(id)).and_then(key::parse_key))
+        let files = {
+            let state = self.state.read();
+            if let Some(key) = state.layers().find_map(|layer| layer.key(id)) {
+                return Ok(key::parse_key(key));
+            }
+            state.files.clone()
+        };
+        for file in files.iter().rev() {
+            if let Some(found) = file.with_key(id, key::parse_key)? {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// Series of a measurement whose tags satisfy all of `filters`, rising.
@@ -206,34 +255,63 @@ impl Catalog {
 
     /// Keys of the tags in use, sorted.
     pub fn tag_keys(&self, measurement: MeasurementId) -> Result<Vec<String>, CatalogError> {
-        let state = self.state.read();
         let mut keys = BTreeSet::new();
-        for postings in state.layers().filter_map(|layer| layer.postings(measurement)) {
-            keys.extend(postings.keys.keys().map(|key| String::from(&**key)));
+        let files = self.each_layer(|layer| {
+            let of_measurement = layer.postings(measurement).into_iter();
+            keys.extend(of_measurement.flat_map(|p| p.keys.keys()).map(|key| String::from(&**key)));
+        });
+        for file in files.iter() {
+            // One step a key, however many values it has: the next key follows `key` and a zero byte.
+            let mut after = String::from("\0");
+            while let Some(posting) = file.postings_from((measurement, &after, ""))?.next().transpose()? {
+                if posting.measurement != measurement {
+                    break;
+                }
+                after = format!("{}\0", posting.key);
+                keys.insert(posting.key);
+            }
         }
         Ok(keys.into_iter().collect())
     }
 
     /// Values of a tag in use, sorted.
     pub fn tag_values(&self, measurement: MeasurementId, key: &str) -> Result<Vec<String>, CatalogError> {
-        let state = self.state.read();
         let mut values = BTreeSet::new();
-        for postings in state.layers().filter_map(|layer| layer.postings(measurement)?.keys.get(key)) {
-            values.extend(postings.values.keys().map(|value| String::from(&**value)));
+        let files = self.each_layer(|layer| {
+            let of_key = layer.postings(measurement).and_then(|p| p.keys.get(key)).into_iter();
+            values.extend(of_key.flat_map(|p| p.values.keys()).map(|value| String::from(&**value)));
+        });
+        for file in files.iter() {
+            for posting in file.postings_from((measurement, key, "\0"))? {
+                let posting = posting?;
+                if posting.measurement != measurement || posting.key != key {
+                    break;
+                }
+                values.insert(posting.value);
+            }
         }
         Ok(values.into_iter().collect())
     }
 
     /// Number of series of a measurement.
     pub fn series_count(&self, measurement: MeasurementId) -> u64 {
-        let state = self.state.read();
-        state.layers().filter_map(|layer| layer.postings(measurement)).map(|p| p.all.len()).sum()
+        let mut count = 0;
+        let files = self.each_layer(|layer| count += layer.postings(measurement).map_or(0, |p| p.all.len()));
+        count + files.iter().map(|file| file.series_count(measurement)).sum::<u64>()
     }
 
     /// Number of series of the store.
     pub fn series_total(&self) -> u64 {
-        let state = self.state.read();
-        state.layers().map(|layer| layer.len() as u64).sum()
+        let mut count = 0;
+        let files = self.each_layer(|layer| count += layer.len() as u64);
+        count + files.iter().map(|file| file.ids.len()).sum::<u64>()
+    }
+
+    /// Number of series that no file holds yet.
+    pub fn unsealed_series(&self) -> u64 {
+        let mut count = 0;
+        self.each_layer(|layer| count += layer.len() as u64);
+        count
     }
 
     /// The definition of a namespace, for a log that does not hold it yet.
@@ -260,11 +338,20 @@ impl Catalog {
         Ok(found.map(|(measurement, tags)| Definition::Series { id, measurement, tags }))
     }
 
-    fn all_series(&self, measurement: MeasurementId) -> Result<RoaringBitmap, CatalogError> {
+    /// Shows every layer to `visit`, and gives the files as they were at that moment.
+    fn each_layer(&self, visit: impl FnMut(&Layer)) -> Arc<Vec<Arc<CatalogFile>>> {
         let state = self.state.read();
+        state.layers().for_each(visit);
+        state.files.clone()
+    }
+
+    fn all_series(&self, measurement: MeasurementId) -> Result<RoaringBitmap, CatalogError> {
         let mut all = RoaringBitmap::new();
-        for postings in state.layers().filter_map(|layer| layer.postings(measurement)) {
-            all |= &postings.all;
+        let files = self.each_layer(|layer| {
+            layer.postings(measurement).into_iter().for_each(|postings| all |= &postings.all);
+        });
+        for file in files.iter() {
+            file.add_posting((measurement, "", ""), &mut all)?;
         }
         Ok(all)
     }
@@ -276,28 +363,45 @@ impl Catalog {
         filter: &SeriesFilter,
         wanted: &mut RoaringBitmap,
     ) -> Result<(), CatalogError> {
-        let predicate = &filter.predicate;
+        let SeriesFilter { key, predicate } = filter;
         // Series with a value that is named (or accepted, for an expression), and series that have the key at all.
         let mut hit = RoaringBitmap::new();
         let mut with_key = RoaringBitmap::new();
-        let state = self.state.read();
-        for postings in state.layers().filter_map(|layer| layer.postings(measurement)?.keys.get(&*filter.key))
-        {
+        let files = self.each_layer(|layer| {
+            let Some(postings) = layer.postings(measurement).and_then(|p| p.keys.get(&**key)) else { return };
             with_key |= &postings.all;
             match predicate.named() {
                 Some((values, _)) => {
-                    for posting in values.iter().filter_map(|value| postings.values.get(&**value)) {
-                        posting.add_to(&mut hit);
+                    let named = values.iter().filter_map(|value| postings.values.get(&**value));
+                    named.for_each(|posting| posting.add_to(&mut hit));
+                }
+                None => {
+                    let accepted = postings.values.iter().filter(|(value, _)| predicate.accepts(value));
+                    accepted.for_each(|(_, posting)| posting.add_to(&mut hit));
+                }
+            }
+        });
+        for file in files.iter() {
+            file.add_posting((measurement, key, ""), &mut with_key)?;
+            match predicate.named() {
+                Some((values, _)) => {
+                    for value in values.iter().filter(|value| !value.is_empty()) {
+                        file.add_posting((measurement, key, value), &mut hit)?;
                     }
                 }
                 None => {
-                    for (_, posting) in postings.values.iter().filter(|(value, _)| predicate.accepts(value)) {
-                        posting.add_to(&mut hit);
+                    for posting in file.postings_from((measurement, key, "\0"))? {
+                        let posting = posting?;
+                        if posting.measurement != measurement || posting.key != *key {
+                            break;
+                        }
+                        if predicate.accepts(&posting.value) {
+                            file.add_ids(&posting.ids, &mut hit)?;
+                        }
                     }
                 }
             }
         }
-        drop(state);
         let naming_is_wanting = predicate.named().is_none_or(|(_, wanting)| wanting);
         if !naming_is_wanting {
             // Of the series with the key, all but those with a named value.
@@ -326,6 +430,9 @@ impl State {
             }
             return outcome;
         };
+        if self.files.iter().any(|file| file.ids.contains(id.0)) {
+            return Outcome::Known;
+        }
         let mut key = Vec::new();
         series_key(*measurement, tags, &mut key);
         let known = self.layers().find_map(|layer| layer.key(*id)).map(|known| known == key);

@@ -1,0 +1,178 @@
+//! Between memory and files: opening, sealing what is new, publishing.
+//!
+//! A seal takes three steps: [`Catalog::write_unsealed`] makes a file of all layers, durable but named by nothing; the
+//! manifest names it; [`Catalog::adopt`] lets readers use it and drops the layers. If the seal fails before the last step
+//! the layers stay, and the next seal takes them along.
+
+use super::file::CatalogFile;
+use super::layer::Layer;
+use super::layout::file_id_of;
+use super::merge::{Sources, write_file};
+use super::{Catalog, CatalogError};
+use crate::error::Damage;
+use crate::ids::{CatalogFileId, StoreId};
+use crate::io::{Disk, ReadMode};
+use crate::manifest::CatalogEntry;
+use std::io;
+use std::sync::Arc;
+
+/// Most catalog files; a seal that would make one more merges all into one.
+pub const MAX_FILES: usize = 8;
+
+/// A catalog file that is durable and waits to be named by the manifest.
+#[derive(Debug)]
+pub struct SealedCatalog {
+    file: Arc<CatalogFile>,
+    layers: Vec<Arc<Layer>>,
+    replaces: Vec<CatalogFileId>,
+}
+
+impl SealedCatalog {
+    /// What the manifest has to say of it.
+    pub fn entry(&self) -> &CatalogEntry {
+        self.file.entry()
+    }
+
+    /// Files it takes the place of.
+    pub fn replaces(&self) -> &[CatalogFileId] {
+        &self.replaces
+    }
+}
+
+impl Catalog {
+    /// A catalog over the files that the manifest names, oldest first. A file that is damaged is left out and reported:
+    /// the names in it have to come from the log and from the segments.
+    pub fn open(
+        disk: &Arc<dyn Disk>,
+        store: StoreId,
+        mode: ReadMode,
+        entries: &[CatalogEntry],
+    ) -> (Self, Vec<Damage>) {
+        let catalog = Self { mode, ..Self::default() };
+        let mut damage = Vec::new();
+        {
+            let mut state = catalog.state.write();
+            state.active = Layer::new(catalog.hasher.clone());
+            let mut files = Vec::with_capacity(entries.len());
+            for entry in entries {
+                match CatalogFile::open(&**disk, store, entry.id, mode) {
+                    Ok((file, names)) => {
+                        for definition in &names {
+                            state.apply(definition);
+                        }
+                        state.active.names.clear();
+                        state.next.series =
+                            state.next.series.max(file.ids.max().map_or(1, |id| id.saturating_add(1)));
+                        files.push(Arc::new(file));
+                    }
+                    Err(error) => damage.push(damage_of(error)),
+                }
+            }
+            state.files = Arc::new(files);
+        }
+        (catalog, damage)
+    }
+
+    /// The catalog files that lie in the folder and are whole, oldest first: for a store whose manifest is lost.
+    pub fn list_files(disk: &dyn Disk, store: StoreId, mode: ReadMode) -> io::Result<Vec<CatalogEntry>> {
+        let mut ids: Vec<CatalogFileId> =
+            disk.list("catalog")?.iter().filter_map(|entry| file_id_of(&entry.name)).collect();
+        ids.sort_unstable();
+        let mut whole: Vec<CatalogFile> = Vec::new();
+        for id in ids {
+            match CatalogFile::open(disk, store, id, mode) {
+                Ok((file, _)) => {
+                    // A merged file and those it was made of may both be there: the newer one holds all of theirs.
+                    whole.retain(|older| !older.ids.is_subset(&file.ids) || older.ids.is_empty());
+                    whole.push(file);
+                }
+                Err(error) => {
+                    tracing::warn!(id = id.0, %error, "a catalog file is not whole and is left out")
+                }
+            }
+        }
+        Ok(whole.iter().map(|file| *file.entry()).collect())
+    }
+
+    /// Writes everything that no file holds yet to the file `id`, durable on return; with more than [`MAX_FILES`] files
+    /// everything that they hold as well. None if there is nothing new.
+    ///
+    /// # Errors
+    /// The disk's. Nothing changed for readers; the next call takes the same definitions and those that came since.
+    pub fn write_unsealed(
+        &self,
+        disk: &Arc<dyn Disk>,
+        store: StoreId,
+        id: CatalogFileId,
+    ) -> io::Result<Option<SealedCatalog>> {
+        let (layers, files, all_names) = {
+            let mut state = self.state.write();
+            if !state.active.is_empty() {
+                let active = std::mem::replace(&mut state.active, Layer::new(self.hasher.clone()));
+                state.sealing.push(Arc::new(active));
+            }
+            (state.sealing.clone(), state.files.clone(), state.names.definitions())
+        };
+        if layers.is_empty() {
+            return Ok(None);
+        }
+        let mut replaces = Vec::new();
+        let mut written = None;
+        if files.len() >= MAX_FILES {
+            let sources = Sources { files: files.to_vec(), layers: layers.clone() };
+            match write_file(&**disk, store, id, &all_names, &sources) {
+                Ok(_) => {
+                    replaces = files.iter().map(|file| file.entry().id).collect();
+                    written = Some(());
+                }
+                Err(CatalogError::Damage(damage)) => {
+                    // Merging is for speed alone; a damaged block must not stop the seal.
+                    tracing::error!(%damage, "catalog files are not merged: one is damaged");
+                }
+                Err(error) => return Err(io_error(error)),
+            }
+        }
+        if written.is_none() {
+            let names: Vec<_> = layers.iter().flat_map(|layer| layer.names.iter().cloned()).collect();
+            let sources = Sources { files: Vec::new(), layers: layers.clone() };
+            write_file(&**disk, store, id, &names, &sources).map_err(io_error)?;
+        }
+        let (file, _) = CatalogFile::open(&**disk, store, id, self.mode).map_err(io_error)?;
+        Ok(Some(SealedCatalog { file: Arc::new(file), layers, replaces }))
+    }
+
+    /// Lets readers use a file that the manifest names now. Series that were in memory stay known by their keys while
+    /// the cache has room.
+    pub fn adopt(&self, sealed: SealedCatalog) {
+        let SealedCatalog { file, layers, replaces } = sealed;
+        {
+            let mut cache = self.cache.write();
+            for (id, key) in layers.iter().flat_map(|layer| layer.series()) {
+                cache.insert(&self.hasher, key, id);
+            }
+        }
+        let mut state = self.state.write();
+        let mut files = state.files.to_vec();
+        files.retain(|file| !replaces.contains(&file.entry().id));
+        files.push(file);
+        state.files = Arc::new(files);
+        state.sealing.retain(|layer| !layers.iter().any(|sealed| Arc::ptr_eq(layer, sealed)));
+    }
+}
+
+fn damage_of(error: CatalogError) -> Damage {
+    match error {
+        CatalogError::Damage(damage) => damage,
+        CatalogError::Io { file, source } => {
+            tracing::error!(%file, error = %source, "a catalog file cannot be read");
+            Damage { file, offset: 0, part: "catalog file", expected: 1, found: 0 }
+        }
+    }
+}
+
+fn io_error(error: CatalogError) -> io::Error {
+    match error {
+        CatalogError::Io { file, source } => io::Error::new(source.kind(), format!("{file}: {source}")),
+        CatalogError::Damage(damage) => io::Error::new(io::ErrorKind::InvalidData, damage),
+    }
+}
