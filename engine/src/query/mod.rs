@@ -1,27 +1,158 @@
 //! Queries: a request in, columns out, from one immutable snapshot.
+//!
+//! Flow: names to ids (`plan`), segments by time (`prune`), per series a scan in time order (`scan`) that merges only
+//! where ranges overlap (`merge`); what comes out is kept as rows (`raw`), as the newest values (`last`) or in buckets
+//! (`fold`, `aggregate`, `bucket`, `kernel`).
+//!
+//! Promise: an answer speaks of one snapshot, whole; it does not depend on what is sealed, how rows were cut into
+//! blocks, or how many threads computed it. What cannot be read is told as a [`PartialRange`]; it is never replaced by
+//! an older or another value. Reaching a limit is an error that names it.
+//!
+//! Invariants
+//! 1. Statistics answer only for a block whose time range meets no other block of the same series in this snapshot.
+//! 2. Series are computed in parts whose borders do not depend on the number of threads, and joined in order.
+//!
+//! Not here: what a text of a request means (the server), how an answer is written (the server).
 
+mod aggregate;
+mod answer;
+mod bucket;
+mod budget;
 mod error;
+mod fold;
+mod kernel;
+mod last;
+mod merge;
+mod parallel;
+mod plan;
+mod prune;
+mod raw;
 mod request;
 mod result;
+mod scan;
 
 pub use error::QueryError;
+pub use prune::time_range;
 pub use request::{
     CancelFlag, Function, GroupBy, Order, QueryControl, QueryLimits, QueryRequest, Shape, TagFilter,
     TagPredicate, UnknownFunction,
 };
 pub use result::{PartialRange, QueryResult, QueryStats, ResultColumn, ResultSeries, ResultValues};
+
+use crate::snapshot::Snapshot;
+use budget::Budget;
+use plan::Plan;
+use prune::{Losses, Sources};
+use scan::{Block, Scan};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Answers `request` from `snapshot`.
+///
+/// An unknown measurement or field has no rows; an unknown database is an error.
+///
+/// # Errors
+/// See [`QueryError`]. Damage is none: it makes the answer partial.
 pub fn run(
-    _: &crate::snapshot::Snapshot,
-    _: &QueryRequest,
-    _: &QueryLimits,
-    _: &QueryControl,
+    snapshot: &Snapshot,
+    request: &QueryRequest,
+    limits: &QueryLimits,
+    control: &QueryControl,
 ) -> Result<QueryResult, QueryError> {
-    Err(QueryError::EmptyRange)
+    let began = Instant::now();
+    let budget = Budget::new(limits, control);
+    budget.check()?;
+    let aggregate = plan::buckets(request)?;
+    let mut stats = QueryStats { as_of: snapshot.cursor(), ..QueryStats::default() };
+    let Some(plan) = Plan::new(snapshot.catalog(), request, limits)? else {
+        stats.elapsed_us = began.elapsed().as_micros() as u64;
+        return Ok(QueryResult { stats, ..QueryResult::default() });
+    };
+    let sources = Sources::new(snapshot, &plan);
+    let losses = Losses::new(snapshot, plan.range.clone());
+    let scan = Scan { snapshot, plan: &plan, sources: &sources, losses: &losses, budget: &budget };
+    let series = match (&request.shape, aggregate) {
+        _ if request.limit == Some(0) => Vec::new(),
+        (Shape::Last, _) => newest(scan)?,
+        (_, Some((functions, buckets))) => {
+            let groups = fold_all(scan, functions, buckets)?;
+            answer::buckets(scan, request, functions, buckets, groups)?
+        }
+        (_, None) => points(scan, request)?,
+    };
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    stats.series = plan.series.len() as u64;
+    stats.points_scanned = read(&budget.points_scanned);
+    stats.blocks_decoded = read(&budget.blocks_decoded);
+    stats.blocks_from_statistics = read(&budget.blocks_from_statistics);
+    stats.segments_pruned = sources.pruned;
+    stats.elapsed_us = began.elapsed().as_micros() as u64;
+    Ok(QueryResult { series, partial: losses.into_ranges(&plan), stats })
 }
-pub fn time_range(
-    _: &crate::snapshot::Snapshot,
-    _: crate::ids::NamespaceId,
-    _: crate::ids::MeasurementId,
-) -> Result<Option<(i64, i64)>, QueryError> {
-    Ok(None)
+
+/// Points of every group.
+fn points(scan: Scan<'_>, request: &QueryRequest) -> Result<Vec<ResultSeries>, QueryError> {
+    let plan = scan.plan;
+    let groups = parallel::map(scan, plan.groups.len(), |i| {
+        let members = &plan.series[plan.groups[i].members.clone()];
+        let mut rows = raw::Rows::new(plan);
+        for series in members {
+            rows.extend(raw::series_rows(scan, *series, request.order, request.limit)?);
+        }
+        if members.len() > 1 {
+            rows.sort(request.order);
+            let over = request.limit.map_or(0, |limit| rows.len().saturating_sub(limit));
+            scan.budget.give_back_rows(over as u64);
+            rows.truncate(rows.len() - over);
+        }
+        Ok(answer::points(plan, &plan.groups[i], rows))
+    })?;
+    Ok(groups.into_iter().flatten().collect())
+}
+
+/// The newest values of every group.
+fn newest(scan: Scan<'_>) -> Result<Vec<ResultSeries>, QueryError> {
+    let plan = scan.plan;
+    let groups = parallel::map(scan, plan.groups.len(), |i| {
+        let mut all: last::Newest = vec![None; plan.ids.len()];
+        for series in &plan.series[plan.groups[i].members.clone()] {
+            last::join(&mut all, last::newest(scan, *series)?);
+        }
+        scan.budget.answer_rows(1)?;
+        Ok(answer::newest(plan, &plan.groups[i], all))
+    })?;
+    Ok(groups.into_iter().flatten().collect())
+}
+
+/// Buckets of every group, in the order of the groups.
+fn fold_all(
+    scan: Scan<'_>,
+    functions: &[Function],
+    buckets: bucket::Buckets,
+) -> Result<Vec<fold::Accumulators>, QueryError> {
+    let plan = scan.plan;
+    // Parts depend on the number of series alone: sums of floats that are no decimals round alike everywhere.
+    let part_len = (plan.series.len() / 64).max(1);
+    let group_of = |at: usize| plan.groups.partition_point(|group| group.members.end <= at);
+    let parts = parallel::map(scan, plan.series.len().div_ceil(part_len), |part| {
+        let mut block = Block::default();
+        let mut out: Vec<(usize, fold::Accumulators)> = Vec::new();
+        for at in part * part_len..((part + 1) * part_len).min(plan.series.len()) {
+            let found = fold::series(scan, plan.series[at], functions, buckets, &mut block)?;
+            match out.last_mut() {
+                Some((group, known)) if *group == group_of(at) => fold::join(known, found),
+                _ => out.push((group_of(at), found)),
+            }
+        }
+        let bytes: u64 = out.iter().flat_map(|(_, fields)| fields).map(aggregate::Accumulator::bytes).sum();
+        scan.budget.hold_bytes(bytes)?;
+        Ok(out)
+    })?;
+    let mut groups: Vec<fold::Accumulators> =
+        plan.groups.iter().map(|_| fold::accumulators(plan, functions)).collect();
+    for (group, found) in parts.into_iter().flatten() {
+        scan.budget.check()?;
+        fold::join(&mut groups[group], found);
+    }
+    Ok(groups)
 }

@@ -95,6 +95,17 @@ impl ResultValues {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Turns the order of the rows round.
+    pub fn reverse(&mut self) {
+        match self {
+            Self::Time(v) | Self::Integer(v) => v.reverse(),
+            Self::Float(v) => v.reverse(),
+            Self::Unsigned(v) => v.reverse(),
+            Self::Boolean(v) => v.reverse(),
+            Self::String(v) => v.reverse(),
+        }
+    }
 }
 
 /// A stretch of time in which something that belongs to the answer could not be read.

@@ -1,0 +1,415 @@
+//! Accumulators: what is known of the buckets of one field while rows and statistics stream by.
+//!
+//! Invariants
+//! 1. Buckets are held by rising number. Rows of one series arrive in time order, so a new bucket is always the last.
+//! 2. Where two inputs tie, time decides, then the order of series: `first` keeps the earlier, `last` takes the later,
+//!    `min` and `max` keep the oldest time. So an answer does not depend on how rows were cut into blocks.
+//! 3. Every list that is in use has one entry per bucket.
+
+use super::bucket::Buckets;
+use super::kernel::Cell;
+use super::request::Function;
+use super::result::ResultValues;
+use crate::column::{Column, Presence, Values};
+use crate::segment::BlockStatistics;
+use std::ops::Range;
+use std::sync::Arc;
+use wattlog_model::{ExactSum, FieldType};
+
+/// What the functions asked for need to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Needs {
+    sum: bool,
+    extremes: bool,
+    first: bool,
+    last: bool,
+}
+
+impl Needs {
+    pub(super) fn of(functions: &[Function], field_type: FieldType) -> Self {
+        let any = |wanted: &[Function]| functions.iter().any(|f| wanted.contains(f));
+        let number = !matches!(field_type, FieldType::Boolean | FieldType::String);
+        Self {
+            sum: number && any(&[Function::Sum, Function::Mean]),
+            extremes: number && any(&[Function::Min, Function::Max]),
+            first: any(&[Function::First]),
+            last: any(&[Function::Last]),
+        }
+    }
+
+    /// Memory of one bucket, in bytes.
+    fn bucket_bytes(self) -> usize {
+        let point = size_of::<(i64, Arc<str>)>();
+        16 + usize::from(self.sum) * size_of::<ExactSum>()
+            + usize::from(self.extremes) * 2 * point
+            + (usize::from(self.first) + usize::from(self.last)) * point
+    }
+}
+
+/// Buckets of one field, typed.
+#[derive(Debug, Clone)]
+pub(super) struct Cells<T> {
+    needs: Needs,
+    keys: Vec<i64>,
+    counts: Vec<u64>,
+    sums: Vec<ExactSum>,
+    least: Vec<(i64, T)>,
+    greatest: Vec<(i64, T)>,
+    first: Vec<(i64, T)>,
+    last: Vec<(i64, T)>,
+    /// Decimal exponent that fitted the last values summed.
+    hint: u8,
+}
+
+/// Buckets of one field.
+#[derive(Debug, Clone)]
+pub(super) enum Accumulator {
+    Float(Cells<f64>),
+    Integer(Cells<i64>),
+    Unsigned(Cells<u64>),
+    Boolean(Cells<bool>),
+    String(Cells<Arc<str>>),
+}
+
+macro_rules! each {
+    ($accumulator:expr, $cells:ident => $body:expr) => {
+        match $accumulator {
+            Accumulator::Float($cells) => $body,
+            Accumulator::Integer($cells) => $body,
+            Accumulator::Unsigned($cells) => $body,
+            Accumulator::Boolean($cells) => $body,
+            Accumulator::String($cells) => $body,
+        }
+    };
+}
+
+impl Accumulator {
+    pub(super) fn new(functions: &[Function], field_type: FieldType) -> Self {
+        let needs = Needs::of(functions, field_type);
+        match field_type {
+            FieldType::Float => Self::Float(Cells::new(needs)),
+            FieldType::Integer => Self::Integer(Cells::new(needs)),
+            FieldType::Unsigned => Self::Unsigned(Cells::new(needs)),
+            FieldType::Boolean => Self::Boolean(Cells::new(needs)),
+            FieldType::String => Self::String(Cells::new(needs)),
+        }
+    }
+
+    /// Adds the values of `rows` of a column over `times`; `scratch` is room for times.
+    pub(super) fn add_rows(
+        &mut self,
+        buckets: Buckets,
+        times: &[i64],
+        column: &Column,
+        rows: Range<usize>,
+        scratch: &mut Vec<i64>,
+    ) {
+        let (times, positions) = match &column.presence {
+            Presence::All => (&times[rows.clone()], rows),
+            Presence::Rows(present) => {
+                let from = present.partition_point(|row| (*row as usize) < rows.start);
+                let to = present.partition_point(|row| (*row as usize) < rows.end);
+                scratch.clear();
+                scratch.extend(present[from..to].iter().map(|row| times[*row as usize]));
+                (&scratch[..], from..to)
+            }
+        };
+        match (self, &column.values) {
+            (Self::Float(cells), Values::Float(v)) => cells.add_values(buckets, times, &v[positions]),
+            (Self::Integer(cells), Values::Integer(v)) => cells.add_values(buckets, times, &v[positions]),
+            (Self::Unsigned(cells), Values::Unsigned(v)) => cells.add_values(buckets, times, &v[positions]),
+            (Self::Boolean(cells), Values::Boolean(v)) => cells.add_values(buckets, times, &v[positions]),
+            (Self::String(cells), Values::String(v)) => cells.add_values(buckets, times, &v[positions]),
+            (_, values) => debug_assert!(false, "a field has one type, found {}", values.field_type()),
+        }
+    }
+
+    /// Adds a block whose values are all in `bucket`.
+    pub(super) fn add_statistics(&mut self, bucket: i64, block: &BlockStatistics) {
+        each!(self, cells => cells.add_statistics(bucket, block));
+    }
+
+    /// Adds the buckets of another accumulator of the same field, of series that stand later.
+    pub(super) fn merge(&mut self, other: Self) {
+        match (self, other) {
+            (Self::Float(a), Self::Float(b)) => a.merge(b),
+            (Self::Integer(a), Self::Integer(b)) => a.merge(b),
+            (Self::Unsigned(a), Self::Unsigned(b)) => a.merge(b),
+            (Self::Boolean(a), Self::Boolean(b)) => a.merge(b),
+            (Self::String(a), Self::String(b)) => a.merge(b),
+            (_, _) => debug_assert!(false, "a field has one type"),
+        }
+    }
+
+    /// Numbers of the buckets with a value, rising.
+    pub(super) fn keys(&self) -> &[i64] {
+        each!(self, cells => &cells.keys)
+    }
+
+    /// Memory in use, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        each!(self, cells => (cells.keys.len() * cells.needs.bucket_bytes()) as u64)
+    }
+
+    /// The column of one function for the buckets `wanted` (rising, all of [`Accumulator::keys`] among them).
+    pub(super) fn column(&self, function: Function, wanted: &[i64]) -> ResultValues {
+        let places = places(self.keys(), wanted);
+        match function {
+            Function::Count => {
+                let counts = each!(self, cells => &cells.counts);
+                // No value is a count of zero, which is true, unlike a value of zero.
+                let count = |place: &Option<usize>| Some(place.map_or(0, |i| counts[i] as i64));
+                ResultValues::Integer(places.iter().map(count).collect())
+            }
+            Function::Mean => {
+                let (counts, sums) = each!(self, cells => (&cells.counts, &cells.sums));
+                let mean = |i: usize| sums[i].value() / counts[i] as f64;
+                ResultValues::Float(places.iter().map(|place| place.map(mean)).collect())
+            }
+            Function::Sum => self.sums(&places),
+            Function::Min => each!(self, cells => points(&cells.least, &places)),
+            Function::Max => each!(self, cells => points(&cells.greatest, &places)),
+            Function::First => each!(self, cells => points(&cells.first, &places)),
+            Function::Last => each!(self, cells => points(&cells.last, &places)),
+        }
+    }
+
+    /// Sums of integers stay integers if all of them fit.
+    fn sums(&self, places: &[Option<usize>]) -> ResultValues {
+        let sums = each!(self, cells => &cells.sums);
+        let whole = |i: usize| sums[i].integer();
+        let used = || places.iter().flatten().copied();
+        match self {
+            Self::Integer(_) if used().all(|i| whole(i).is_some_and(|v| i64::try_from(v).is_ok())) => {
+                let value = |i: usize| whole(i).and_then(|v| i64::try_from(v).ok());
+                ResultValues::Integer(places.iter().map(|place| place.and_then(value)).collect())
+            }
+            Self::Unsigned(_) if used().all(|i| whole(i).is_some_and(|v| u64::try_from(v).is_ok())) => {
+                let value = |i: usize| whole(i).and_then(|v| u64::try_from(v).ok());
+                ResultValues::Unsigned(places.iter().map(|place| place.and_then(value)).collect())
+            }
+            _ => ResultValues::Float(places.iter().map(|place| place.map(|i| sums[i].value())).collect()),
+        }
+    }
+}
+
+/// Values that can stand in a column of an answer.
+trait Answer: Sized {
+    fn column(values: Vec<Option<Self>>) -> ResultValues;
+}
+
+impl Answer for f64 {
+    fn column(values: Vec<Option<Self>>) -> ResultValues {
+        ResultValues::Float(values)
+    }
+}
+
+impl Answer for i64 {
+    fn column(values: Vec<Option<Self>>) -> ResultValues {
+        ResultValues::Integer(values)
+    }
+}
+
+impl Answer for u64 {
+    fn column(values: Vec<Option<Self>>) -> ResultValues {
+        ResultValues::Unsigned(values)
+    }
+}
+
+impl Answer for bool {
+    fn column(values: Vec<Option<Self>>) -> ResultValues {
+        ResultValues::Boolean(values)
+    }
+}
+
+impl Answer for Arc<str> {
+    fn column(values: Vec<Option<Self>>) -> ResultValues {
+        ResultValues::String(values)
+    }
+}
+
+fn points<T: Answer + Clone>(points: &[(i64, T)], places: &[Option<usize>]) -> ResultValues {
+    T::column(places.iter().map(|place| place.map(|i| points[i].1.clone())).collect())
+}
+
+/// For each of `wanted` its index in `keys`; both rise.
+fn places(keys: &[i64], wanted: &[i64]) -> Vec<Option<usize>> {
+    let mut at = 0;
+    wanted
+        .iter()
+        .map(|key| {
+            while keys.get(at).is_some_and(|own| own < key) {
+                at += 1;
+            }
+            (keys.get(at) == Some(key)).then_some(at)
+        })
+        .collect()
+}
+
+impl<T: Cell> Cells<T> {
+    fn new(needs: Needs) -> Self {
+        Self {
+            needs,
+            keys: Vec::new(),
+            counts: Vec::new(),
+            sums: Vec::new(),
+            least: Vec::new(),
+            greatest: Vec::new(),
+            first: Vec::new(),
+            last: Vec::new(),
+            hint: 0,
+        }
+    }
+
+    /// Adds values at rising times, all later than those added before.
+    fn add_values(&mut self, buckets: Buckets, times: &[i64], values: &[T]) {
+        let mut row = 0;
+        while row < times.len() {
+            let (bucket, end) = buckets.stretch(times, row);
+            self.add_stretch(bucket, &times[row..end], &values[row..end]);
+            row = end;
+        }
+    }
+
+    fn add_stretch(&mut self, bucket: i64, times: &[i64], values: &[T]) {
+        let end = values.len() - 1;
+        let at = self.open(bucket, || (times[0], &values[0]));
+        self.counts[at] += values.len() as u64;
+        if self.needs.sum {
+            T::sum(values, &mut self.hint, &mut self.sums[at]);
+        }
+        if self.needs.extremes {
+            let (least, greatest) = T::extremes(values);
+            keep_least(&mut self.least[at], times[least], &values[least]);
+            keep_greatest(&mut self.greatest[at], times[greatest], &values[greatest]);
+        }
+        if self.needs.last {
+            self.last[at] = (times[end], values[end].clone());
+        }
+    }
+
+    fn add_statistics(&mut self, bucket: i64, block: &BlockStatistics) {
+        let (Some(first), Some(last)) = (T::of(&block.first.1), T::of(&block.last.1)) else {
+            return debug_assert!(false, "a field has one type");
+        };
+        let at = self.open(bucket, || (block.first.0, &first));
+        self.counts[at] += u64::from(block.count);
+        if self.needs.sum {
+            self.sums[at].merge(&block.sum);
+        }
+        if self.needs.extremes {
+            let value = |point: &Option<(i64, wattlog_model::FieldValue)>| {
+                point.as_ref().and_then(|(time, value)| Some((*time, T::of(value)?)))
+            };
+            if let (Some(least), Some(greatest)) = (value(&block.min), value(&block.max)) {
+                keep_least(&mut self.least[at], least.0, &least.1);
+                keep_greatest(&mut self.greatest[at], greatest.0, &greatest.1);
+            }
+        }
+        if self.needs.last {
+            self.last[at] = (block.last.0, last);
+        }
+    }
+
+    /// Place of `bucket`, which is the last one or comes after it; a new one begins with `first` in every list.
+    fn open<'a>(&mut self, bucket: i64, first: impl FnOnce() -> (i64, &'a T)) -> usize
+    where
+        T: 'a,
+    {
+        if self.keys.last() == Some(&bucket) {
+            return self.keys.len() - 1;
+        }
+        debug_assert!(self.keys.last().is_none_or(|last| *last < bucket), "rows arrive in time order");
+        self.keys.push(bucket);
+        self.counts.push(0);
+        if self.needs.sum {
+            self.sums.push(ExactSum::default());
+        }
+        let (time, value) = first();
+        let mut begin = |needed: bool, list: &mut Vec<(i64, T)>| {
+            if needed {
+                list.push((time, value.clone()));
+            }
+        };
+        begin(self.needs.extremes, &mut self.least);
+        begin(self.needs.extremes, &mut self.greatest);
+        begin(self.needs.first, &mut self.first);
+        begin(self.needs.last, &mut self.last);
+        self.keys.len() - 1
+    }
+
+    fn merge(&mut self, other: Self) {
+        if self.keys.is_empty() {
+            *self = other;
+            return;
+        }
+        let places = places(&self.keys, &other.keys);
+        if places.iter().all(Option::is_some) {
+            for (from, place) in places.into_iter().enumerate() {
+                self.merge_bucket(place.unwrap_or_default(), &other, from);
+            }
+            return;
+        }
+        // Other buckets too: both lists are woven into a new one.
+        let mine = std::mem::replace(self, Self::new(self.needs));
+        let (mut a, mut b) = (0, 0);
+        while a < mine.keys.len() || b < other.keys.len() {
+            let (left, right) = (mine.keys.get(a), other.keys.get(b));
+            let from_mine = left.is_some_and(|l| right.is_none_or(|r| l <= r));
+            let from_other = right.is_some_and(|r| left.is_none_or(|l| r <= l));
+            if from_mine {
+                self.push_bucket(&mine, a);
+                a += 1;
+            }
+            match (from_mine, from_other) {
+                (true, true) => self.merge_bucket(self.keys.len() - 1, &other, b),
+                (false, _) => self.push_bucket(&other, b),
+                (true, false) => continue,
+            }
+            b += 1;
+        }
+    }
+
+    fn push_bucket(&mut self, from: &Self, i: usize) {
+        self.keys.push(from.keys[i]);
+        self.counts.push(from.counts[i]);
+        self.sums.extend(from.sums.get(i));
+        self.least.extend(from.least.get(i).cloned());
+        self.greatest.extend(from.greatest.get(i).cloned());
+        self.first.extend(from.first.get(i).cloned());
+        self.last.extend(from.last.get(i).cloned());
+    }
+
+    fn merge_bucket(&mut self, at: usize, other: &Self, i: usize) {
+        self.counts[at] += other.counts[i];
+        if self.needs.sum {
+            self.sums[at].merge(&other.sums[i]);
+        }
+        if self.needs.extremes {
+            keep_least(&mut self.least[at], other.least[i].0, &other.least[i].1);
+            keep_greatest(&mut self.greatest[at], other.greatest[i].0, &other.greatest[i].1);
+        }
+        if self.needs.first && other.first[i].0 < self.first[at].0 {
+            self.first[at] = other.first[i].clone();
+        }
+        if self.needs.last && other.last[i].0 >= self.last[at].0 {
+            self.last[at] = other.last[i].clone();
+        }
+    }
+}
+
+fn keep_least<T: Cell>(kept: &mut (i64, T), time: i64, value: &T) {
+    if value.is_less(&kept.1) || !kept.1.is_less(value) && time < kept.0 {
+        *kept = (time, value.clone());
+    }
+}
+
+fn keep_greatest<T: Cell>(kept: &mut (i64, T), time: i64, value: &T) {
+    if kept.1.is_less(value) || !value.is_less(&kept.1) && time < kept.0 {
+        *kept = (time, value.clone());
+    }
+}
+
+#[cfg(test)]
+#[path = "aggregate_tests.rs"]
+mod tests;

@@ -1,0 +1,100 @@
+//! What a query may still spend, and who may stop it. Looked at once per block, never per row.
+
+use super::error::QueryError;
+use super::request::{QueryControl, QueryLimits};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Shared by the threads of one query.
+#[derive(Debug)]
+pub(super) struct Budget<'a> {
+    limits: &'a QueryLimits,
+    control: &'a QueryControl,
+    /// Set when one thread has failed: the others need not go on.
+    failed: AtomicBool,
+    rows: AtomicU64,
+    buckets: AtomicU64,
+    scanned: AtomicU64,
+    bytes: AtomicU64,
+    pub(super) points_scanned: AtomicU64,
+    pub(super) blocks_decoded: AtomicU64,
+    pub(super) blocks_from_statistics: AtomicU64,
+}
+
+impl<'a> Budget<'a> {
+    pub(super) fn new(limits: &'a QueryLimits, control: &'a QueryControl) -> Self {
+        Self {
+            limits,
+            control,
+            failed: AtomicBool::new(false),
+            rows: AtomicU64::new(0),
+            buckets: AtomicU64::new(0),
+            scanned: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            points_scanned: AtomicU64::new(0),
+            blocks_decoded: AtomicU64::new(0),
+            blocks_from_statistics: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn limits(&self) -> &QueryLimits {
+        self.limits
+    }
+
+    /// Whether the query must end now.
+    pub(super) fn check(&self) -> Result<(), QueryError> {
+        if self.control.cancel.is_cancelled() || self.failed.load(Ordering::Relaxed) {
+            return Err(QueryError::Cancelled);
+        }
+        match self.control.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(QueryError::TimedOut),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells the other threads to stop.
+    pub(super) fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes rows read with `values` of them in all columns.
+    pub(super) fn scan(&self, rows: u64, values: u64) -> Result<(), QueryError> {
+        self.points_scanned.fetch_add(rows, Ordering::Relaxed);
+        let limit = self.limits.max_scanned;
+        spend(&self.scanned, values, limit, QueryError::TooMuchScanned { limit })
+    }
+
+    /// Notes rows of the answer.
+    pub(super) fn answer_rows(&self, rows: u64) -> Result<(), QueryError> {
+        let limit = self.limits.max_points;
+        spend(&self.rows, rows, limit, QueryError::TooManyPoints { limit })
+    }
+
+    /// Takes rows back that did not get into the answer.
+    pub(super) fn give_back_rows(&self, rows: u64) {
+        self.rows.fetch_sub(rows, Ordering::Relaxed);
+    }
+
+    /// Notes buckets in hand; the same bucket of two fields or series counts twice until they are joined.
+    pub(super) fn hold_bytes(&self, bytes: u64) -> Result<(), QueryError> {
+        let limit = self.limits.max_bytes;
+        spend(&self.bytes, bytes, limit, QueryError::TooManyBytes { limit })
+    }
+
+    /// Notes that so many bytes were let go.
+    pub(super) fn let_go(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes buckets of one series of the answer.
+    pub(super) fn answer_buckets(&self, buckets: u64) -> Result<(), QueryError> {
+        let limit = self.limits.max_buckets;
+        let wanted = self.buckets.fetch_add(buckets, Ordering::Relaxed) + buckets;
+        if wanted > limit { Err(QueryError::TooManyBuckets { wanted, limit }) } else { Ok(()) }
+    }
+}
+
+fn spend(counter: &AtomicU64, amount: u64, limit: u64, error: QueryError) -> Result<(), QueryError> {
+    let total = counter.fetch_add(amount, Ordering::Relaxed).saturating_add(amount);
+    if total > limit { Err(error) } else { Ok(()) }
+}

@@ -1,0 +1,163 @@
+//! Aggregates: rows and groups of series into accumulators, and accumulators into columns.
+//!
+//! A group that lies in one bucket and within the range, and meets nothing else, is answered from its statistics; all
+//! others are decoded, and of them only the columns asked for.
+
+use super::aggregate::Accumulator;
+use super::bucket::Buckets;
+use super::error::QueryError;
+use super::plan::Plan;
+use super::request::Function;
+use super::scan::{Block, GroupSource, Scan, Sink};
+use crate::column::SeriesRows;
+use crate::ids::SeriesId;
+use crate::segment::RowGroup;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+/// Accumulators of one group of series, by slot of the plan.
+pub(super) type Accumulators = Vec<Accumulator>;
+
+/// Empty accumulators for the fields of a plan.
+pub(super) fn accumulators(plan: &Plan, functions: &[Function]) -> Accumulators {
+    (0..plan.ids.len()).map(|slot| Accumulator::new(functions, plan.def(slot).field_type)).collect()
+}
+
+/// The buckets of one series.
+pub(super) fn series(
+    scan: Scan<'_>,
+    series: SeriesId,
+    functions: &[Function],
+    buckets: Buckets,
+    block: &mut Block,
+) -> Result<Accumulators, QueryError> {
+    let mut sink = FoldSink {
+        scan,
+        buckets,
+        fields: accumulators(scan.plan, functions),
+        block,
+        scratch: Vec::new(),
+        held: 0,
+    };
+    scan.run(series, &scan.plan.range, &mut sink)?;
+    let FoldSink { fields, held, .. } = sink;
+    scan.budget.let_go(held);
+    Ok(fields)
+}
+
+/// Adds the buckets of a later series of the same group.
+pub(super) fn join(group: &mut Accumulators, other: Accumulators) {
+    for (own, other) in group.iter_mut().zip(other) {
+        own.merge(other);
+    }
+}
+
+/// Numbers of all buckets in which a field has a value, rising.
+pub(super) fn bucket_keys(fields: &[Accumulator]) -> Vec<i64> {
+    let mut keys: Vec<i64> = Vec::new();
+    for field in fields {
+        if keys.is_empty() {
+            keys.extend_from_slice(field.keys());
+        } else if keys != field.keys() {
+            keys.extend_from_slice(field.keys());
+            keys.sort_unstable();
+            keys.dedup();
+        }
+    }
+    keys
+}
+
+/// Whether the group lies in one bucket and within the range.
+fn is_inside(buckets: Buckets, group: &RowGroup, range: &Range<i64>) -> bool {
+    !group.compact
+        && group.first_time >= range.start
+        && group.last_time < range.end
+        && buckets.index(group.first_time) == buckets.index(group.last_time)
+}
+
+struct FoldSink<'a, 'b> {
+    scan: Scan<'a>,
+    buckets: Buckets,
+    fields: Accumulators,
+    block: &'b mut Block,
+    scratch: Vec<i64>,
+    /// Bytes of the accumulators that the budget knows of.
+    held: u64,
+}
+
+impl FoldSink<'_, '_> {
+    /// Answers groups that are inside from statistics, field by field; decodes blocks that have none.
+    fn from_statistics(&mut self, source: GroupSource<'_>, range: &Range<i64>) -> Result<(), QueryError> {
+        let (scan, open) = (self.scan, source.open);
+        for (slot, field) in scan.plan.ids.iter().enumerate() {
+            let mut known = Vec::with_capacity(source.groups.len());
+            let read = open.segment.statistics_of(source.groups, *field, |_, block| known.push(block));
+            if let Err(error) = read {
+                // The blocks still hold all there is to know.
+                scan.losses.report(&error);
+            }
+            known.resize(source.groups.len(), None);
+            for (group, block) in source.groups.iter().zip(known) {
+                if let Some(block) = block {
+                    scan.budget.blocks_from_statistics.fetch_add(1, Ordering::Relaxed);
+                    self.fields[slot].add_statistics(self.buckets.index(group.first_time), &block);
+                } else {
+                    self.decode(source, group, slot..slot + 1, range)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the fields `slots` of a group from its blocks.
+    fn decode(
+        &mut self,
+        source: GroupSource<'_>,
+        group: &RowGroup,
+        slots: Range<usize>,
+        range: &Range<i64>,
+    ) -> Result<(), QueryError> {
+        self.scan.decode(source.source, source.open, group, slots.clone(), self.block, |_| {})?;
+        let rows = self.block.rows_in(range);
+        for slot in slots.filter(|slot| self.block.present[*slot]) {
+            let column = &self.block.columns[slot];
+            self.fields[slot].add_rows(self.buckets, &self.block.times, column, rows.clone(), &mut self.scratch);
+        }
+        Ok(())
+    }
+
+    /// Tells the budget how large the accumulators have become.
+    fn hold(&mut self) -> Result<(), QueryError> {
+        let bytes: u64 = self.fields.iter().map(Accumulator::bytes).sum();
+        let more = bytes.saturating_sub(self.held);
+        self.held = bytes;
+        self.scan.budget.hold_bytes(more)
+    }
+}
+
+impl Sink for FoldSink<'_, '_> {
+    fn rows(&mut self, rows: &SeriesRows, range: Range<usize>) -> Result<(), QueryError> {
+        for (field, column) in &rows.columns {
+            if let Some(slot) = self.scan.plan.slot(*field) {
+                self.fields[slot].add_rows(self.buckets, &rows.times, column, range.clone(), &mut self.scratch);
+            }
+        }
+        self.hold()
+    }
+
+    fn groups(&mut self, source: GroupSource<'_>, range: &Range<i64>) -> Result<(), QueryError> {
+        let buckets = self.buckets;
+        let inside = |group: &RowGroup| is_inside(buckets, group, range);
+        for alike in source.groups.chunk_by(|a, b| inside(a) == inside(b)) {
+            if inside(&alike[0]) {
+                self.from_statistics(GroupSource { groups: alike, ..source }, range)?;
+            } else {
+                for group in alike {
+                    self.scan.budget.check()?;
+                    self.decode(source, group, 0..self.fields.len(), range)?;
+                }
+            }
+        }
+        self.hold()
+    }
+}

@@ -1,0 +1,197 @@
+//! Names to ids: which fields, series and groups a request speaks of. Nothing is read but the catalog.
+
+use super::bucket::Buckets;
+use super::error::QueryError;
+use super::request::{Function, GroupBy, QueryLimits, QueryRequest, Shape, TagFilter, TagPredicate};
+use crate::catalog::{Catalog, DEFAULT_POLICY, SeriesFilter, SeriesPredicate, compile_regex};
+use crate::ids::{FieldId, MeasurementId, NamespaceId, SeriesId};
+use crate::segment::FieldDef;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// A request in ids.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) namespace: NamespaceId,
+    pub(super) measurement: MeasurementId,
+    pub(super) range: Range<i64>,
+    /// Columns of the answer, in its order.
+    pub(super) fields: Vec<PlannedField>,
+    /// Ids of the fields, rising: what is read. A field's place here is its slot.
+    pub(super) ids: Vec<FieldId>,
+    /// Whether the request named its fields: a named field has a column even without values.
+    pub(super) named: bool,
+    /// Series by group, rising within it.
+    pub(super) series: Vec<SeriesId>,
+    /// Groups by rising tags.
+    pub(super) groups: Vec<Group>,
+}
+
+/// A field of the answer.
+#[derive(Debug)]
+pub(super) struct PlannedField {
+    pub(super) def: FieldDef,
+    /// Its place in [`Plan::ids`].
+    pub(super) slot: usize,
+}
+
+/// One series of the answer.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) tags: Vec<(String, String)>,
+    /// Its series, in [`Plan::series`].
+    pub(super) members: Range<usize>,
+}
+
+impl Plan {
+    /// Looks everything up. None if the measurement or all named fields are unknown: the answer is empty.
+    pub(super) fn new(
+        catalog: &Catalog,
+        request: &QueryRequest,
+        limits: &QueryLimits,
+    ) -> Result<Option<Self>, QueryError> {
+        let namespace = namespace(catalog, request)?;
+        if request.start >= request.end {
+            return Err(QueryError::EmptyRange);
+        }
+        let filters = request.tags.iter().map(compile).collect::<Result<Vec<_>, _>>()?;
+        let Some(measurement) = catalog.measurement(namespace, &request.measurement) else { return Ok(None) };
+        let defs = fields(catalog, measurement, request)?;
+        let mut ids: Vec<FieldId> = defs.iter().map(|def| def.id).collect();
+        ids.sort_unstable();
+        let slot = |def: &FieldDef| ids.binary_search(&def.id).unwrap_or_default();
+        let fields: Vec<PlannedField> =
+            defs.into_iter().map(|def| PlannedField { slot: slot(&def), def }).collect();
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        let selected = catalog.select(measurement, &filters)?;
+        let (wanted, limit) = (selected.len() as u64, limits.max_series);
+        if wanted > limit {
+            return Err(QueryError::TooManySeries { wanted, limit });
+        }
+        let (series, groups) = group(catalog, selected, request)?;
+        let range = request.start.0..request.end.0;
+        let named = request.fields.is_some();
+        Ok(Some(Self { namespace, measurement, range, fields, ids, named, series, groups }))
+    }
+
+    /// Slot of a field, if it is asked for.
+    pub(super) fn slot(&self, field: FieldId) -> Option<usize> {
+        self.ids.binary_search(&field).ok()
+    }
+
+    /// The definition behind a slot.
+    pub(super) fn def(&self, slot: usize) -> &FieldDef {
+        let field = self.fields.iter().find(|field| field.slot == slot);
+        &field.expect("every slot belongs to a planned field").def
+    }
+}
+
+/// The functions and buckets of an aggregate.
+pub(super) fn buckets(request: &QueryRequest) -> Result<Option<(&[Function], Buckets)>, QueryError> {
+    let Shape::Aggregate { functions, every } = &request.shape else { return Ok(None) };
+    if functions.is_empty() {
+        return Err(QueryError::NoFunction);
+    }
+    let buckets = Buckets::new(*every, request.start.0).ok_or(QueryError::BadBucket)?;
+    Ok(Some((functions, buckets)))
+}
+
+fn namespace(catalog: &Catalog, request: &QueryRequest) -> Result<NamespaceId, QueryError> {
+    let policy = request.retention_policy.as_deref();
+    catalog.namespace(&request.database, policy).ok_or_else(|| {
+        let known = catalog.namespaces().iter().any(|(_, database, _)| **database == *request.database);
+        if known {
+            QueryError::RetentionPolicyNotFound(policy.unwrap_or(DEFAULT_POLICY).to_owned())
+        } else {
+            QueryError::DatabaseNotFound(request.database.clone())
+        }
+    })
+}
+
+/// Fields of the answer: those named that exist, each once, or all.
+fn fields(
+    catalog: &Catalog,
+    measurement: MeasurementId,
+    request: &QueryRequest,
+) -> Result<Vec<FieldDef>, QueryError> {
+    let functions = if let Shape::Aggregate { functions, .. } = &request.shape { &functions[..] } else { &[] };
+    let Some(names) = &request.fields else {
+        // A field dropped and written again has two ids; its name speaks of the newer one.
+        let all = catalog.fields(measurement);
+        let newest = all.iter().filter(|f| catalog.field(measurement, &f.name).is_some_and(|n| n.id == f.id));
+        let defined = |f: &&FieldDef| {
+            functions.is_empty() || functions.iter().any(|function| is_defined(*function, f))
+        };
+        return Ok(newest.filter(defined).cloned().collect());
+    };
+    let mut defs: Vec<FieldDef> = Vec::new();
+    for def in names.iter().filter_map(|name| catalog.field(measurement, name)) {
+        if let Some(function) = functions.iter().find(|function| !is_defined(**function, &def)) {
+            let (field, field_type) = (def.name.to_string(), def.field_type);
+            return Err(QueryError::NotDefined { function: *function, field, field_type });
+        }
+        if !defs.iter().any(|known| known.id == def.id) {
+            defs.push(def);
+        }
+    }
+    Ok(defs)
+}
+
+/// Whether a function can be computed from the values of a field.
+pub(super) fn is_defined(function: Function, field: &FieldDef) -> bool {
+    use wattlog_model::FieldType::{Boolean, String};
+    function.takes_any_type() || !matches!(field.field_type, Boolean | String)
+}
+
+fn compile(filter: &TagFilter) -> Result<SeriesFilter, QueryError> {
+    let regex = |pattern: &str| {
+        let bad = |error: regex::Error| QueryError::BadRegex {
+            key: filter.key.clone(),
+            reason: error.to_string(),
+        };
+        compile_regex(pattern).map_err(bad)
+    };
+    let predicate = match &filter.predicate {
+        TagPredicate::In(values) => SeriesPredicate::In(values.clone()),
+        TagPredicate::NotIn(values) => SeriesPredicate::NotIn(values.clone()),
+        TagPredicate::Matches(pattern) => SeriesPredicate::Matches(regex(pattern)?),
+        TagPredicate::NotMatches(pattern) => SeriesPredicate::NotMatches(regex(pattern)?),
+    };
+    Ok(SeriesFilter { key: filter.key.clone(), predicate })
+}
+
+/// Sorts series into groups.
+fn group(
+    catalog: &Catalog,
+    selected: Vec<SeriesId>,
+    request: &QueryRequest,
+) -> Result<(Vec<SeriesId>, Vec<Group>), QueryError> {
+    let keys = match (&request.group_by, &request.shape) {
+        (GroupBy::Default, Shape::Aggregate { .. }) => {
+            let members = 0..selected.len();
+            return Ok((selected, vec![Group { tags: Vec::new(), members }]));
+        }
+        (GroupBy::Keys(keys), _) => Some(keys),
+        (GroupBy::All | GroupBy::Default, _) => None,
+    };
+    let mut by_tags: BTreeMap<Vec<(String, String)>, Vec<SeriesId>> = BTreeMap::new();
+    for id in selected {
+        let Some((_, tags)) = catalog.series_tags(id)? else { continue };
+        let owned = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let tags = match keys {
+            None => tags.iter().map(|(key, value)| owned(key, value)).collect(),
+            Some(keys) => keys.iter().map(|key| owned(key, tags.value(key).unwrap_or(""))).collect(),
+        };
+        by_tags.entry(tags).or_default().push(id);
+    }
+    let mut series = Vec::new();
+    let mut groups = Vec::new();
+    for (tags, members) in by_tags {
+        let start = series.len();
+        series.extend(members);
+        groups.push(Group { tags, members: start..series.len() });
+    }
+    Ok((series, groups))
+}

@@ -1,0 +1,281 @@
+//! One series of the store, from all its sources, in time order.
+//!
+//! Row groups that meet nothing else of the series are handed over as they are, so that whoever computes may answer
+//! from their statistics. All other rows are merged first.
+//!
+//! Invariants
+//! 1. A group is handed over alone only if no row in hand, no other group and no lost source of the series has a time
+//!    between its first and its last row.
+//! 2. What is handed over rises in time, from call to call.
+
+use super::budget::Budget;
+use super::error::QueryError;
+use super::merge::{Carry, Hole, masked, slice};
+use super::plan::Plan;
+use super::prune::{Losses, Open, Source, Sources};
+use crate::column::{Column, Presence, SeriesRows, Values};
+use crate::ids::{FieldId, SeriesId};
+use crate::memtable::FieldSet;
+use crate::segment::RowGroup;
+use crate::snapshot::Snapshot;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+/// What all series of a query share.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scan<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) plan: &'a Plan,
+    pub(super) sources: &'a Sources,
+    pub(super) losses: &'a Losses<'a>,
+    pub(super) budget: &'a Budget<'a>,
+}
+
+/// Takes what a scan finds.
+pub(super) trait Sink {
+    /// Rows within the asked range.
+    fn rows(&mut self, rows: &SeriesRows, range: Range<usize>) -> Result<(), QueryError>;
+    /// Groups of one segment that meet nothing else; the first and the last may reach beyond the asked range.
+    fn groups(&mut self, source: GroupSource<'_>, range: &Range<i64>) -> Result<(), QueryError>;
+    /// True if nothing more is wanted.
+    fn is_full(&self) -> bool {
+        false
+    }
+}
+
+/// Groups of one segment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct GroupSource<'a> {
+    pub(super) source: &'a Source,
+    pub(super) open: &'a Open,
+    pub(super) groups: &'a [RowGroup],
+}
+
+/// A row group of one series, and its place in the order of precedence.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Piece {
+    precedence: usize,
+    pub(super) group: RowGroup,
+}
+
+/// What a range of one series is made of, before anything is decoded.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    /// By first time.
+    pub(super) groups: Vec<Piece>,
+    holes: Vec<Hole>,
+    carry: Carry,
+}
+
+impl Pieces {
+    /// Rows that are in memory already.
+    pub(super) fn rows_in_memory(&self) -> usize {
+        self.carry.rows()
+    }
+}
+
+/// Merged rows are handed on once this many are in hand.
+const FLUSH_ROWS: usize = 4096;
+
+impl<'a> Scan<'a> {
+    /// Hands all rows of `series` in `range` to `sink`.
+    pub(super) fn run(self, series: SeriesId, range: &Range<i64>, sink: &mut impl Sink) -> Result<(), QueryError> {
+        let pieces = self.pieces(series, range)?;
+        self.sweep(pieces, range, sink)
+    }
+
+    /// Finds what there is of `series` in `range`.
+    pub(super) fn pieces(self, series: SeriesId, range: &Range<i64>) -> Result<Pieces, QueryError> {
+        self.budget.check()?;
+        let mut pieces = Pieces::default();
+        for (precedence, source) in self.sources.list.iter().enumerate() {
+            let (first, last) = source.times();
+            if first >= range.end || last < range.start {
+                continue;
+            }
+            let lost = Hole { precedence, first, last, field: None };
+            let Some(open) = source.open(self.plan, self.losses) else {
+                pieces.holes.push(lost);
+                continue;
+            };
+            let Some(section) = &open.section else { continue };
+            let known = pieces.groups.len();
+            let visit = |group| pieces.groups.push(Piece { precedence, group });
+            if let Err(error) = open.segment.for_each_group(section, series, range.clone(), visit) {
+                self.losses.add_error(source.id(), None, (first, last), &error);
+                pieces.groups.truncate(known);
+                pieces.holes.push(lost);
+            }
+        }
+        pieces.groups.sort_by_key(|piece| (piece.group.first_time, piece.precedence));
+        for (i, memtable) in self.snapshot.memtables().iter().enumerate() {
+            let fields = FieldSet::Only(&self.plan.ids);
+            if let Some(rows) = memtable.read(series, range, fields, self.snapshot.seq()) {
+                self.count(&rows)?;
+                pieces.carry.add(self.sources.list.len() + i, rows);
+            }
+        }
+        Ok(pieces)
+    }
+
+    /// Hands `pieces` to `sink`, clipped to `range`.
+    pub(super) fn sweep(
+        self,
+        pieces: Pieces,
+        range: &Range<i64>,
+        sink: &mut impl Sink,
+    ) -> Result<(), QueryError> {
+        let Pieces { groups, mut holes, mut carry } = pieces;
+        let mut batch: Vec<RowGroup> = Vec::new();
+        let mut at = 0;
+        while at < groups.len() && !sink.is_full() {
+            self.budget.check()?;
+            let first = groups[at];
+            let alone = groups[at..].iter().enumerate().take_while(|(i, piece)| {
+                piece.precedence == first.precedence
+                    && is_alone(piece, groups.get(at + i + 1), &carry, &holes)
+                    && (*i == 0 || !carry.meets(first.group.first_time, piece.group.last_time))
+            });
+            batch.clear();
+            batch.extend(alone.take(MAX_BATCH).map(|(_, piece)| piece.group));
+            if batch.is_empty() {
+                at += 1;
+                let loaded = self.load(&first, range, &mut holes, &mut carry)?;
+                carry.add(first.precedence, loaded);
+                if carry.rows() >= FLUSH_ROWS {
+                    let end = groups.get(at).map(|next| next.group.first_time);
+                    carry.flush(end, |rows, range| sink.rows(rows, range))?;
+                }
+            } else {
+                at += batch.len();
+                carry.flush(Some(first.group.first_time), |rows, range| sink.rows(rows, range))?;
+                let source = &self.sources.list[first.precedence];
+                if let Some(open) = source.open(self.plan, self.losses) {
+                    sink.groups(GroupSource { source, open, groups: &batch }, range)?;
+                }
+            }
+        }
+        if sink.is_full() {
+            return Ok(());
+        }
+        carry.flush(None, |rows, range| sink.rows(rows, range))
+    }
+
+    /// Decodes a group whose rows have to be merged; what is damaged becomes a hole.
+    fn load(
+        self,
+        piece: &Piece,
+        range: &Range<i64>,
+        holes: &mut Vec<Hole>,
+        carry: &mut Carry,
+    ) -> Result<SeriesRows, QueryError> {
+        let source = &self.sources.list[piece.precedence];
+        let Some(open) = source.open(self.plan, self.losses) else { return Ok(SeriesRows::default()) };
+        let mut block = Block::default();
+        let mut lost = Vec::new();
+        self.decode(source, open, &piece.group, 0..self.plan.ids.len(), &mut block, |field| lost.push(field))?;
+        for field in lost {
+            let (first, last) = (piece.group.first_time, piece.group.last_time);
+            let hole = Hole { precedence: piece.precedence, first, last, field };
+            carry.mask(&hole);
+            holes.push(hole);
+        }
+        let rows = block.into_rows(self.plan);
+        let from = rows.times.partition_point(|time| *time < range.start);
+        let to = rows.times.partition_point(|time| *time < range.end);
+        let mut rows = if to - from == rows.times.len() { rows } else { slice(&rows, from..to) };
+        for hole in holes.iter().filter(|hole| hole.precedence > piece.precedence) {
+            rows = masked(rows, hole);
+        }
+        Ok(rows)
+    }
+
+    /// Decodes the fields `slots` of a group, and its times if it has any of them. Damage is noted, and told to `lost`
+    /// (none: all fields of the group).
+    pub(super) fn decode(
+        self,
+        source: &Source,
+        open: &Open,
+        group: &RowGroup,
+        slots: Range<usize>,
+        block: &mut Block,
+        mut lost: impl FnMut(Option<FieldId>),
+    ) -> Result<(), QueryError> {
+        block.begin(self.plan);
+        for slot in slots {
+            let field = &self.plan.ids[slot];
+            let read = open.segment.read_column(group, *field, &mut block.columns[slot]);
+            let times = (group.first_time, group.last_time);
+            block.present[slot] = read.unwrap_or_else(|error| {
+                self.losses.add_error(source.id(), Some(*field), times, &error);
+                lost(Some(*field));
+                false
+            });
+        }
+        let columns = block.present.iter().filter(|present| **present).count() as u64;
+        if columns > 0 {
+            if let Err(error) = open.segment.read_times(group, &mut block.times) {
+                self.losses.add_error(source.id(), None, (group.first_time, group.last_time), &error);
+                lost(None);
+                block.begin(self.plan);
+                return Ok(());
+            }
+            self.budget.blocks_decoded.fetch_add(columns + 1, Ordering::Relaxed);
+            self.budget.scan(u64::from(group.rows), u64::from(group.rows) * columns)?;
+        }
+        Ok(())
+    }
+
+    fn count(self, rows: &SeriesRows) -> Result<(), QueryError> {
+        let values: usize = rows.columns.iter().map(|(_, column)| column.values.len()).sum();
+        self.budget.scan(rows.times.len() as u64, values as u64)
+    }
+}
+
+/// Most groups handed over at once.
+const MAX_BATCH: usize = 256;
+
+fn is_alone(piece: &Piece, next: Option<&Piece>, carry: &Carry, holes: &[Hole]) -> bool {
+    let RowGroup { first_time: first, last_time: last, .. } = piece.group;
+    next.is_none_or(|next| next.group.first_time > last)
+        && !holes.iter().any(|hole| hole.precedence > piece.precedence && hole.first <= last && hole.last >= first)
+        && !carry.meets(first, last)
+}
+
+/// A decoded group; its room is used again for the next one.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    /// Times of all rows; empty if no column is present.
+    pub(super) times: Vec<i64>,
+    /// One column per slot of the plan.
+    pub(super) columns: Vec<Column>,
+    /// Whether the group has that column.
+    pub(super) present: Vec<bool>,
+}
+
+impl Block {
+    fn begin(&mut self, plan: &Plan) {
+        self.times.clear();
+        self.present.clear();
+        self.present.resize(plan.ids.len(), false);
+        if self.columns.len() != plan.ids.len() {
+            self.columns = (0..plan.ids.len()).map(|slot| Self::column(plan, slot)).collect();
+        }
+    }
+
+    /// An empty column for a slot.
+    pub(super) fn column(plan: &Plan, slot: usize) -> Column {
+        Column { presence: Presence::All, values: Values::new(plan.def(slot).field_type) }
+    }
+
+    /// Rows of the block within `range`.
+    pub(super) fn rows_in(&self, range: &Range<i64>) -> Range<usize> {
+        let from = self.times.partition_point(|time| *time < range.start);
+        from..from + self.times[from..].partition_point(|time| *time < range.end)
+    }
+
+    fn into_rows(self, plan: &Plan) -> SeriesRows {
+        let columns = plan.ids.iter().copied().zip(self.columns).zip(self.present);
+        SeriesRows { times: self.times, columns: columns.filter(|(_, p)| *p).map(|(c, _)| c).collect() }
+    }
+}
