@@ -1,0 +1,236 @@
+//! Lives a history on a disk and notes what its callers were told.
+
+use super::content::{Body, DATABASES, INTERVAL_DATABASE, SERIES};
+use super::history::{INTERVAL, START_NS, Step, is_interval};
+use std::sync::Arc;
+use wattlog_engine::Engine;
+use wattlog_engine::error::WriteError;
+use wattlog_engine::ids::Seq;
+use wattlog_engine::io::sim::SimDisk;
+use wattlog_engine::options::{Durability, Options};
+use wattlog_model::{FieldKind, FieldMeaning, ManualClock, Timestamp, Unit};
+
+/// What the caller of one body was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Durable.
+    Stored,
+    /// Taken, durable soon.
+    Taken,
+    /// Nothing, or that nobody knows.
+    Unknown,
+    /// That nothing was stored.
+    Refused,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) body: Body,
+    pub(crate) told: Told,
+    /// Written beside others: its place in the commit order is not known.
+    pub(crate) beside: bool,
+}
+
+/// A store that is used until the power goes.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) disk: SimDisk,
+    pub(crate) options: Options,
+    pub(crate) clock: Arc<ManualClock>,
+    /// In the order of the calls.
+    pub(crate) entries: Vec<Entry>,
+    /// Errors on a disk that had power and no fault: none may happen.
+    pub(crate) complaints: Vec<String>,
+    engine: Option<Engine>,
+    interval_set: bool,
+}
+
+impl Run {
+    pub(crate) fn new(disk: SimDisk, options: Options) -> Self {
+        Self {
+            disk,
+            options,
+            clock: Arc::new(ManualClock::new(Timestamp(START_NS))),
+            entries: Vec::new(),
+            complaints: Vec::new(),
+            engine: None,
+            interval_set: false,
+        }
+    }
+
+    /// Lives until the history ends or the power goes. The store is left open, as a power cut finds it.
+    pub(crate) fn live(&mut self, history: &[Step]) {
+        self.open();
+        for step in history {
+            if self.disk.is_off() {
+                return;
+            }
+            self.step(step);
+        }
+    }
+
+    /// Lets go of the store: its threads end.
+    pub(crate) fn end(&mut self) {
+        self.engine = None;
+    }
+
+    pub(crate) fn engine(&self) -> Option<&Engine> {
+        self.engine.as_ref()
+    }
+
+    pub(crate) fn open(&mut self) {
+        match open(&self.disk, &self.options, &self.clock) {
+            Ok(engine) => {
+                self.engine = Some(engine);
+                self.set_interval();
+            }
+            Err(error) => self.complain(&format!("open: {error}")),
+        }
+    }
+
+    pub(crate) fn close(&mut self) {
+        let Some(engine) = self.engine.take() else { return };
+        match engine.close() {
+            Ok(()) => self.all_is_durable(),
+            Err(error) => self.complain(&format!("close: {error}")),
+        }
+    }
+
+    pub(crate) fn step(&mut self, step: &Step) {
+        match step {
+            Step::Write(body) => {
+                let told = self.write(body);
+                self.entries.push(Entry { body: body.clone(), told, beside: false });
+                self.set_interval();
+            }
+            Step::Burst(bodies) => self.burst(bodies),
+            Step::Seal => self.seal(),
+            Step::Reopen => {
+                self.close();
+                self.open();
+            }
+            Step::Drop => {
+                self.engine = None;
+                self.open();
+            }
+            Step::Wait(time) => self.clock.advance(*time),
+            Step::Describe => self.describe(),
+        }
+    }
+
+    fn write(&mut self, body: &Body) -> Told {
+        let Some(engine) = &self.engine else { return Told::Refused };
+        let Answer { told, complaint, .. } = write(engine, body, self.interval_set);
+        if let Some(complaint) = complaint {
+            self.complain(&complaint);
+        }
+        told
+    }
+
+    fn burst(&mut self, bodies: &[Body]) {
+        let Some(engine) = self.engine.clone() else { return };
+        let interval_set = self.interval_set;
+        let answers: Vec<Answer> = std::thread::scope(|scope| {
+            let engine = &engine;
+            let writers: Vec<_> =
+                bodies.iter().map(|body| scope.spawn(move || write(engine, body, interval_set))).collect();
+            writers.into_iter().map(|writer| writer.join().expect("a writer does not panic")).collect()
+        });
+        let mut answered: Vec<(Answer, &Body)> = answers.into_iter().zip(bodies).collect();
+        // In commit order, as far as it is known.
+        answered.sort_by_key(|(answer, _)| answer.seq.unwrap_or(Seq(u64::MAX)));
+        for (Answer { told, complaint, .. }, body) in answered {
+            self.entries.push(Entry { body: body.clone(), told, beside: true });
+            if let Some(complaint) = complaint {
+                self.complain(&complaint);
+            }
+        }
+        self.set_interval();
+    }
+
+    fn seal(&mut self) {
+        let Some(engine) = &self.engine else { return };
+        match engine.seal() {
+            Ok(_) => self.all_is_durable(),
+            Err(error) => self.complain(&format!("seal: {error}")),
+        }
+    }
+
+    fn describe(&mut self) {
+        let Some(engine) = &self.engine else { return };
+        let meaning = |name: &str, unit: &str| FieldMeaning {
+            field: name.into(),
+            unit: Unit::new(unit),
+            kind: FieldKind::Linear,
+        };
+        let fields = [meaning("power", "W"), meaning("energy", "kWh")];
+        match engine.describe_fields(DATABASES[0], SERIES[0].0, &fields) {
+            Ok(_) | Err(WriteError::DatabaseNotFound(_)) => {}
+            Err(error) => self.complain(&format!("describe: {error}")),
+        }
+    }
+
+    /// The policy of a database can be set once it is there; until then its writers wait for their sync.
+    fn set_interval(&mut self) {
+        let Some(engine) = &self.engine else { return };
+        let name = DATABASES[INTERVAL_DATABASE];
+        if self.interval_set || !engine.databases().iter().any(|database| database.name == name) {
+            return;
+        }
+        match engine.set_durability(name, None, Durability::Interval(INTERVAL)) {
+            Ok(()) => self.interval_set = true,
+            // It may have become durable all the same: what follows is taken as the weaker promise.
+            Err(error) => {
+                self.interval_set = true;
+                self.complain(&format!("set durability: {error}"));
+            }
+        }
+    }
+
+    /// Everything taken so far has become durable.
+    fn all_is_durable(&mut self) {
+        for entry in &mut self.entries {
+            if entry.told == Told::Taken {
+                entry.told = Told::Stored;
+            }
+        }
+    }
+
+    fn complain(&mut self, what: &str) {
+        if !self.disk.is_off() {
+            self.complaints.push(what.to_owned());
+        }
+    }
+}
+
+/// Opens the store on `disk`.
+pub(crate) fn open(disk: &SimDisk, options: &Options, clock: &Arc<ManualClock>) -> Result<Engine, String> {
+    Engine::open(Arc::new(disk.clone()), options.clone(), Arc::clone(clock) as _, [7; 16])
+        .map_err(|error| format!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string)))
+}
+
+/// What a writer of one body hears.
+struct Answer {
+    told: Told,
+    /// Its place in the commit order.
+    seq: Option<Seq>,
+    /// What would be wrong on a disk that works.
+    complaint: Option<String>,
+}
+
+fn write(engine: &Engine, body: &Body, interval_set: bool) -> Answer {
+    let taken = interval_set && is_interval(body.database);
+    match engine.write(body.batch()) {
+        Ok(receipt) => {
+            let told = if taken { Told::Taken } else { Told::Stored };
+            let refused =
+                (!receipt.rejected.is_empty()).then(|| format!("rows refused: {:?}", receipt.rejected));
+            Answer { told, seq: Some(receipt.cursor.seq), complaint: refused }
+        }
+        Err(error) => {
+            let unknown = matches!(error, WriteError::OutcomeUnknown(_) | WriteError::Closed);
+            let told = if unknown { Told::Unknown } else { Told::Refused };
+            Answer { told, seq: None, complaint: Some(format!("write: {error}")) }
+        }
+    }
+}
