@@ -80,7 +80,7 @@ pub struct Applied {
 }
 
 /// The catalog of one store. Shared by reference; all methods may be called from any thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Catalog {
     state: RwLock<State>,
     /// Keys of sealed series. Taken after `state` where both are held.
@@ -98,6 +98,15 @@ struct State {
     sealing: Vec<Arc<Layer>>,
     active: Layer,
     next: NextIds,
+}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        let hasher = DefaultHashBuilder::default();
+        // Layers are asked with hashes that the catalog made: one hasher for all.
+        let state = State { active: Layer::new(hasher.clone()), ..State::default() };
+        Self { state: RwLock::new(state), cache: RwLock::default(), hasher, mode: ReadMode::default() }
+    }
 }
 
 impl Catalog {

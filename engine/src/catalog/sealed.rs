@@ -52,7 +52,6 @@ impl Catalog {
         let mut damage = Vec::new();
         {
             let mut state = catalog.state.write();
-            state.active = Layer::new(catalog.hasher.clone());
             let mut files = Vec::with_capacity(entries.len());
             for entry in entries {
                 match CatalogFile::open(&**disk, store, entry.id, mode) {

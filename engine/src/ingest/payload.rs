@@ -263,7 +263,8 @@ mod tests {
     /// The worked example of format-spec.md section 4: the text and the code must agree byte for byte.
     #[test]
     fn the_example_of_the_specification_is_what_is_written() {
-        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../format-spec.md")).unwrap();
+        let text =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../format-spec.md")).unwrap();
         let example = text.split("```points-payload").nth(1).expect("the example stands in the text");
         let hex: String =
             example.split("```").next().unwrap().lines().filter_map(|line| line.split('|').next()).collect();
@@ -273,7 +274,8 @@ mod tests {
             .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
             .collect();
         let voltage = Column { presence: Presence::All, values: Values::Float(vec![230.1, 229.8]) };
-        let mode = Column { presence: Presence::Rows(vec![1]), values: Values::String(vec![Arc::from("eco")]) };
+        let mode =
+            Column { presence: Presence::Rows(vec![1]), values: Values::String(vec![Arc::from("eco")]) };
         let batch = SeriesBatch {
             series: SeriesId(7),
             measurement: MeasurementId(3),

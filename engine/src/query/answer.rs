@@ -4,12 +4,12 @@ use super::bucket::Buckets;
 use super::error::QueryError;
 use super::fold::{Accumulators, bucket_keys};
 use super::last::Newest;
+use super::plan::is_defined;
 use super::plan::{Group, Plan, PlannedField};
 use super::raw::{Rows, empty, has_value};
 use super::request::{Function, Order, QueryRequest};
 use super::result::{ResultColumn, ResultSeries, ResultValues};
 use super::scan::Scan;
-use super::plan::is_defined;
 use wattlog_model::FieldValue;
 
 /// A series of points; none if it has no row.
@@ -40,7 +40,12 @@ pub(super) fn newest(plan: &Plan, group: &Group, newest: Newest) -> Option<Resul
                 if *time < row_time {
                     let name = format!("{}_time", field.def.name);
                     let values = ResultValues::Time(vec![Some(*time)]);
-                    columns.push(ResultColumn { name, field: Some(field.def.name.to_string()), unit: None, values });
+                    columns.push(ResultColumn {
+                        name,
+                        field: Some(field.def.name.to_string()),
+                        unit: None,
+                        values,
+                    });
                 }
             }
             None if plan.named => {

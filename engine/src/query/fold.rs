@@ -121,7 +121,13 @@ impl FoldSink<'_, '_> {
         let rows = self.block.rows_in(range);
         for slot in slots.filter(|slot| self.block.present[*slot]) {
             let column = &self.block.columns[slot];
-            self.fields[slot].add_rows(self.buckets, &self.block.times, column, rows.clone(), &mut self.scratch);
+            self.fields[slot].add_rows(
+                self.buckets,
+                &self.block.times,
+                column,
+                rows.clone(),
+                &mut self.scratch,
+            );
         }
         Ok(())
     }
@@ -139,7 +145,13 @@ impl Sink for FoldSink<'_, '_> {
     fn rows(&mut self, rows: &SeriesRows, range: Range<usize>) -> Result<(), QueryError> {
         for (field, column) in &rows.columns {
             if let Some(slot) = self.scan.plan.slot(*field) {
-                self.fields[slot].add_rows(self.buckets, &rows.times, column, range.clone(), &mut self.scratch);
+                self.fields[slot].add_rows(
+                    self.buckets,
+                    &rows.times,
+                    column,
+                    range.clone(),
+                    &mut self.scratch,
+                );
             }
         }
         self.hold()

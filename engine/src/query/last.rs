@@ -81,7 +81,8 @@ impl Search<'_> {
         let starts = STEPS_NS.iter().map(|step| newest.saturating_sub(*step)).chain([first]);
         let mut found = vec![false; self.best.len()];
         for start in starts.map(|start| start.max(first)) {
-            let missing = |slot: &usize| !found[*slot] && self.wants(*slot, precedence, end.saturating_sub(1));
+            let missing =
+                |slot: &usize| !found[*slot] && self.wants(*slot, precedence, end.saturating_sub(1));
             let slots: Vec<usize> = (0..found.len()).filter(missing).collect();
             if start >= end || slots.is_empty() {
                 continue;
@@ -150,7 +151,8 @@ impl Search<'_> {
             }
             if groups.is_none() {
                 let mut found = Vec::new();
-                open.segment.for_each_group(section, self.series, range.clone(), |group| found.push(group))?;
+                open.segment
+                    .for_each_group(section, self.series, range.clone(), |group| found.push(group))?;
                 groups = Some(found);
             }
             for group in groups.iter().flatten().rev() {

@@ -163,7 +163,9 @@ mod tests {
         for row in range {
             let cells = into.entry(rows.times[row]).or_default();
             for (field, column) in &rows.columns {
-                if let (Some(position), Values::Integer(values)) = (column.position(row as u32), &column.values) {
+                if let (Some(position), Values::Integer(values)) =
+                    (column.position(row as u32), &column.values)
+                {
                     cells.insert(field.0, values[position]);
                 }
             }

@@ -116,14 +116,14 @@ fn fields(
     measurement: MeasurementId,
     request: &QueryRequest,
 ) -> Result<Vec<FieldDef>, QueryError> {
-    let functions = if let Shape::Aggregate { functions, .. } = &request.shape { &functions[..] } else { &[] };
+    let functions =
+        if let Shape::Aggregate { functions, .. } = &request.shape { &functions[..] } else { &[] };
     let Some(names) = &request.fields else {
         // A field dropped and written again has two ids; its name speaks of the newer one.
         let all = catalog.fields(measurement);
         let newest = all.iter().filter(|f| catalog.field(measurement, &f.name).is_some_and(|n| n.id == f.id));
-        let defined = |f: &&FieldDef| {
-            functions.is_empty() || functions.iter().any(|function| is_defined(*function, f))
-        };
+        let defined =
+            |f: &&FieldDef| functions.is_empty() || functions.iter().any(|function| is_defined(*function, f));
         return Ok(newest.filter(defined).cloned().collect());
     };
     let mut defs: Vec<FieldDef> = Vec::new();
@@ -147,10 +147,8 @@ pub(super) fn is_defined(function: Function, field: &FieldDef) -> bool {
 
 fn compile(filter: &TagFilter) -> Result<SeriesFilter, QueryError> {
     let regex = |pattern: &str| {
-        let bad = |error: regex::Error| QueryError::BadRegex {
-            key: filter.key.clone(),
-            reason: error.to_string(),
-        };
+        let bad =
+            |error: regex::Error| QueryError::BadRegex { key: filter.key.clone(), reason: error.to_string() };
         compile_regex(pattern).map_err(bad)
     };
     let predicate = match &filter.predicate {

@@ -63,11 +63,21 @@ impl Rows {
                 continue;
             };
             match (own, &column.values) {
-                (ResultValues::Float(v), Values::Float(from)) => fill(v, len, base, column, from, &range, kept.as_deref()),
-                (ResultValues::Integer(v), Values::Integer(from)) => fill(v, len, base, column, from, &range, kept.as_deref()),
-                (ResultValues::Unsigned(v), Values::Unsigned(from)) => fill(v, len, base, column, from, &range, kept.as_deref()),
-                (ResultValues::Boolean(v), Values::Boolean(from)) => fill(v, len, base, column, from, &range, kept.as_deref()),
-                (ResultValues::String(v), Values::String(from)) => fill(v, len, base, column, from, &range, kept.as_deref()),
+                (ResultValues::Float(v), Values::Float(from)) => {
+                    fill(v, len, base, column, from, &range, kept.as_deref())
+                }
+                (ResultValues::Integer(v), Values::Integer(from)) => {
+                    fill(v, len, base, column, from, &range, kept.as_deref())
+                }
+                (ResultValues::Unsigned(v), Values::Unsigned(from)) => {
+                    fill(v, len, base, column, from, &range, kept.as_deref())
+                }
+                (ResultValues::Boolean(v), Values::Boolean(from)) => {
+                    fill(v, len, base, column, from, &range, kept.as_deref())
+                }
+                (ResultValues::String(v), Values::String(from)) => {
+                    fill(v, len, base, column, from, &range, kept.as_deref())
+                }
                 (own, _) => {
                     debug_assert!(false, "a field has one type");
                     each!(own, v => v.resize(len, None));
@@ -224,7 +234,14 @@ impl Sink for RawSink<'_> {
             }
             self.budget.check()?;
             let before = self.rows.len();
-            self.scan.decode(source.source, source.open, group, 0..self.scan.plan.ids.len(), &mut self.block, |_| {})?;
+            self.scan.decode(
+                source.source,
+                source.open,
+                group,
+                0..self.scan.plan.ids.len(),
+                &mut self.block,
+                |_| {},
+            )?;
             let present = self.block.present.iter().enumerate().filter(|(_, present)| **present);
             let columns: Vec<(usize, &Column)> = present.map(|(i, _)| (i, &self.block.columns[i])).collect();
             if !columns.is_empty() {
@@ -247,9 +264,8 @@ pub(super) fn series_rows(
     order: Order,
     limit: Option<usize>,
 ) -> Result<Rows, QueryError> {
-    let gather = |range: &Range<i64>, pieces: Option<Pieces>, limit: usize| {
-        gather(scan, series, range, pieces, limit)
-    };
+    let gather =
+        |range: &Range<i64>, pieces: Option<Pieces>, limit: usize| gather(scan, series, range, pieces, limit);
     let whole = &scan.plan.range;
     let Some(limit) = limit else {
         let mut rows = gather(whole, None, usize::MAX)?;
@@ -344,4 +360,3 @@ pub(super) fn cuts(scan: Scan<'_>, series: SeriesId, order: Order) -> Vec<i64> {
     let cuts = cuts.into_iter().enumerate().filter(|(i, _)| doubling(i)).map(|(_, cut)| cut);
     cuts.filter(|cut| scan.plan.range.contains(cut)).collect()
 }
-

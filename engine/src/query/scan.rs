@@ -79,7 +79,12 @@ const FLUSH_ROWS: usize = 4096;
 
 impl<'a> Scan<'a> {
     /// Hands all rows of `series` in `range` to `sink`.
-    pub(super) fn run(self, series: SeriesId, range: &Range<i64>, sink: &mut impl Sink) -> Result<(), QueryError> {
+    pub(super) fn run(
+        self,
+        series: SeriesId,
+        range: &Range<i64>,
+        sink: &mut impl Sink,
+    ) -> Result<(), QueryError> {
         let pieces = self.pieces(series, range)?;
         self.sweep(pieces, range, sink)
     }
@@ -173,7 +178,9 @@ impl<'a> Scan<'a> {
         let Some(open) = source.open(self.plan, self.losses) else { return Ok(SeriesRows::default()) };
         let mut block = Block::default();
         let mut lost = Vec::new();
-        self.decode(source, open, &piece.group, 0..self.plan.ids.len(), &mut block, |field| lost.push(field))?;
+        self.decode(source, open, &piece.group, 0..self.plan.ids.len(), &mut block, |field| {
+            lost.push(field)
+        })?;
         for field in lost {
             let (first, last) = (piece.group.first_time, piece.group.last_time);
             let hole = Hole { precedence: piece.precedence, first, last, field };
@@ -238,7 +245,9 @@ const MAX_BATCH: usize = 256;
 fn is_alone(piece: &Piece, next: Option<&Piece>, carry: &Carry, holes: &[Hole]) -> bool {
     let RowGroup { first_time: first, last_time: last, .. } = piece.group;
     next.is_none_or(|next| next.group.first_time > last)
-        && !holes.iter().any(|hole| hole.precedence > piece.precedence && hole.first <= last && hole.last >= first)
+        && !holes
+            .iter()
+            .any(|hole| hole.precedence > piece.precedence && hole.first <= last && hole.last >= first)
         && !carry.meets(first, last)
 }
 
