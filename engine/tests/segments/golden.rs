@@ -39,7 +39,7 @@ fn example() -> (Vec<u8>, SectionData) {
     }];
     let tags = TagSet::new([("device_id", "inv1")]).unwrap();
     let section = SectionData { measurement: 1, fields, series: vec![(SeriesId(2), tags, rows)] };
-    write(&disk, "1.seg", spec(), &[section.clone()]);
+    write(&disk, "1.seg", spec(), std::slice::from_ref(&section));
     (disk.read_file("1.seg").unwrap(), section)
 }
 

@@ -208,3 +208,40 @@ fn a_set_finds_by_time_and_opens_few_at_once() {
     let foreign = SegmentOpener::new(Arc::new(disk), StoreId::default(), ReadMode::Map, 4, 16);
     assert!(foreign.handle(set.iter().next().unwrap().entry().clone()).open().is_err());
 }
+
+#[test]
+fn many_threads_open_more_segments_than_may_be_open() {
+    let disk = SimDisk::new(1);
+    disk.create_dir("segments").unwrap();
+    let opener = SegmentOpener::new(Arc::new(disk.clone()), spec(1).store, ReadMode::Pread, 3, 8);
+    let handles: Vec<_> = (1..=12_u64)
+        .map(|id| {
+            let rows = floats((0..100).map(|i| START + i).collect(), vec![id as f64; 100]);
+            let section = SectionData {
+                measurement: 1,
+                fields: vec![field(1, FieldType::Float)],
+                series: vec![(SeriesId(1), TagSet::default(), rows)],
+            };
+            let path = wattlog_engine::segment::segment_path(SegmentId(id));
+            opener.handle(write(&disk, &path, spec(id), &[section]).entry(&spec(id)))
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for thread in 0..4_usize {
+            let (handles, opener) = (&handles, &opener);
+            scope.spawn(move || {
+                for i in 0..300 {
+                    let handle = &handles[(i * (thread + 1) + thread) % handles.len()];
+                    let segment = handle.open().unwrap();
+                    let group = segment.row_groups(MeasurementId(1), SeriesId(1), ALL).unwrap()[0];
+                    // The pages of all segments share eight places: none may answer for another.
+                    let statistics = segment.statistics(&group, FieldId(1)).unwrap().unwrap();
+                    assert_eq!(statistics.first.1, FieldValue::Float(handle.entry().id.0 as f64));
+                    // A handle that is being opened by another thread is passed over, so there may be one a thread more.
+                    assert!(opener.open_count() <= 3 + 4);
+                }
+            });
+        }
+    });
+    handles[0].open().unwrap();
+}

@@ -43,7 +43,7 @@ fn a_store_is_whole_at_every_stage_and_its_damage_is_told() {
     assert_whole("log only");
     open.seal().unwrap();
     let report = assert_whole("sealed");
-    let segments: Vec<_> = report.files.iter().filter(|file| file.file.ends_with(".seg")).collect();
+    let segments: Vec<_> = report.files.iter().filter(|file| file.file.starts_with("segments/")).collect();
     assert_eq!(
         segments.iter().map(|file| (file.rows, file.values)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1)),
         (4000, 12_000)
@@ -55,7 +55,7 @@ fn a_store_is_whole_at_every_stage_and_its_damage_is_told() {
         let lines = check::dump(&*disk, &file.file).unwrap();
         assert!(!lines.is_empty() && lines.iter().all(|line| line.part != "damage"), "{}", file.file);
     }
-    let segment = report.files.iter().find(|file| file.file.ends_with(".seg")).unwrap();
+    let segment = report.files.iter().find(|file| file.file.starts_with("segments/")).unwrap();
     sim.flip_bit(&segment.file, 700, 3);
     let damaged = check::store(&disk).unwrap();
     assert_eq!(damaged.damage().map(|damage| &damage.file).collect::<Vec<_>>(), [&segment.file]);
