@@ -32,7 +32,7 @@ fn value(rng: &mut Rng, field: usize, series: usize, row: i64) -> FieldValue {
         (FieldType::Integer, 2) => FieldValue::Integer(row / 17),
         (FieldType::Integer, _) => FieldValue::Integer((noise % 9) as i64 * 1_000_003),
         (FieldType::Unsigned, 0 | 1) => FieldValue::Unsigned(u64::MAX - noise % 100),
-        (FieldType::Unsigned, _) => FieldValue::Unsigned(row as u64 * 3 + noise % 3),
+        (FieldType::Unsigned, _) => FieldValue::Unsigned(row.unsigned_abs() * 3 + noise % 3),
         (FieldType::Boolean, 0) => FieldValue::Boolean(row / 20 % 2 == 0),
         (FieldType::Boolean, _) => FieldValue::Boolean(noise & 1 == 1),
         (FieldType::String, 0 | 1) => {

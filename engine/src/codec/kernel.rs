@@ -164,10 +164,12 @@ fn to_decimals_fma(values: &[i64], exponent: u8, out: &mut Vec<f64>) -> bool {
     let power = POWERS[exponent as usize];
     let inverse = 1.0 / power;
     let mut beyond = 0;
-    out.extend(values.iter().map(|value| {
+    let start = out.len();
+    out.resize(start + values.len(), 0.0);
+    for (out, value) in out[start..].iter_mut().zip(values) {
         beyond |= value.wrapping_add(MAGIC_LIMIT) as u64;
-        divide_fma(small_to_float(*value), power, inverse)
-    }));
+        *out = divide_fma(small_to_float(*value), power, inverse);
+    }
     beyond >> 52 == 0
 }
 

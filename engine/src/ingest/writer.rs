@@ -595,7 +595,15 @@ impl Writer {
             let _ = reply.send(Err(EngineError::Disk { action: "seal", message }));
             return;
         }
-        self.seal_waiters.push((self.last, reply));
+        if self.frozen > 0 {
+            self.seal_waiters.push((self.last, reply));
+            return;
+        }
+        // A log that died on the way was followed by a seal of everything, or by the end of writing.
+        let _ = reply.send(match self.shared.status.read_only() {
+            None => Ok(SealReport::default()),
+            Some(message) => Err(EngineError::Disk { action: "seal", message }),
+        });
     }
 
     /// Ends the current log, so that it is whole and durable, and hands the memtable to the sealer.
