@@ -270,3 +270,33 @@ fn every_command_stands_in_the_readme() {
         .collect();
     assert_eq!(listed, real);
 }
+
+#[test]
+fn the_tables_of_the_format_are_the_parts_that_the_code_knows() {
+    let text = read("format-spec.md");
+    // name, offset, size, type of every row of a table that begins `| offset | size | type | field |`.
+    let mut written = BTreeSet::new();
+    let mut inside = false;
+    for line in text.lines() {
+        let cells: Vec<&str> = line.trim().trim_matches('|').split('|').map(str::trim).collect();
+        if !line.starts_with('|') {
+            inside = false;
+        } else if cells.starts_with(&["offset", "size", "type", "field"]) {
+            inside = true;
+        } else if inside && !cells[0].starts_with("---") {
+            let name = code_words(cells[3]).pop_first().unwrap_or_else(|| panic!("no name in {line:?}"));
+            let number = |cell: &str| cell.parse::<u64>().unwrap_or_else(|_| panic!("no number in {line:?}"));
+            written.insert((name, number(cells[0]), number(cells[1]), cells[2].to_owned()));
+        }
+    }
+    let known: BTreeSet<_> = wattlog_engine::check::parts()
+        .map(|part| (part.name.to_owned(), part.offset, part.size, part.type_name.to_owned()))
+        .collect();
+    let only_written: Vec<_> = written.difference(&known).collect();
+    let only_known: Vec<_> = known.difference(&written).collect();
+    assert!(
+        only_written.is_empty() && only_known.is_empty(),
+        "text: {only_written:#?}\ncode: {only_known:#?}"
+    );
+    assert!(known.len() > 50);
+}

@@ -1,0 +1,302 @@
+//! Every command of the real binary: what it prints, which exit code it leaves with, and what it refuses.
+
+mod support;
+
+use serde_json::Value;
+use std::fs;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use support::{Server, lines, wait, wattlog};
+
+const QUIET: &str = "collector: { system_metrics: { enabled: false } }";
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    wattlog(folder).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn run_with_input(folder: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = wattlog(folder)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[track_caller]
+fn succeeds(output: &Output) -> String {
+    assert!(output.status.success(), "{:?}\n{}{}", output.status, out(output), err(output));
+    out(output)
+}
+
+#[track_caller]
+fn fails(output: &Output, code: i32, message: &str) {
+    assert_eq!(output.status.code(), Some(code), "{}{}", out(output), err(output));
+    let said = out(output) + &err(output);
+    assert!(said.contains(message), "{message:?} is not in {said:?}");
+}
+
+#[test]
+fn help_version_completions_and_manual() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    assert!(succeeds(&run(folder, &["--help"])).contains("simulate"));
+    assert!(succeeds(&run(folder, &["--version"])).starts_with("wattlog "));
+    fails(&run(folder, &[]), 2, "Usage");
+    fails(&run(folder, &["frobnicate"]), 2, "unrecognized subcommand");
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(succeeds(&run(folder, &["completions", shell])).contains("wattlog"), "{shell}");
+    }
+    assert!(succeeds(&run(folder, &["man"])).contains(".TH wattlog"));
+    succeeds(&run(folder, &["man", "--out", "man"]));
+    assert!(fs::read_to_string(folder.join("man/wattlog-serve.1")).unwrap().contains("insecure"));
+}
+
+#[test]
+fn configuration_is_checked_printed_and_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let default = succeeds(&run(folder, &["config", "default"]));
+    fs::write(folder.join("wattlog.yaml"), &default).unwrap();
+    assert!(succeeds(&run(folder, &["config", "check"])).contains("ok: wattlog.yaml"));
+    let printed: Value =
+        serde_json::from_str(&succeeds(&run(folder, &["config", "print", "--json"]))).unwrap();
+    assert_eq!(printed["server"]["listen"], "127.0.0.1:8470");
+
+    let with_env = wattlog(folder)
+        .args(["config", "print"])
+        .env("WATTLOG_SERVER__LISTEN", "127.0.0.1:9")
+        .env("WATTLOG_ENGINE__SEAL_AGE", "2h")
+        .output()
+        .unwrap();
+    let text = succeeds(&with_env);
+    assert!(text.contains("127.0.0.1:9") && text.contains("seal_age: 2h"), "{text}");
+
+    for (yaml, message) in [
+        ("server: { lisen: x }", "server.lisen: unknown key"),
+        ("server: { limits: { query_time: 10 } }", "server.limits.query_time: \"10\" is no duration"),
+        ("archive: {}", "archive: not part of this version"),
+        ("server: [", "bad.yaml"),
+        ("collector: { devices: [{ id: a, host: h, interval: 1ms }] }", "collector.devices[0].interval"),
+    ] {
+        fs::write(folder.join("bad.yaml"), yaml).unwrap();
+        fails(&run(folder, &["config", "check", "--config", "bad.yaml"]), 78, message);
+        let json = run(folder, &["config", "check", "--json", "--config", "bad.yaml"]);
+        assert_eq!(json.status.code(), Some(78));
+        assert_eq!(serde_json::from_str::<Value>(&out(&json)).unwrap()["ok"], false);
+        fails(&run(folder, &["serve", "--config", "bad.yaml"]), 78, message);
+    }
+    fails(&run(folder, &["config", "check", "--config", "none.yaml"]), 78, "none.yaml");
+}
+
+#[test]
+fn serve_says_why_it_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fails(&run(folder, &["serve", "--listen", "0.0.0.0:0", "--data", "d"]), 77, "--insecure");
+    assert!(!folder.join("d").exists(), "nothing is made before the address is accepted");
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    fails(&run(folder, &["serve", "--listen", &address, "--data", "d"]), 69, &address);
+
+    fs::write(folder.join("file"), "").unwrap();
+    fails(&run(folder, &["serve", "--listen", "127.0.0.1:0", "--data", "file/below"]), 73, "file/below");
+
+    let server = Server::start(&folder.join("data"), QUIET);
+    let second = run(folder, &["serve", "--listen", "127.0.0.1:0", "--data", "data"]);
+    fails(&second, 75, &format!("{}", server.pid()));
+    assert!(server.stop().success());
+}
+
+#[test]
+fn write_query_and_health_talk_to_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&folder.path().join("data"), QUIET);
+    let (folder, url) = (folder.path(), server.url());
+    let url = url.as_str();
+
+    assert!(succeeds(&run(folder, &["health", "--url", url])).starts_with("pass"));
+    assert!(succeeds(&run(folder, &["health", "--ready", "--json", "--url", url])).contains("ready"));
+
+    let body =
+        "power,phase=l1 value=230.5,on=true 1772359200\npower,phase=l2 value=0,note=\"a\nb\" 1772359200\n";
+    let written = run_with_input(folder, &["write", "--precision", "s", "--url", url], body);
+    assert_eq!(succeeds(&written).trim(), "2 lines stored");
+    let csv = "time,device_id,pv_power,mode\n2026-03-01T10:00:00Z,roof,1500.5,sun\n2026-03-01T10:00:10Z,roof,,night\n";
+    fs::write(folder.join("in.csv"), csv).unwrap();
+    let flags = ["write", "in.csv", "--measurement", "energy_data", "--tags", "device_id", "--url", url];
+    assert_eq!(succeeds(&run(folder, &flags)).trim(), "2 lines stored");
+
+    let refused =
+        run_with_input(folder, &["write", "--url", url], "power value=\"text\" 1\nother v=1 1\nrubbish\n");
+    fails(&refused, 65, "partial write");
+    fails(&run(folder, &["write", "missing.lp", "--url", url]), 74, "missing.lp");
+
+    let names = succeeds(&run(folder, &["query", "--url", url]));
+    assert_eq!(names.lines().collect::<Vec<_>>(), ["energy_data", "other", "power"]);
+    let range = ["--start", "2026-03-01T00:00:00Z", "--end", "2026-03-02T00:00:00Z", "--url", url];
+    let query = |more: &[&str]| run(folder, &[&["query"], more, &range].concat());
+    let table = succeeds(&query(&["energy_data"]));
+    assert!(table.starts_with("energy_data device_id=roof\ntime"), "{table}");
+    assert!(table.contains("2026-03-01T10:00:10Z") && table.contains("1500.5"), "{table}");
+    let csv = succeeds(&query(&["energy_data", "--fields", "pv_power", "--format", "csv"]));
+    assert!(csv.contains("pv_power") && csv.contains("1500.5"), "{csv}");
+    let json =
+        succeeds(&query(&["power", "--fields", "value", "--every", "1h", "--fn", "mean,count", "--json"]));
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["series"][0]["columns"][1], "value_mean");
+    assert_eq!(json["series"][0]["values"][1][0], 115.25);
+    let tagged = succeeds(&query(&["power", "--tag", "phase=!l1", "--fields", "value"]));
+    assert!(tagged.contains("phase=l2") && !tagged.contains("phase=l1"), "{tagged}");
+    assert!(succeeds(&query(&["power", "--fields", "value", "--format", "plot"])).contains('\u{2800}'));
+    assert!(err(&query(&["nothing_here"])).contains("no points"));
+    let last = succeeds(&run(folder, &["query", "energy_data", "--last", "--url", url]));
+    assert!(last.contains("night") && last.contains("1500.5"), "{last}");
+    fails(&query(&["power", "--every", "soon", "--fn", "mean"]), 2, "every");
+
+    assert!(server.stop().success());
+    fails(&run(folder, &["health", "--url", url]), 69, "refused");
+    fails(&run(folder, &["query", "power", "--url", url]), 69, "refused");
+    fails(&run(folder, &["health", "--url", "https://box"]), 2, "only http");
+}
+
+#[test]
+fn check_finds_damage_and_dump_names_the_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let folder = folder.path();
+    let server = Server::start(&data, QUIET);
+    let body: String = (0..2000).map(|i| format!("m,t=a v={i}.5,n={i}i {}\n", 1_772_359_200 + i)).collect();
+    assert_eq!(server.post("/write?db=d&precision=s", body.as_bytes()).0, 204);
+    assert_eq!(server.post("/api/v1/admin/seal", b"").0, 200);
+    assert_eq!(server.post("/write?db=d&precision=s", b"m,t=a v=1 1").0, 204);
+    assert!(server.stop().success());
+
+    succeeds(&run(folder, &["check", "data"]));
+    let json: Value = serde_json::from_str(&succeeds(&run(folder, &["check", "data", "--json"]))).unwrap();
+    assert!(json.is_object(), "{json}");
+    let mut segment = None;
+    for kind in ["segments", "wal", "catalog", "manifest"] {
+        let file = fs::read_dir(data.join(kind)).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+        let text = succeeds(&run(folder, &["dump", file.to_str().unwrap()]));
+        assert!(text.contains("magic") || text.contains("header"), "{kind}: {text}");
+        let json = succeeds(&run(folder, &["dump", "--json", file.to_str().unwrap()]));
+        serde_json::from_str::<Value>(&json).unwrap();
+        segment = segment.or(Some(file));
+    }
+
+    // One bit in the middle of the segment.
+    let segment = segment.unwrap();
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(&segment, &bytes).unwrap();
+    let name = segment.file_name().unwrap().to_str().unwrap().to_owned();
+    fails(&run(folder, &["check", "data"]), 65, &name);
+    let json = run(folder, &["check", "data", "--json"]);
+    assert_eq!(json.status.code(), Some(65));
+    assert!(out(&json).contains(&name));
+
+    fs::write(folder.join("rubbish"), [7; 5000]).unwrap();
+    fails(&run(folder, &["dump", "rubbish"]), 65, "rubbish");
+    fails(&run(folder, &["dump", "nothing"]), 74, "nothing");
+    fails(&run(folder, &["check", "nothing"]), 74, "nothing");
+}
+
+#[test]
+fn a_reload_changes_devices_and_durability_and_refuses_nonsense() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wattlog.yaml");
+    let mut server = Server::start(&folder.path().join("data"), QUIET);
+    assert_eq!(server.get("/api/v1/devices")["devices"].as_array().map(Vec::len), Some(0));
+
+    fs::write(
+        &file,
+        "log: { level: debug }\ndatabases: { home: { durability: interval 10s } }\ncollector: { system_metrics: { enabled: \
+         false }, devices: [{ id: ghost, host: 127.0.0.1, port: 1 }] }\nserver: { limits: { concurrent_queries: 3 } }\n",
+    )
+    .unwrap();
+    server.signal("HUP");
+    let line = server.wait_for("reloaded");
+    assert_eq!(line["restart_needed"], "server.limits.concurrent_queries");
+    server.until("the new device", |server| server.get("/api/v1/devices")["devices"][0]["id"] == "ghost");
+
+    fs::write(&file, "collector: { devices: 7 }").unwrap();
+    server.signal("HUP");
+    server.wait_for("the configuration is refused, the former one stays");
+    assert_eq!(server.get("/api/v1/devices")["devices"][0]["id"], "ghost");
+    server.kill();
+}
+
+#[test]
+fn the_simulator_prints_where_it_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = wattlog(folder.path())
+        .args(["simulate", "goodwe", "--live", "--listen", "127.0.0.1:0", "--udp", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = lines(child.stdout.take().unwrap());
+    let line = |said: &std::sync::mpsc::Receiver<String>| said.recv_timeout(support::PATIENCE).unwrap();
+    assert!(line(&said).starts_with("modbus tcp 127.0.0.1:"));
+    assert!(line(&said).starts_with("udp 127.0.0.1:"));
+    let pid = child.id().to_string();
+    std::process::Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap();
+    assert!(wait(&mut child).success());
+    fails(&run(folder.path(), &["simulate", "goodwe", "--fault", "noise"]), 2, "noise");
+    fails(&run(folder.path(), &["simulate", "goodwe", "--captures", "nowhere"]), 65, "nowhere");
+}
+
+#[test]
+fn the_demo_is_reproducible_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let temporary = folder.path().join("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let demo = || {
+        let output = wattlog(folder.path())
+            .args([
+                "demo",
+                "--exit-after",
+                "1s",
+                "--days",
+                "1",
+                "--seed",
+                "5",
+                "--now",
+                "2026-06-15T12:00:00Z",
+            ])
+            .args(["--frozen", "--listen", "127.0.0.1:0"])
+            .env("TMPDIR", &temporary)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        succeeds(&output)
+    };
+    let (first, second) = (demo(), demo());
+    let answer = |text: &str| {
+        let line =
+            text.lines().find(|line| line.contains("\"series\"")).expect("an answer of the last values");
+        serde_json::from_str::<Value>(line).unwrap()["series"].clone()
+    };
+    assert_eq!(answer(&first), answer(&second));
+    assert!(answer(&first)[0]["values"][1][0].is_number(), "{first}");
+    assert_eq!(first.matches("$ curl ").count(), 3, "{first}");
+    assert!(first.contains("8640 points"), "{first}");
+    assert!(first.contains("1 live points answered back"), "{first}");
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "the demo's folder is gone");
+    fails(&run(folder.path(), &["demo", "--listen", "0.0.0.0:0"]), 77, "loopback");
+}
