@@ -69,11 +69,6 @@ impl Status {
         self.log_bytes.store(log_bytes, Ordering::Relaxed);
     }
 
-    /// Older logs that are not retired yet, and bytes in use of the current one.
-    pub(crate) fn wal(&self) -> (u64, u64) {
-        (self.unsealed_logs.load(Ordering::Relaxed), self.log_bytes.load(Ordering::Relaxed))
-    }
-
     pub(crate) fn health(&self) -> Health {
         let reason = self.read_only();
         Health {

@@ -7,14 +7,16 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 use wattlog_engine::check::{self, CheckReport};
 use wattlog_engine::error::Damage;
+use wattlog_engine::io::Disk;
 use wattlog_engine::io::os::OsDisk;
 
 pub(crate) fn check(arguments: &CheckArgs) -> Result<(), Failure> {
     let folder = &arguments.folder;
     let failed = |error: &std::io::Error| Failure::io(format!("check {}", folder.display()), error);
-    let disk = existing(folder).map_err(|error| failed(&error))?;
+    let disk: Arc<dyn Disk> = Arc::new(existing(folder).map_err(|error| failed(&error))?);
     let report = check::store(&disk).map_err(|error| failed(&error))?;
     if report.files.is_empty() {
         return Err(Failure::new(Kind::Usage, format!("{}: no store is here", folder.display())));

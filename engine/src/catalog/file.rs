@@ -160,14 +160,6 @@ impl CatalogFile {
         &self.entry
     }
 
-    pub(crate) fn path(&self) -> &str {
-        &self.path
-    }
-
-    pub(crate) fn directory(&self) -> &[BlockEntry] {
-        &self.directory
-    }
-
     /// Number of series of a measurement in this file.
     pub(crate) fn series_count(&self, measurement: MeasurementId) -> u64 {
         self.counts.get(&measurement).copied().unwrap_or(0)

@@ -30,6 +30,7 @@ pub use definition::{Definition, InvalidDefinition, decode_definitions, encode_d
 pub use filter::{MAX_REGEX_BYTES, SeriesFilter, SeriesPredicate, compile_regex};
 pub use key::series_key;
 pub use layout::file_path;
+pub use layout::{DIRECTORY_PARTS, FOOTER_PARTS};
 pub use sealed::{MAX_FILES, SealedCatalog};
 
 use crate::error::Damage;

@@ -26,7 +26,7 @@ const EXACT_IN_FLOAT: u64 = 1 << 53;
 
 /// A body ready for the writer thread.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     pub(super) namespace: NamespaceId,
     pub(super) batches: Vec<SeriesBatch>,
     /// Line of each row of each batch.
@@ -42,7 +42,7 @@ pub(super) struct Prepared {
 
 /// Names without an id; the position in a list plus [`PROVISIONAL`] is the provisional id.
 #[derive(Debug, Default)]
-pub(super) struct NewNames {
+pub(crate) struct NewNames {
     pub(super) measurements: Vec<Arc<str>>,
     pub(super) fields: Vec<(MeasurementId, Arc<str>, FieldType)>,
     pub(super) series: Vec<(MeasurementId, TagSet)>,

@@ -17,4 +17,4 @@ mod file;
 
 pub use edit::{CatalogEntry, Edit, State};
 pub use file::{MANIFEST_MAGIC, Manifest, ManifestCondition, RECORD_HEADER_LEN, RECORD_PARTS};
-pub(crate) use file::{Tail, manifest_path, read_records};
+pub(crate) use file::{Tail, read_records};

@@ -326,7 +326,7 @@ impl<T: Cell> Cells<T> {
             self.sums.push(ExactSum::default());
         }
         let (time, value) = first();
-        let mut begin = |needed: bool, list: &mut Vec<(i64, T)>| {
+        let begin = |needed: bool, list: &mut Vec<(i64, T)>| {
             if needed {
                 list.push((time, value.clone()));
             }
@@ -409,7 +409,3 @@ fn keep_greatest<T: Cell>(kept: &mut (i64, T), time: i64, value: &T) {
         *kept = (time, value.clone());
     }
 }
-
-#[cfg(test)]
-#[path = "aggregate_tests.rs"]
-mod tests;

@@ -37,10 +37,6 @@ impl<'a> Budget<'a> {
         }
     }
 
-    pub(super) fn limits(&self) -> &QueryLimits {
-        self.limits
-    }
-
     /// Whether the query must end now.
     pub(super) fn check(&self) -> Result<(), QueryError> {
         if self.control.cancel.is_cancelled() || self.failed.load(Ordering::Relaxed) {

@@ -87,7 +87,7 @@ struct FoldSink<'a, 'b> {
 
 impl FoldSink<'_, '_> {
     /// Answers groups that are inside from statistics, field by field; decodes blocks that have none.
-    fn from_statistics(&mut self, source: GroupSource<'_>, range: &Range<i64>) -> Result<(), QueryError> {
+    fn add_from_statistics(&mut self, source: GroupSource<'_>, range: &Range<i64>) -> Result<(), QueryError> {
         let (scan, open) = (self.scan, source.open);
         for (slot, field) in scan.plan.ids.iter().enumerate() {
             let mut known = Vec::with_capacity(source.groups.len());
@@ -162,7 +162,7 @@ impl Sink for FoldSink<'_, '_> {
         let inside = |group: &RowGroup| is_inside(buckets, group, range);
         for alike in source.groups.chunk_by(|a, b| inside(a) == inside(b)) {
             if inside(&alike[0]) {
-                self.from_statistics(GroupSource { groups: alike, ..source }, range)?;
+                self.add_from_statistics(GroupSource { groups: alike, ..source }, range)?;
             } else {
                 for group in alike {
                     self.scan.budget.check()?;

@@ -97,10 +97,6 @@ impl<'a> Losses<'a> {
         Self { snapshot, range, list: Mutex::default() }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.list.lock().is_empty()
-    }
-
     /// Notes a loss (`times` inclusive); losses of one field in one segment are told as one stretch.
     pub(super) fn add(&self, segment: SegmentId, field: Option<FieldId>, times: (i64, i64), reason: &str) {
         let first = times.0.max(self.range.start);
