@@ -282,7 +282,7 @@ mod tests {
             times: vec![1_780_272_000_000_000_000, 1_780_272_010_000_000_000],
             columns: vec![(FieldId(5), voltage), (FieldId(9), mode)],
         };
-        assert_eq!(encode(NamespaceId(1), &[batch.clone()]), bytes);
+        assert_eq!(encode(NamespaceId(1), std::slice::from_ref(&batch)), bytes);
         assert_eq!(decode(&bytes), Ok((NamespaceId(1), vec![batch])));
     }
 
