@@ -183,6 +183,9 @@ impl Appliance {
         set_durability(&engine, &config).map_err(|error| Failure::new(Kind::Io, error))?;
         let devices = Arc::new(Devices::default());
         front.state.set_devices(devices.clone());
+        if !front.state.set_engine(engine.clone()) {
+            return Err(Failure::new(Kind::General, "the HTTP side already has a store"));
+        }
         let units = spawn_units(&engine, config.units.clone());
         let collector = Collector::new(config.collector.clone())
             .map_err(|error| Failure::from_error(Kind::Config, &error))?;

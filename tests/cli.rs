@@ -50,7 +50,6 @@ fn fails(output: &Output, code: i32, message: &str) {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: run with --ignored"]
 fn help_version_completions_and_manual() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -67,7 +66,6 @@ fn help_version_completions_and_manual() {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: run with --ignored"]
 fn configuration_is_checked_printed_and_explained() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -105,7 +103,6 @@ fn configuration_is_checked_printed_and_explained() {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: run with --ignored"]
 fn serve_says_why_it_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -126,7 +123,6 @@ fn serve_says_why_it_does_not_start() {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: run with --ignored"]
 fn write_query_and_health_talk_to_a_server() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&folder.path().join("data"), QUIET);
@@ -179,7 +175,6 @@ fn write_query_and_health_talk_to_a_server() {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: run with --ignored"]
 fn check_finds_damage_and_dump_names_the_parts() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
@@ -223,7 +218,6 @@ fn check_finds_damage_and_dump_names_the_parts() {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: run with --ignored"]
 fn a_reload_changes_devices_and_durability_and_refuses_nonsense() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("wattlog.yaml");
@@ -249,7 +243,6 @@ fn a_reload_changes_devices_and_durability_and_refuses_nonsense() {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: run with --ignored"]
 fn the_simulator_prints_where_it_listens() {
     let folder = tempfile::tempdir().unwrap();
     let mut child = wattlog(folder.path())
@@ -269,7 +262,6 @@ fn the_simulator_prints_where_it_listens() {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: run with --ignored"]
 fn the_demo_is_reproducible_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let temporary = folder.path().join("tmp");

@@ -33,7 +33,6 @@ struct Known {
 type Ledger = Arc<Mutex<BTreeMap<(u64, u64), Known>>>;
 
 #[test]
-#[ignore = "not seen to pass yet: run with --ignored"]
 fn what_was_acknowledged_survives_kill_9() {
     let kills = knob("WATTLOG_KILLS", 10);
     let seed = knob("WATTLOG_SEED", 1);

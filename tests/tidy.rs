@@ -65,7 +65,6 @@ fn code_words(cell: &str) -> BTreeSet<String> {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: run with --ignored"]
 fn crates_use_only_what_the_architecture_allows() {
     let allowed: BTreeMap<String, BTreeSet<String>> = table(&read("docs/architecture.md"), "## The crates")
         .iter()
@@ -98,7 +97,6 @@ fn crates_use_only_what_the_architecture_allows() {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: run with --ignored"]
 fn every_module_says_what_it_is_for() {
     let silent: Vec<String> = files()
         .into_iter()
@@ -112,7 +110,6 @@ fn every_module_says_what_it_is_for() {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: run with --ignored"]
 fn nothing_is_left_undone_and_no_path_of_a_machine_is_named() {
     // Put together from halves, so that this file does not find itself.
     let undone: Vec<String> = [
@@ -161,7 +158,6 @@ fn whole_word(line: &str, word: &str) -> bool {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: run with --ignored"]
 fn decisions_are_numbered_without_gaps_and_carry_their_parts() {
     let adr: Vec<String> = files().into_iter().filter(|file| file.starts_with("docs/adr/")).collect();
     for (index, file) in adr.iter().enumerate() {
@@ -181,7 +177,6 @@ fn decisions_are_numbered_without_gaps_and_carry_their_parts() {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: run with --ignored"]
 fn links_between_documents_lead_somewhere() {
     let mut broken = Vec::new();
     for file in files().into_iter().filter(|file| file.ends_with(".md")) {
@@ -201,7 +196,6 @@ fn links_between_documents_lead_somewhere() {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: run with --ignored"]
 fn unsafe_code_stays_in_its_two_files() {
     let marker = ["un", "safe "].concat();
     let users: Vec<String> = files()
@@ -243,7 +237,6 @@ fn default_configuration() -> serde_json::Value {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: run with --ignored"]
 fn the_configuration_table_of_the_readme_tells_the_defaults() {
     let tree = default_configuration();
     for row in table(&read("README.md"), "## Configuration") {
@@ -261,7 +254,6 @@ fn the_configuration_table_of_the_readme_tells_the_defaults() {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: run with --ignored"]
 fn every_command_stands_in_the_readme() {
     let readme = read("README.md");
     let help = Command::new(env!("CARGO_BIN_EXE_wattlog")).arg("--help").output().unwrap();
@@ -280,7 +272,6 @@ fn every_command_stands_in_the_readme() {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: run with --ignored"]
 fn the_tables_of_the_format_are_the_parts_that_the_code_knows() {
     let text = read("format-spec.md");
     // name, offset, size, type of every row of a table that begins `| offset | size | type | field |`.

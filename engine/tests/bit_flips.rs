@@ -199,14 +199,12 @@ fn every_bit(read_mode: ReadMode, stride: u64) {
 }
 
 #[test]
-#[ignore = "not yet bounded in time: run with --ignored"]
 fn every_bit_of_a_small_store_is_harmless_or_told() {
     every_bit(ReadMode::Map, 1);
 }
 
 /// A share of the same, drawn evenly: the twin reads the same bytes through another call.
 #[test]
-#[ignore = "not yet bounded in time: run with --ignored"]
 fn bits_read_by_pread_are_harmless_or_told() {
     every_bit(ReadMode::Pread, 13);
 }

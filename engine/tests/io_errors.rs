@@ -125,7 +125,6 @@ fn every_call(error: FaultError, lasting: Lasting, on: Option<CallKind>, read_mo
 }
 
 #[test]
-#[ignore = "not yet bounded in time: run with --ignored"]
 fn an_io_error_at_every_call() {
     every_call(FaultError::Eio, Lasting::Once, None, ReadMode::Map);
     every_call(FaultError::Eio, Lasting::Once, None, ReadMode::Pread);
@@ -133,14 +132,12 @@ fn an_io_error_at_every_call() {
 }
 
 #[test]
-#[ignore = "not yet bounded in time: run with --ignored"]
 fn a_full_disk_at_every_call() {
     every_call(FaultError::NoSpace, Lasting::Once, None, ReadMode::Map);
     every_call(FaultError::NoSpace, Lasting::ForGood, None, ReadMode::Map);
 }
 
 #[test]
-#[ignore = "not yet bounded in time: run with --ignored"]
 fn a_short_write_at_every_write() {
     for lasting in [Lasting::Once, Lasting::ForGood] {
         every_call(FaultError::ShortWrite, lasting, Some(CallKind::Write), ReadMode::Map);
@@ -148,7 +145,6 @@ fn a_short_write_at_every_write() {
 }
 
 #[test]
-#[ignore = "not yet bounded in time: run with --ignored"]
 fn a_failed_sync_at_every_sync() {
     for kind in [CallKind::SyncData, CallKind::SyncDir] {
         for error in [FaultError::Eio, FaultError::NoSpace] {
@@ -160,7 +156,6 @@ fn a_failed_sync_at_every_sync() {
 }
 
 #[test]
-#[ignore = "not yet bounded in time: run with --ignored"]
 fn random_lives_with_a_failing_call() {
     for seed in seeds("io_errors", 120) {
         let mut rng = Rng::new(seed);
@@ -182,7 +177,6 @@ fn random_lives_with_a_failing_call() {
 
 /// The disk fills up for real, byte by byte; room is made; nobody restarts anything.
 #[test]
-#[ignore = "not yet bounded in time: run with --ignored"]
 fn a_disk_that_fills_up_takes_writes_again_once_there_is_room() {
     for capacity in (24..72).map(|kib| kib * 1024 + 77 * kib) {
         let options = Options { ballast_bytes: 16 << 10, memtable_bytes: 64 << 10, ..Options::default() };

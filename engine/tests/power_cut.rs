@@ -36,13 +36,11 @@ fn random_lives(read_mode: ReadMode) {
 }
 
 #[test]
-#[ignore = "not yet bounded in time: run with --ignored"]
 fn random_lives_survive_with_maps() {
     random_lives(ReadMode::Map);
 }
 
 #[test]
-#[ignore = "not yet bounded in time: run with --ignored"]
 fn random_lives_survive_with_pread() {
     random_lives(ReadMode::Pread);
 }
@@ -70,7 +68,6 @@ fn short_life() -> Vec<Step> {
 }
 
 #[test]
-#[ignore = "not yet bounded in time: run with --ignored"]
 fn a_short_life_survives_a_cut_before_and_after_every_call() {
     let options = Options { ballast_bytes: 4096, ..Options::default() };
     let history = short_life();

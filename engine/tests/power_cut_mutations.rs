@@ -23,7 +23,6 @@ fn cuts_until_found(mutation: Mutation) -> Result<(u64, String), Tally> {
 }
 
 #[test]
-#[ignore = "not yet bounded in time: run with --ignored"]
 fn every_sync_that_is_left_out_is_found() {
     let mut missed = Vec::new();
     for name in NEEDED {
@@ -39,7 +38,6 @@ fn every_sync_that_is_left_out_is_found() {
 }
 
 #[test]
-#[ignore = "not yet bounded in time: run with --ignored"]
 fn a_disk_that_lies_is_found() {
     let (cuts, _) = cuts_until_found(Mutation::Lie).expect("found");
     assert!(cuts < 100, "found only after {cuts} cuts");

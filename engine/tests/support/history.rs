@@ -58,7 +58,7 @@ impl Author {
         match self.rng.below(100) {
             0..62 => Step::Write(self.body()),
             62..72 => self.burst(),
-            72..82 => Step::Write(self.body()),
+            72..82 => Step::Seal,
             82..88 => Step::Reopen,
             88..92 => Step::Drop,
             92..97 => Step::Wait(Duration::from_millis(500 + self.rng.below(20_000))),
@@ -150,8 +150,8 @@ impl Author {
 pub(crate) fn options(rng: &mut Rng, read_mode: ReadMode) -> Options {
     Options {
         read_mode,
-        memtable_bytes: *rng.pick(&[1 << 30]),
-        wal_bytes: *rng.pick(&[1 << 30]),
+        memtable_bytes: *rng.pick(&[4 << 10, 32 << 10, 1 << 30]),
+        wal_bytes: *rng.pick(&[2 << 10, 16 << 10, 1 << 30]),
         ballast_bytes: *rng.pick(&[0, 4 << 10, 32 << 10]),
         max_open_maps: *rng.pick(&[1, 3, 1024]),
         ..Options::default()
