@@ -379,10 +379,10 @@ impl Engine {
         StorageInfo::of(&self.inner.shared)
     }
 
-    /// True if the writer thread takes a request and answers it, each within `patience`: for a watchdog. A read-only
-    /// store answers too.
+    /// True if the writer thread goes round within `patience` (two seconds at least): for a watchdog. It also does so in
+    /// a read-only store, and while seals are behind.
     pub fn ping(&self, patience: Duration) -> bool {
-        self.inner.ingest.ping(patience)
+        self.inner.ingest.ping(&self.inner.shared, patience)
     }
 
     /// Condition of the store.

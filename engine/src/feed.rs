@@ -7,6 +7,7 @@
 //! 1. The feed keeps at most `feed_bytes` of bodies; the oldest go first, and `evicted` remembers up to where.
 //! 2. Sequences of kept bodies rise. Numbers between them belong to records that are no points.
 
+use crate::column::{Column, Values};
 use crate::ids::{LogId, NamespaceId, Seq};
 use crate::memtable::SeriesBatch;
 use parking_lot::{Condvar, Mutex};
@@ -186,7 +187,12 @@ impl FeedReader {
 }
 
 fn size_of_batch(batch: &SeriesBatch) -> usize {
-    let values = batch.columns.iter().map(|(_, column)| column.values.len() * 12 + 48).sum::<usize>();
+    let text = |column: &Column| match &column.values {
+        Values::String(texts) => texts.iter().map(|text| text.len() + 16).sum(),
+        _ => 0_usize,
+    };
+    let values =
+        batch.columns.iter().map(|(_, c)| c.values.len() * 12 + 48 + text(c)).sum::<usize>();
     batch.times.len() * 8 + values + 96
 }
 

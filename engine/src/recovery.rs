@@ -24,6 +24,7 @@ use crate::segment::{Segment, SegmentEntry, SegmentError, SegmentOpener, Segment
 use crate::wal::{
     Record, RecordKind, Recycler, ReplayFloor, ReplayReport, log_path, record::LOG_MAGIC, replay, set_aside,
 };
+use hashbrown::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -137,9 +138,8 @@ pub(crate) fn recover(
         report
             .alarms
             .push("the manifest was damaged: the list of files was rebuilt from the segments".to_owned());
-        let mut rebuilt = state.clone();
-        rebuilt.edit = manifest.state().edit.max(replay.manifest_edit_attested);
-        manifest.append(&Edit::Snapshot(rebuilt), 0).map_err(OpenError::disk("write a new manifest"))?;
+        manifest.restart_above(replay.manifest_edit_attested);
+        manifest.append(&Edit::Snapshot(state.clone()), 0).map_err(OpenError::disk("write a new manifest"))?;
     } else {
         report.orphans_removed = remove_orphans(&**disk, &state);
     }
@@ -233,9 +233,12 @@ impl<'a> Attempt<'a> {
 
     fn load(&mut self, report: &mut RecoveryReport) -> Result<Outcome, OpenError> {
         let present = self.disk.list("segments").map_err(OpenError::disk("list the segments"))?;
+        let lens: HashMap<&str, u64> =
+            present.iter().map(|file| (file.name.as_str(), file.len)).collect();
         for entry in self.state.segments.values_mut() {
             let path = entry.path();
-            let len = present.iter().find(|file| path.ends_with(&file.name)).map_or(0, |file| file.len);
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let len = lens.get(name).copied().unwrap_or(0);
             if len != entry.file_bytes && !entry.quarantined {
                 let part = "segment file";
                 report.damage.push(Damage {
@@ -382,14 +385,14 @@ fn segment_id_of(name: &str) -> Option<SegmentId> {
 /// Removes what a whole manifest does not name. A file that cannot be removed stays an orphan for the next opening.
 fn remove_orphans(disk: &dyn Disk, state: &State) -> u64 {
     let mut removed = 0;
-    let segments: Vec<String> = state.segments.values().map(SegmentEntry::path).collect();
-    let catalogs: Vec<String> =
-        state.catalogs.iter().map(|entry| crate::catalog::file_path(entry.id)).collect();
+    let segments = state.segments.values().map(SegmentEntry::path);
+    let named: HashSet<String> =
+        segments.chain(state.catalogs.iter().map(|entry| crate::catalog::file_path(entry.id))).collect();
     for folder in ["segments", "catalog"] {
         let Ok(entries) = disk.list(folder) else { continue };
         for entry in entries.iter().filter(|entry| !entry.is_dir) {
             let path = format!("{folder}/{}", entry.name);
-            if !segments.contains(&path) && !catalogs.contains(&path) && disk.remove(&path).is_ok() {
+            if !named.contains(&path) && disk.remove(&path).is_ok() {
                 tracing::info!(file = %path, "an unfinished or unused file was removed");
                 removed += 1;
             }

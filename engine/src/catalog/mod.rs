@@ -185,7 +185,7 @@ impl Catalog {
         self.state.read().names.field_by_id(id).map(|(home, field)| (home, field.clone()))
     }
 
-    /// Fields of a measurement in the order they were defined; a shared list, nothing is copied.
+    /// Fields of a measurement by rising id, the order they were defined in; a shared list, nothing is copied.
     pub fn fields(&self, measurement: MeasurementId) -> Arc<Vec<FieldDef>> {
         self.state.read().names.fields(measurement)
     }

@@ -62,6 +62,9 @@ pub trait File: Send + Sync + Debug {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Makes data and length durable. After an error the file is dead: see the module's point 5.
     fn sync_data(&self) -> io::Result<()>;
+    /// Lets go of what memory holds of the file, so that later reads tell what the device holds: after a failed sync the
+    /// two may differ, for all a later `Ok` of `sync_data` says. A wish; bytes that are not synced stay as they are.
+    fn forget_cached(&self) -> io::Result<()>;
     /// Maps the whole file for reading. Only for sealed files: never again written, never cut.
     fn map(&self) -> io::Result<Arc<dyn Map>>;
 }
