@@ -191,8 +191,7 @@ fn size_of_batch(batch: &SeriesBatch) -> usize {
         Values::String(texts) => texts.iter().map(|text| text.len() + 16).sum(),
         _ => 0_usize,
     };
-    let values =
-        batch.columns.iter().map(|(_, c)| c.values.len() * 12 + 48 + text(c)).sum::<usize>();
+    let values = batch.columns.iter().map(|(_, c)| c.values.len() * 12 + 48 + text(c)).sum::<usize>();
     batch.times.len() * 8 + values + 96
 }
 

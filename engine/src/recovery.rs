@@ -20,7 +20,9 @@ use crate::io::{Access, Disk, ReadMode, open_sealed, read_exact_at};
 use crate::manifest::{Edit, Manifest, ManifestCondition, State};
 use crate::memtable::Memtable;
 use crate::options::Options;
-use crate::segment::{Segment, SegmentEntry, SegmentError, SegmentOpener, SegmentSet, peek_identity};
+use crate::segment::{
+    Segment, SegmentEntry, SegmentError, SegmentHandle, SegmentOpener, SegmentSet, peek_identity,
+};
 use crate::wal::{
     Record, RecordKind, Recycler, ReplayFloor, ReplayReport, log_path, record::LOG_MAGIC, replay, set_aside,
 };
@@ -139,7 +141,9 @@ pub(crate) fn recover(
             .alarms
             .push("the manifest was damaged: the list of files was rebuilt from the segments".to_owned());
         manifest.restart_above(replay.manifest_edit_attested);
-        manifest.append(&Edit::Snapshot(state.clone()), 0).map_err(OpenError::disk("write a new manifest"))?;
+        manifest
+            .append(&Edit::Snapshot(state.clone()), 0)
+            .map_err(OpenError::disk("write a new manifest"))?;
     } else {
         report.orphans_removed = remove_orphans(&**disk, &state);
     }
@@ -226,15 +230,14 @@ impl<'a> Attempt<'a> {
                 Err(error) => report.damage.push(damage_of(&path, &error)),
             }
         }
-        let catalogs = Catalog::list_files(&**self.disk, self.store, self.options.read_mode);
+        let catalogs = Catalog::list_files(self.disk, self.store, self.options.read_mode);
         self.state.catalogs = catalogs.map_err(OpenError::disk("list the catalog files"))?;
         Ok(())
     }
 
     fn load(&mut self, report: &mut RecoveryReport) -> Result<Outcome, OpenError> {
         let present = self.disk.list("segments").map_err(OpenError::disk("list the segments"))?;
-        let lens: HashMap<&str, u64> =
-            present.iter().map(|file| (file.name.as_str(), file.len)).collect();
+        let lens: HashMap<&str, u64> = present.iter().map(|file| (file.name.as_str(), file.len)).collect();
         for entry in self.state.segments.values_mut() {
             let path = entry.path();
             let name = path.rsplit('/').next().unwrap_or_default();
@@ -307,24 +310,29 @@ impl<'a> Attempt<'a> {
     /// Segments hold the names of all they contain: what no catalog file tells is taken from them.
     fn names_from_segments(&self, catalog: &Catalog, segments: &SegmentSet, report: &mut RecoveryReport) {
         for handle in segments.iter() {
-            if let Err(error) = names_of(handle, catalog) {
-                report.damage.push(damage_of(&handle.entry().path(), &error));
+            match names_of(handle) {
+                Ok(definitions) => drop(catalog.apply(&definitions)),
+                Err(error) => report.damage.push(damage_of(&handle.entry().path(), &error)),
             }
         }
     }
 }
 
-fn names_of(handle: &Arc<crate::segment::SegmentHandle>, catalog: &Catalog) -> Result<(), SegmentError> {
+/// What a segment says of the names of all it holds.
+pub(crate) fn names_of(handle: &Arc<SegmentHandle>) -> Result<Vec<Definition>, SegmentError> {
     let segment = handle.open()?;
     let spec = segment.spec();
     let (database, policy) = &spec.namespace_name;
     let namespace = spec.namespace;
     let (database, policy) = (Arc::from(database.as_str()), Arc::from(policy.as_str()));
-    catalog.apply(&[Definition::Namespace { id: namespace, database, policy }]);
+    let mut definitions = vec![Definition::Namespace { id: namespace, database, policy }];
     for section in segment.sections()? {
         let measurement = section.measurement();
-        let mut definitions =
-            vec![Definition::Measurement { id: measurement, namespace, name: section.name().clone() }];
+        definitions.push(Definition::Measurement {
+            id: measurement,
+            namespace,
+            name: section.name().clone(),
+        });
         for field in section.fields().iter() {
             let (id, name, field_type) = (field.id, field.name.clone(), field.field_type);
             definitions.push(Definition::Field { id, measurement, name, field_type });
@@ -333,9 +341,8 @@ fn names_of(handle: &Arc<crate::segment::SegmentHandle>, catalog: &Catalog) -> R
         segment.series_keys(&section, &mut |id, tags| {
             definitions.push(Definition::Series { id, measurement, tags });
         })?;
-        catalog.apply(&definitions);
     }
-    Ok(())
+    Ok(definitions)
 }
 
 /// Takes one record in; the name of what is wrong with it otherwise.

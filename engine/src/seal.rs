@@ -85,6 +85,10 @@ pub(crate) fn run(shared: &Arc<Shared>, jobs: &Receiver<SealJob>, news: &Sender<
                 }
                 Err(error) => {
                     shared.metrics.seal_failures.add(1);
+                    if shared.heal_catalog() {
+                        tracing::warn!(%error, "a catalog file is damaged: its names were taken from the segments");
+                        continue;
+                    }
                     let full = is_disk_full(&error);
                     if full && shared.ballast.release(&*shared.disk) {
                         shared.metrics.ballast_released.add(1);

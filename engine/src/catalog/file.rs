@@ -13,12 +13,14 @@ use crate::bytes::Reader;
 use crate::error::Damage;
 use crate::file_header::{FILE_HEADER_LEN, FileHeader, field};
 use crate::ids::{CatalogFileId, MeasurementId, SeriesId, StoreId};
-use crate::io::{Disk, Map, ReadMode, open_sealed};
+use crate::io::reread::RereadMap;
+use crate::io::{Disk, Map as _, ReadMode};
 use crate::manifest::CatalogEntry;
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// A sealed catalog file.
 #[derive(Debug)]
@@ -26,7 +28,9 @@ pub(crate) struct CatalogFile {
     path: String,
     store: StoreId,
     entry: CatalogEntry,
-    map: Arc<dyn Map>,
+    map: RereadMap,
+    /// A block of it could not be read or is not what was written.
+    broken: AtomicBool,
     directory: Vec<BlockEntry>,
     /// Numbers of the blocks of a kind, in order of their fences.
     series: Vec<u32>,
@@ -40,7 +44,7 @@ pub(crate) struct CatalogFile {
 impl CatalogFile {
     /// Opens the file and gives what is not a series, in the order to apply it.
     pub(crate) fn open(
-        disk: &dyn Disk,
+        disk: &Arc<dyn Disk>,
         store: StoreId,
         id: CatalogFileId,
         mode: ReadMode,
@@ -50,7 +54,7 @@ impl CatalogFile {
         let damage = |offset, part, expected, found| {
             CatalogError::Damage(Damage { file: path.clone(), offset, part, expected, found })
         };
-        let map = open_sealed(disk, &path, mode).map_err(io)?;
+        let map = RereadMap::open(disk, &path, mode).map_err(io)?;
         let len = map.len();
         let least = (FILE_HEADER_LEN + FOOTER_LEN) as u64;
         if len < least {
@@ -113,6 +117,7 @@ impl CatalogFile {
             store,
             entry,
             map,
+            broken: AtomicBool::new(false),
             directory,
             series,
             hashes,
@@ -172,6 +177,14 @@ impl CatalogFile {
 
     /// Copies a block out and checks the copy.
     pub(crate) fn block(&self, number: u32) -> Result<Vec<u8>, CatalogError> {
+        let checked = self.checked_block(number);
+        if checked.is_err() {
+            self.broken.store(true, Relaxed);
+        }
+        checked
+    }
+
+    fn checked_block(&self, number: u32) -> Result<Vec<u8>, CatalogError> {
         let entry = self.directory[number as usize];
         let mut bytes = vec![0; entry.len as usize];
         self.map
@@ -182,6 +195,11 @@ impl CatalogFile {
             return Err(CatalogError::Damage(self.damage(number, u64::from(entry.crc), u64::from(crc))));
         }
         Ok(bytes)
+    }
+
+    /// Whether a block of it could not be used since it was opened.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Relaxed)
     }
 
     pub(crate) fn damage(&self, number: u32, expected: u64, found: u64) -> Damage {

@@ -34,7 +34,7 @@ pub use layout::{DIRECTORY_PARTS, FOOTER_PARTS};
 pub use sealed::{MAX_FILES, SealedCatalog};
 
 use crate::error::Damage;
-use crate::ids::{FieldId, MeasurementId, NamespaceId, NextIds, SeriesId};
+use crate::ids::{CatalogFileId, FieldId, MeasurementId, NamespaceId, NextIds, SeriesId};
 use crate::io::ReadMode;
 use crate::segment::FieldDef;
 use cache::KeyCache;
@@ -98,6 +98,8 @@ struct State {
     /// Taken by a seal that has not published its file yet, oldest first.
     sealing: Vec<Arc<Layer>>,
     active: Layer,
+    /// Files that the manifest names and that are not used any more, being damaged: the next file takes their place.
+    lost: Vec<CatalogFileId>,
     next: NextIds,
 }
 

@@ -119,6 +119,8 @@ pub(crate) struct Writer {
     /// Since when bodies wait because seals are behind.
     backlog_since: Option<Duration>,
     seal_first: bool,
+    /// When the catalog is looked at next for files to give up.
+    heal_due: Duration,
 }
 
 /// A log that takes no more records.
@@ -169,6 +171,8 @@ struct Pending {
 const DEFINE_RECORD_BYTES: usize = 1 << 20;
 /// A pause between looks at timers that depend on the clock of the store.
 const TICK: Duration = Duration::from_millis(50);
+/// A pause between looks for damaged catalog files.
+const HEAL_PAUSE: Duration = Duration::from_secs(1);
 /// The wall clock may step this far against the monotonic one without a record of it.
 const CLOCK_STEP_NS: u128 = 2_000_000_000;
 
@@ -210,6 +214,7 @@ impl Writer {
             log_dead: false,
             backlog_since: None,
             seal_first: start.seal_first,
+            heal_due: now,
         }
     }
 
@@ -273,7 +278,10 @@ impl Writer {
     /// Whether requests wait in the queue: seals are behind and the memtable is twice as large as it may be. Callers that
     /// came before wait for as long as those in the queue do, then they are refused.
     fn holds_back(&mut self) -> bool {
-        if self.frozen <= self.shared.options.max_frozen || !self.is_overfull() || self.shared.status.closing() {
+        if self.frozen <= self.shared.options.max_frozen
+            || !self.is_overfull()
+            || self.shared.status.closing()
+        {
             self.backlog_since = None;
             return false;
         }
@@ -551,17 +559,11 @@ impl Writer {
     /// sealing thread goes on trying, and writes resume when it is done; any other failure ends writing.
     fn seal_after_failed_sync(&mut self, what: &str) {
         self.log_dead = true;
-        let sealed = self.freeze().and_then(|()| self.await_seals());
-        let resumed = sealed.and_then(|()| {
-            if self.log_dead {
-                // Nothing had to be sealed.
-                self.log_dead = false;
-                self.durable = self.last;
-            }
-            match self.ensure_log() {
-                Ok(()) | Err(WriteError::DiskFull(_)) => Ok(()),
-                Err(error) => Err(error.to_string()),
-            }
+        // Also with no rows: definitions may be what is not durable.
+        let sealed = self.hand_to_sealer().and_then(|()| self.await_seals());
+        let resumed = sealed.and_then(|()| match self.ensure_log() {
+            Ok(()) | Err(WriteError::DiskFull(_)) => Ok(()),
+            Err(error) => Err(error.to_string()),
         });
         let Err(reason) = resumed else { return };
         let reason = format!("{what} and writing could not resume: {reason}");
@@ -655,6 +657,11 @@ impl Writer {
         {
             self.replace_dead_log(&error);
         }
+        let now = self.shared.clock.monotonic();
+        if now >= self.heal_due {
+            self.heal_due = now + HEAL_PAUSE;
+            self.shared.heal_catalog();
+        }
         self.seal_if_due();
     }
 
@@ -747,11 +754,11 @@ impl Writer {
     }
 
     fn freeze(&mut self) -> Result<(), String> {
-        let view = self.shared.view();
-        if view.active.is_empty() {
-            return Ok(());
-        }
-        let frozen = view.active.clone();
+        if self.shared.view().active.is_empty() { Ok(()) } else { self.hand_to_sealer() }
+    }
+
+    fn hand_to_sealer(&mut self) -> Result<(), String> {
+        let frozen = self.shared.view().active.clone();
         self.shared.freeze(Arc::new(Memtable::new(self.last)));
         self.frozen += 1;
         self.frozen_through = self.last;

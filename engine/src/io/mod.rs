@@ -17,6 +17,7 @@
 
 pub mod map;
 pub mod os;
+pub(crate) mod reread;
 pub mod sim;
 
 use std::fmt::Debug;
