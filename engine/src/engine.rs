@@ -90,7 +90,7 @@ impl Shared {
         Self {
             store: manifest.store(),
             ballast: Ballast::new(options.ballast_bytes),
-            feed: Feed::new(published.seq, options.feed_bytes),
+            feed: Feed::new(published, options.feed_bytes),
             manifest: Mutex::new(manifest),
             metrics: Metrics::default(),
             status: Status::default(),
@@ -112,6 +112,8 @@ impl Shared {
 
     /// Everything up to `cursor` is in the memtable: readers may see it from now on.
     pub(crate) fn publish(&self, cursor: Cursor) {
+        // The feed first: whoever reads the cursor may ask the feed for what follows it.
+        self.feed.published(cursor.seq);
         self.published.0.store(cursor.log_id.0, Ordering::Relaxed);
         self.published.1.store(cursor.seq.0, Ordering::Release);
     }

@@ -73,6 +73,9 @@ impl Ingest {
             let cursor = shared.published();
             return Ok(WriteReceipt { cursor, points: 0, values: 0, rejected: prepared.rejections });
         }
+        if prepare::is_scattered(&prepared.batches) {
+            return Err(WriteError::TooScattered { limit: prepare::MAX_SERIES_DAYS });
+        }
         let durability = shared.durability(namespace);
         let (reply, answer) = bounded(1);
         self.send(shared, Request::Write { prepared: Box::new(prepared), durability, reply })?;

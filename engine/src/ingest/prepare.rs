@@ -15,10 +15,10 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::column::{Column, Presence, Values};
 use crate::ids::{FieldId, MeasurementId, NamespaceId, SeriesId};
 use crate::memtable::SeriesBatch;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
-use wattlog_model::{FieldType, TagSet};
+use wattlog_model::{FieldType, TagSet, Timestamp};
 
 /// First provisional id. Given ids stay below.
 pub(super) const PROVISIONAL: u32 = 1 << 31;
@@ -310,6 +310,30 @@ fn fit(
         }
     };
     Column { presence: column.presence, values: Values::Float(widened) }
+}
+
+/// Most days of all series of one body: the memtable keeps the rows of each series and day apart, about 1 KiB each.
+pub(super) const MAX_SERIES_DAYS: usize = 1 << 16;
+/// Most steps of applying a body: a column looked at for a stretch of rows on one day.
+const MAX_APPLY_STEPS: usize = 1 << 24;
+
+/// Whether applying the body would take memory or time out of all proportion to its length.
+pub(super) fn is_scattered(batches: &[SeriesBatch]) -> bool {
+    let (mut days, mut steps) = (0, 0);
+    for batch in batches {
+        let stretches: Vec<i32> = batch
+            .times
+            .chunk_by(|a, b| Timestamp(*a).utc_day() == Timestamp(*b).utc_day())
+            .map(|stretch| Timestamp(stretch[0]).utc_day())
+            .collect();
+        steps += stretches.len() * (1 + batch.columns.len());
+        days += if stretches.len() > 2 {
+            stretches.into_iter().collect::<HashSet<_>>().len()
+        } else {
+            stretches.len()
+        };
+    }
+    days > MAX_SERIES_DAYS || steps > MAX_APPLY_STEPS
 }
 
 /// Refuses the rows of a field that there is no room for.
