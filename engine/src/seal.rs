@@ -139,7 +139,7 @@ fn seal(shared: &Arc<Shared>, job: &SealJob) -> io::Result<(u64, SealReport)> {
     let days = memtable.series_days();
     let mut entries = Vec::new();
     let mut report = SealReport::default();
-    let mut begun = Begun { shared: &**shared, paths: Vec::new() };
+    let mut begun = Begun { shared, paths: Vec::new() };
     for window in windows(&days) {
         let entry = write_segment(shared, job, &window, &days, &mut begun)?;
         report.segments += 1;
