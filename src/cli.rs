@@ -3,6 +3,8 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use wattlog_collector::CollectorConfig;
+use wattlog_collector::config::{DeviceConfig, Interval, InvalidInterval};
 use wattlog_server::{InvalidQuantity, Span};
 
 /// Home-energy historian: polls the inverter, keeps every point, answers over HTTP.
@@ -89,8 +91,8 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub(crate) days: u32,
     /// Time between two polls of the plant
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = span)]
-    pub(crate) interval: Span,
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = poll_interval)]
+    pub(crate) interval: Interval,
 }
 
 #[derive(Debug, Args)]
@@ -272,6 +274,15 @@ pub(crate) struct HealthArgs {
 
 fn span(text: &str) -> Result<Span, String> {
     text.parse().map_err(|error: InvalidQuantity| error.to_string())
+}
+
+/// As a device's in the configuration.
+fn poll_interval(text: &str) -> Result<Interval, String> {
+    let mut device = DeviceConfig::new("demo", "localhost");
+    device.interval = text.parse().map_err(|error: InvalidInterval| error.to_string())?;
+    let interval = device.interval;
+    let collector = CollectorConfig { devices: vec![device], ..CollectorConfig::default() };
+    collector.check().map(|()| interval).map_err(|error| error.to_string())
 }
 
 fn timestamp(text: &str) -> Result<wattlog_model::Timestamp, String> {

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Child, Output, Stdio};
 use support::{Server, lines, wait, wattlog};
 
 const QUIET: &str = "collector: { system_metrics: { enabled: false } }";
@@ -47,6 +47,11 @@ fn fails(output: &Output, code: i32, message: &str) {
     assert_eq!(output.status.code(), Some(code), "{}{}", out(output), err(output));
     let said = out(output) + &err(output);
     assert!(said.contains(message), "{message:?} is not in {said:?}");
+}
+
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
 }
 
 #[test]
@@ -243,6 +248,66 @@ fn a_reload_changes_devices_and_durability_and_refuses_nonsense() {
 }
 
 #[test]
+fn a_reload_names_what_needs_a_restart_until_there_is_one() {
+    // The second reload compared with the first one and said that nothing was left to do.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wattlog.yaml");
+    let mut server = Server::start(&folder.path().join("data"), QUIET);
+    for _ in 0..2 {
+        fs::write(&file, "collector: { system_metrics: { enabled: false } }\nserver: { home_zone: Europe/Warsaw }\n")
+            .unwrap();
+        server.signal("HUP");
+        assert_eq!(server.wait_for("reloaded")["restart_needed"], "server.home_zone");
+    }
+    fs::write(&file, QUIET).unwrap();
+    server.signal("HUP");
+    assert_eq!(server.wait_for("reloaded")["restart_needed"], "");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn the_collector_writes_to_the_default_database_also_where_writing_makes_none() {
+    // Its database had a fixed name that nobody made: every point was refused for good.
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(
+        &folder.path().join("data"),
+        "server: { default_database: home }\nengine: { auto_create_databases: false }\ncollector: { system_metrics: { \
+         interval: 1s } }\n",
+    );
+    server.until("a point of the machine's own", |server| {
+        let asked = server.try_get("/api/v1/measurements?db=home");
+        asked.is_some_and(|(status, body)| status == 200 && body.contains("system_metrics"))
+    });
+    assert_eq!(server.post("/write?db=other", b"m v=1").0, 404);
+    assert!(server.stop().success());
+}
+
+#[test]
+fn a_stop_is_heard_while_the_store_is_being_opened() {
+    // TERM did nothing until the whole log was replayed, and the service manager killed the process.
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    Server::start(&data, QUIET).stop();
+    // Reading a pipe that nobody writes to never ends.
+    let log = fs::read_dir(data.join("wal")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    fs::remove_file(&log).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&log).status().unwrap().success());
+    let mut child = wattlog(folder.path())
+        .args(["serve", "--listen", "127.0.0.1:0", "--log-level", "info", "--data"])
+        .arg(&data)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = lines(child.stderr.take().unwrap());
+    let listening = log.iter().find(|line| line.contains("listening")).expect("it listens before it opens");
+    let address = serde_json::from_str::<Value>(&listening).unwrap()["address"].as_str().unwrap().to_owned();
+    assert_eq!(support::request(&address, "GET", "/ready", b"").unwrap().0, 503);
+    signal(&child, "TERM");
+    assert!(wait(&mut child).success());
+    assert!(log.iter().any(|line| line.contains("stopped before the store was open")));
+}
+
+#[test]
 fn the_simulator_prints_where_it_listens() {
     let folder = tempfile::tempdir().unwrap();
     let mut child = wattlog(folder.path())
@@ -254,8 +319,7 @@ fn the_simulator_prints_where_it_listens() {
     let line = |said: &std::sync::mpsc::Receiver<String>| said.recv_timeout(support::PATIENCE).unwrap();
     assert!(line(&said).starts_with("modbus tcp 127.0.0.1:"));
     assert!(line(&said).starts_with("udp 127.0.0.1:"));
-    let pid = child.id().to_string();
-    std::process::Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap();
+    signal(&child, "TERM");
     assert!(wait(&mut child).success());
     fails(&run(folder.path(), &["simulate", "goodwe", "--fault", "noise"]), 2, "noise");
     fails(&run(folder.path(), &["simulate", "goodwe", "--captures", "nowhere"]), 65, "nowhere");
@@ -277,13 +341,14 @@ fn the_demo_is_reproducible_and_leaves_nothing_behind() {
                 "--seed",
                 "5",
                 "--now",
-                "2026-06-15T12:00:00Z",
+                "2026-06-15T12:00:00.000000001Z",
             ])
             .args(["--frozen", "--listen", "127.0.0.1:0"])
             .env("TMPDIR", &temporary)
             .stdin(Stdio::null())
             .output()
             .unwrap();
+        assert_eq!(err(&output), "", "nothing to warn of, no step of the clock");
         succeeds(&output)
     };
     let (first, second) = (demo(), demo());
@@ -299,4 +364,32 @@ fn the_demo_is_reproducible_and_leaves_nothing_behind() {
     assert!(first.contains("1 live points answered back"), "{first}");
     assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "the demo's folder is gone");
     fails(&run(folder.path(), &["demo", "--listen", "0.0.0.0:0"]), 77, "loopback");
+    for interval in ["0s", "500ms", "11m"] {
+        fails(&run(folder.path(), &["demo", "--interval", interval]), 2, "outside 1s..10m");
+    }
+    // A store of somebody's own takes no invented points.
+    fs::create_dir_all(folder.path().join("store/wal")).unwrap();
+    fails(&run(folder.path(), &["demo", "--data", "store"]), 2, "neither empty nor a former demo");
+    assert_eq!(fs::read_dir(folder.path().join("store")).unwrap().count(), 1, "nothing was touched");
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    // Ctrl-C during the history was swallowed, and the next one left the temporary folder.
+    let folder = tempfile::tempdir().unwrap();
+    let temporary = folder.path().join("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let mut child = wattlog(folder.path())
+        .args(["demo", "--days", "3650", "--listen", "127.0.0.1:0"])
+        .env("TMPDIR", &temporary)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = lines(child.stdout.take().unwrap());
+    assert!(said.iter().any(|line| line.starts_with("data: ")), "the history begins");
+    signal(&child, "INT");
+    assert_eq!(wait(&mut child).code(), Some(1), "no live point was shown");
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "the demo's folder is gone");
 }
