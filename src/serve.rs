@@ -70,6 +70,7 @@ fn engine_options(config: &Config) -> Options {
     let section = &config.engine;
     Options {
         read_mode: match section.read_mode {
+            ReadWay::Auto => Options::default().read_mode,
             ReadWay::Map => ReadMode::Map,
             ReadWay::Pread => ReadMode::Pread,
         },
