@@ -13,11 +13,12 @@
 use crate::config::{Config, ReadWay};
 use crate::databases::{self, Databases};
 use crate::devices::Devices;
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, chain};
 use crate::logging::Reload;
 use crate::sink::EngineSink;
 use crate::units::{self, Units};
 use serde_json::Value;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ pub(crate) async fn open_store(
 ) -> Result<Engine, Failure> {
     let disk = OsDisk::new(folder).map_err(|error| {
         let kind = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => Kind::Permission,
+            ErrorKind::PermissionDenied => Kind::Permission,
             _ => Kind::CannotCreate,
         };
         Failure::new(kind, format!("open data folder {}: {error}", folder.display()))
@@ -54,16 +55,19 @@ pub(crate) async fn open_store(
     let opened =
         tokio::task::spawn_blocking(move || Engine::open(Arc::new(disk), options, clock, seed)).await;
     let engine = opened.map_err(|error| Failure::from_error(Kind::General, &error))?.map_err(|error| {
-        let kind = match error {
-            OpenError::InUse(_) => Kind::Busy,
-            OpenError::TooNew { .. } => Kind::Data,
-            _ => Kind::Io,
-        };
-        let cause = Failure::from_error(kind, &error);
-        Failure::new(kind, format!("open store {}: {cause}", folder.display()))
+        Failure::new(kind_of(&error), format!("open store {}: {}", folder.display(), chain(&error)))
     })?;
     tracing::info!(folder = %folder.display(), "store open");
     Ok(engine)
+}
+
+fn kind_of(error: &OpenError) -> Kind {
+    match error {
+        OpenError::InUse(_) => Kind::Busy,
+        OpenError::TooNew { .. } => Kind::Data,
+        OpenError::Disk { source, .. } if source.kind() == ErrorKind::PermissionDenied => Kind::Permission,
+        _ => Kind::Io,
+    }
 }
 
 fn engine_options(config: &Config) -> Options {
@@ -344,6 +348,15 @@ fn differences(path: &str, old: &Value, new: &Value, keys: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_that_may_not_be_read_is_a_matter_of_permission() {
+        // A data folder of another user left with 74, as a failing disk does.
+        let failed =
+            |kind: ErrorKind| kind_of(&OpenError::Disk { action: "lock the store", source: kind.into() });
+        assert_eq!(failed(ErrorKind::PermissionDenied), Kind::Permission);
+        assert_eq!(failed(ErrorKind::StorageFull), Kind::Io);
+    }
 
     #[test]
     fn what_needs_a_restart_is_named_by_its_path() {
