@@ -1,5 +1,6 @@
 //! The command line, as data. What the words do is in `commands/`.
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,10 +12,6 @@ use wattlog_server::{InvalidQuantity, Span};
 #[derive(Debug, Parser)]
 #[command(name = "wattlog", version, max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Cli {
-    /// Configuration file [default: $WATTLOG_CONFIG, ./wattlog.yaml, the XDG folder, /etc/wattlog/wattlog.yaml]
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -37,8 +34,7 @@ pub(crate) enum Command {
     /// Print one file of a store with the names of format-spec.md
     Dump(DumpArgs),
     /// Check, print or explain the configuration
-    #[command(subcommand)]
-    Config(ConfigCommand),
+    Config(ConfigArgs),
     /// Probe a running server: exit code 0 if it is well, 69 if not
     Health(HealthArgs),
     /// Print the completion script of a shell
@@ -51,8 +47,18 @@ pub(crate) enum Command {
     },
 }
 
+/// For the commands that read the configuration; the others have no use for it and refuse the flag.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigFile {
+    /// Configuration file [default: $WATTLOG_CONFIG, ./wattlog.yaml, the XDG folder, /etc/wattlog/wattlog.yaml]
+    #[arg(long = "config", global = true, value_name = "FILE")]
+    pub(crate) path: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
     /// Address to listen on [default: 127.0.0.1:8470]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
@@ -60,7 +66,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Allow an address that others can reach, although there is no authentication yet
-    #[arg(long, env = "WATTLOG_INSECURE")]
+    #[arg(long, env = "WATTLOG_INSECURE", value_parser = FalseyValueParser::new())]
     pub(crate) insecure: bool,
     /// error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL")]
@@ -239,6 +245,14 @@ pub(crate) struct DumpArgs {
     /// One JSON object instead of text
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
 }
 
 #[derive(Debug, Subcommand)]

@@ -68,6 +68,13 @@ fn help_version_completions_and_manual() {
     assert!(succeeds(&run(folder, &["man"])).contains(".TH wattlog"));
     succeeds(&run(folder, &["man", "--out", "man"]));
     assert!(fs::read_to_string(folder.join("man/wattlog-serve.1")).unwrap().contains("insecure"));
+    for nested in ["wattlog-config-check.1", "wattlog-simulate-goodwe.1"] {
+        assert!(folder.join("man").join(nested).is_file(), "{nested}");
+    }
+    for command in [&["demo"][..], &["query"], &["write"], &["check", "."]] {
+        let flagged = [command, &["--config", "wattlog.yaml"]].concat();
+        fails(&run(folder, &flagged), 2, "unexpected argument '--config'");
+    }
 }
 
 #[test]
@@ -113,6 +120,16 @@ fn serve_says_why_it_does_not_start() {
     let folder = folder.path();
     fails(&run(folder, &["serve", "--listen", "0.0.0.0:0", "--data", "d"]), 77, "--insecure");
     assert!(!folder.join("d").exists(), "nothing is made before the address is accepted");
+    for (word, code) in [("1", 73), ("yes", 73), ("0", 77), ("", 77)] {
+        // Refused later, for the folder, if the address is accepted.
+        fs::write(folder.join("blocked"), "").unwrap();
+        let output = wattlog(folder)
+            .args(["serve", "--listen", "0.0.0.0:0", "--data", "blocked/below"])
+            .env("WATTLOG_INSECURE", word)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(code), "WATTLOG_INSECURE={word}: {}", err(&output));
+    }
 
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -145,6 +162,11 @@ fn write_query_and_health_talk_to_a_server() {
     fs::write(folder.join("in.csv"), csv).unwrap();
     let flags = ["write", "in.csv", "--measurement", "energy_data", "--tags", "device_id", "--url", url];
     assert_eq!(succeeds(&run(folder, &flags)).trim(), "2 lines stored");
+    fs::write(folder.join("gaps.csv"), "time,pv_power\n2026-03-01T10:00:20Z,\n").unwrap();
+    let gaps = ["write", "gaps.csv", "--measurement", "energy_data", "--url", url];
+    assert_eq!(succeeds(&run(folder, &gaps)).trim(), "0 lines stored, 1 rows without values left out");
+    let too_long = format!("m s=\"{}\" 1", "x".repeat(40 << 20));
+    fails(&run_with_input(folder, &["write", "--url", url], &too_long), 65, "--body-lines");
 
     let refused =
         run_with_input(folder, &["write", "--url", url], "power value=\"text\" 1\nother v=1 1\nrubbish\n");
@@ -153,6 +175,10 @@ fn write_query_and_health_talk_to_a_server() {
 
     let names = succeeds(&run(folder, &["query", "--url", url]));
     assert_eq!(names.lines().collect::<Vec<_>>(), ["energy_data", "other", "power"]);
+    let names = succeeds(&run(folder, &["query", "--format", "csv", "--url", url]));
+    assert_eq!(names.lines().collect::<Vec<_>>(), ["measurement", "energy_data", "other", "power"]);
+    fails(&run(folder, &["query", "--format", "plot", "--url", url]), 2, "a plot needs a measurement");
+    fails(&run(folder, &["query", "m", "--db", "nowhere", "--url", url]), 2, "nowhere");
     let range = ["--start", "2026-03-01T00:00:00Z", "--end", "2026-03-02T00:00:00Z", "--url", url];
     let query = |more: &[&str]| run(folder, &[&["query"], more, &range].concat());
     let table = succeeds(&query(&["energy_data"]));
@@ -216,10 +242,38 @@ fn check_finds_damage_and_dump_names_the_parts() {
     assert_eq!(json.status.code(), Some(65));
     assert!(out(&json).contains(&name));
 
+    // The whole file is gone: no other file tells of it.
+    fs::remove_file(&segment).unwrap();
+    fails(&run(folder, &["check", "data"]), 65, &format!("MISSING  segments/{name}"));
+    let json = run(folder, &["check", "data", "--json"]);
+    let json: Value = serde_json::from_str(&out(&json)).unwrap();
+    assert_eq!(json["between"][0]["file"], format!("segments/{name}"));
+
     fs::write(folder.join("rubbish"), [7; 5000]).unwrap();
     fails(&run(folder, &["dump", "rubbish"]), 65, "rubbish");
     fails(&run(folder, &["dump", "nothing"]), 74, "nothing");
     fails(&run(folder, &["check", "nothing"]), 74, "nothing");
+}
+
+#[test]
+fn check_tells_a_torn_end_from_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = Server::start(&data, QUIET);
+    for body in [b"m v=1 1", b"m v=2 2"] {
+        assert_eq!(server.post("/write?db=d", body).0, 204);
+    }
+    server.kill();
+    // The last byte of the last record did not reach the disk.
+    let log = fs::read_dir(data.join("wal")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&log).unwrap();
+    file.set_len(fs::metadata(&log).unwrap().len() - 1).unwrap();
+    let text = succeeds(&run(folder.path(), &["check", "data"]));
+    assert!(text.contains("torn write from byte "), "{text}");
+    let json: Value =
+        serde_json::from_str(&succeeds(&run(folder.path(), &["check", "data", "--json"]))).unwrap();
+    let torn = json["files"].as_array().unwrap().iter().filter(|file| file["torn_at"].is_u64()).count();
+    assert_eq!((torn, &json["whole"]), (1, &Value::Bool(true)));
 }
 
 #[test]
@@ -254,8 +308,11 @@ fn a_reload_names_what_needs_a_restart_until_there_is_one() {
     let file = folder.path().join("wattlog.yaml");
     let mut server = Server::start(&folder.path().join("data"), QUIET);
     for _ in 0..2 {
-        fs::write(&file, "collector: { system_metrics: { enabled: false } }\nserver: { home_zone: Europe/Warsaw }\n")
-            .unwrap();
+        fs::write(
+            &file,
+            "collector: { system_metrics: { enabled: false } }\nserver: { home_zone: Europe/Warsaw }\n",
+        )
+        .unwrap();
         server.signal("HUP");
         assert_eq!(server.wait_for("reloaded")["restart_needed"], "server.home_zone");
     }

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-pub(crate) fn run(arguments: &ServeArgs, file: Option<PathBuf>) -> Result<(), Failure> {
-    let surroundings = Surroundings::of_process(file);
+pub(crate) fn run(arguments: &ServeArgs) -> Result<(), Failure> {
+    let surroundings = Surroundings::of_process(arguments.config.path.clone());
     let Loaded { config, file, .. } = load(&surroundings, arguments)?;
     let reload = logging::start(&config.log).map_err(|message| Failure::new(Kind::Config, message))?;
     let folder = config.engine.data.clone().unwrap_or_else(|| surroundings.data_folder());
