@@ -431,6 +431,33 @@ fn the_demo_is_reproducible_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn the_example_of_the_readme_is_what_the_demo_answers() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let example = readme.split("$ wattlog demo ").nth(1).unwrap().split("```").next().unwrap();
+    let (flags, rest) = example.split_once("\n$ curl 'http://127.0.0.1:8470").unwrap();
+    let (target, expected) = rest.split_once("'\n").unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = wattlog(folder.path())
+        .args(["demo", "--listen", "127.0.0.1:0"])
+        .args(flags.split(' '))
+        .env("TMPDIR", folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = lines(child.stdout.take().unwrap());
+    let live = said.iter().find_map(|line| line.strip_prefix("live: http://").map(str::to_owned));
+    let address = live.as_deref().and_then(|rest| rest.split_whitespace().next()).expect("an address");
+    let (status, answer) = support::request(address, "GET", target, b"").unwrap();
+    signal(&child, "INT");
+    assert_eq!((status, answer.as_str()), (200, expected));
+    // Its output is read to the end, so that it never waits for us.
+    said.iter().for_each(drop);
+    assert!(wait(&mut child).success());
+}
+
+#[test]
 fn an_interrupted_demo_leaves_nothing_behind() {
     // Ctrl-C during the history was swallowed, and the next one left the temporary folder.
     let folder = tempfile::tempdir().unwrap();

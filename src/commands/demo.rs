@@ -171,10 +171,10 @@ struct Live {
 }
 
 impl Live {
-    /// Waits until a point of the collector is answered back.
+    /// Waits until a point of the collector is answered back, with the unit that is told after it.
     async fn wait_for_first(&self, client: &mut Client) -> Result<(), Failure> {
         let deadline = tokio::time::Instant::now() + FIRST_POINT;
-        while self.count(client).await? == 0 {
+        while !self.is_there(client).await? {
             if tokio::time::Instant::now() > deadline {
                 let message = format!(
                     "no live point within {} s: the collector does not reach the store",
@@ -185,6 +185,20 @@ impl Live {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
+    }
+
+    async fn is_there(&self, client: &mut Client) -> Result<bool, Failure> {
+        let pairs = [
+            ("db", self.database.as_str()),
+            ("measurement", MEASUREMENT),
+            ("fields", "consumption"),
+            ("tag.device_id", DEVICE),
+            ("time_format", "ns"),
+        ];
+        let answer = answered(client, "/api/v1/last", pairs).await?;
+        let series = &answer["series"][0];
+        let newest = series["values"][0][0].as_str().and_then(|time| time.parse::<i64>().ok());
+        Ok(newest.is_some_and(|time| time >= self.from.0) && series["units"][1].is_string())
     }
 
     async fn count(&self, client: &mut Client) -> Result<u64, Failure> {
@@ -198,13 +212,22 @@ impl Live {
             ("start", &start),
             ("end", &end),
         ];
-        let reply = client.get(&target("/api/v1/query", pairs)).await?;
-        if !reply.is_success() {
-            return Err(Failure::new(Kind::General, reply.message()));
-        }
-        let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        let answer = answered(client, "/api/v1/query", pairs).await?;
         Ok(answer["series"][0]["values"][1][0].as_u64().unwrap_or(0))
     }
+}
+
+async fn answered<const N: usize>(
+    client: &mut Client,
+    path: &str,
+    pairs: [(&str, &str); N],
+) -> Result<Value, Failure> {
+    let reply = client.get(&target(path, pairs)).await?;
+    if !reply.is_success() {
+        return Err(Failure::new(Kind::General, format!("{path}: {}", reply.message())));
+    }
+    serde_json::from_slice(&reply.body)
+        .map_err(|error| Failure::new(Kind::General, format!("{path}: the answer is no JSON: {error}")))
 }
 
 async fn next_free_port(wanted: SocketAddr) -> Result<TcpListener, Failure> {
