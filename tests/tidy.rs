@@ -196,6 +196,25 @@ fn links_between_documents_lead_somewhere() {
 }
 
 #[test]
+fn documents_name_files_that_are_there() {
+    let files = files();
+    let folders: BTreeSet<&str> = files.iter().filter_map(|file| Some(file.split_once('/')?.0)).collect();
+    let mut gone = Vec::new();
+    for document in files.iter().filter(|file| file.ends_with(".md")) {
+        for word in code_words(&read(document)) {
+            let is_path = word.split_once('/').is_some_and(|(first, _)| folders.contains(first))
+                && !word.contains([' ', '<', '*', ':'])
+                && word.chars().next().is_some_and(|first| first.is_ascii_lowercase() || first == '.');
+            // `docs/adr/NNNN-title.md` and the like name a form.
+            if is_path && !word.contains("NNNN") && !root().join(&word).exists() {
+                gone.push(format!("{document}: {word}"));
+            }
+        }
+    }
+    assert!(gone.is_empty(), "{gone:#?}");
+}
+
+#[test]
 fn unsafe_code_stays_in_its_two_files() {
     let marker = ["un", "safe "].concat();
     let users: Vec<String> = files()
