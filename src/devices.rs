@@ -12,11 +12,6 @@ impl Devices {
     pub(crate) fn watch(&self, status: StatusHandle) {
         *self.0.write() = Some(status);
     }
-
-    /// Points the collector has stored since it was started.
-    pub(crate) fn stored_points(&self) -> u64 {
-        self.0.read().as_ref().map_or(0, |status| status.snapshot().buffer.stored)
-    }
 }
 
 impl DeviceStatusProvider for Devices {

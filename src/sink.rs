@@ -70,7 +70,7 @@ fn refusal(error: &WriteError, points: u64) -> SinkError {
     match error {
         WriteError::Overloaded { retry_after } => SinkError::Refused { retry_after: Some(*retry_after) },
         // Never, whatever is tried again.
-        WriteError::TooLarge { .. } | WriteError::InvalidName(_) | WriteError::DatabaseNotFound(_) => {
+        WriteError::TooLarge { .. } | WriteError::InvalidName(_) => {
             SinkError::Rejected { points, reason: error.to_string() }
         }
         // A full disk, a dying one, a store that is closing. Writing the same values again is harmless, so "outcome

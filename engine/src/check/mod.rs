@@ -146,12 +146,14 @@ pub fn parts() -> impl Iterator<Item = PartSpec> {
         }
     };
     let wal = crate::wal::record::RECORD_PARTS.iter().chain(crate::wal::record::END_PARTS);
+    let catalog = crate::catalog::DIRECTORY_PARTS.iter().chain(crate::catalog::FOOTER_PARTS);
     file_header::PARTS
         .iter()
         .map(by_size("any"))
         .chain(segment::PARTS.iter().copied())
         .chain(wal.map(by_size("wal")))
         .chain(crate::manifest::RECORD_PARTS.iter().map(by_size("manifest")))
+        .chain(catalog.map(by_size("catalog")))
 }
 
 /// Verifies one file of a store. `InvalidInput` if its name belongs to no kind of file.
