@@ -28,7 +28,7 @@ use wattlog_engine::io::ReadMode;
 use wattlog_engine::io::os::OsDisk;
 use wattlog_engine::{Durability, Engine, OpenError, Options};
 use wattlog_model::Clock;
-use wattlog_server::{BuildInfo, ServerState};
+use wattlog_server::{BuildInfo, IngestSource, ServerState};
 
 /// Where the collector's points go.
 pub(crate) const COLLECTOR_DATABASE: &str = "wattlog";
@@ -166,6 +166,8 @@ pub(crate) struct Appliance {
     config: Config,
     clock: Arc<dyn Clock>,
     devices: Arc<Devices>,
+    /// Counts what the collector stores.
+    state: ServerState,
     http: Task,
     units: Task,
     /// None only while one replaces another.
@@ -189,13 +191,14 @@ impl Appliance {
         let units = spawn_units(&engine, config.units.clone());
         let collector = Collector::new(config.collector.clone())
             .map_err(|error| Failure::from_error(Kind::Config, &error))?;
-        let collector = Some(spawn_collector(collector, &engine, &clock, &devices));
+        let collector = Some(spawn_collector(collector, &engine, &clock, &devices, &front.state));
         Ok(Self {
             address: front.address,
             engine,
             config,
             clock,
             devices,
+            state: front.state,
             http: front.http,
             units,
             collector,
@@ -254,7 +257,8 @@ impl Appliance {
         if let Some(old) = self.collector.take() {
             old.stop("collector").await;
         }
-        self.collector = Some(spawn_collector(collector, &self.engine, &self.clock, &self.devices));
+        self.collector =
+            Some(spawn_collector(collector, &self.engine, &self.clock, &self.devices, &self.state));
     }
 
     /// Stops in order; what was acknowledged before is safe whether or not this succeeds.
@@ -277,10 +281,19 @@ fn spawn_units(engine: &Engine, units: Units) -> Task {
     Task::spawn(|over| units::keep_told(engine, units, over))
 }
 
-fn spawn_collector(collector: Collector, engine: &Engine, clock: &Arc<dyn Clock>, devices: &Devices) -> Task {
-    let collector = collector.with_seed(u64::from(std::process::id()));
+fn spawn_collector(
+    collector: Collector,
+    engine: &Engine,
+    clock: &Arc<dyn Clock>,
+    devices: &Devices,
+    state: &ServerState,
+) -> Task {
+    // Process numbers repeat in containers, where every start may be number 1.
+    let collector = collector.with_seed(u64::from(std::process::id()) ^ clock.wall().0.unsigned_abs());
     devices.watch(collector.status());
-    let sink = Arc::new(EngineSink::new(engine.clone(), COLLECTOR_DATABASE, clock.clone()));
+    let state = state.clone();
+    let count_stored = Arc::new(move |points| state.count_ingested(IngestSource::Collector, points));
+    let sink = Arc::new(EngineSink::new(engine.clone(), COLLECTOR_DATABASE, clock.clone(), count_stored));
     let clock = clock.clone();
     Task::spawn(|over| collector.run(sink, clock, over))
 }
