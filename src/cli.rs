@@ -216,9 +216,28 @@ pub(crate) struct GoodweArgs {
     /// Which plant: the same seed makes the same sun, clouds and loads
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Where the plant stands, in degrees, north positive [default: Kraków]
+    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, value_parser = latitude, conflicts_with = "captures")]
+    pub(crate) latitude: Option<f64>,
+    /// The same, east positive [default: Kraków]
+    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, value_parser = longitude, conflicts_with = "captures")]
+    pub(crate) longitude: Option<f64>,
     /// Comma list: delay=MS, silence, exception=CODE, doubled, split, sentinel-night, wrong-length, rubbish, short
     #[arg(long, value_delimiter = ',', value_name = "FAULTS")]
     pub(crate) fault: Vec<String>,
+}
+
+fn latitude(text: &str) -> Result<f64, String> {
+    degrees(text, 90.0)
+}
+
+fn longitude(text: &str) -> Result<f64, String> {
+    degrees(text, 180.0)
+}
+
+fn degrees(text: &str, most: f64) -> Result<f64, String> {
+    let degrees = text.parse::<f64>().map_err(|error| error.to_string())?;
+    if degrees.abs() <= most { Ok(degrees) } else { Err(format!("not within -{most}..{most}")) }
 }
 
 #[derive(Debug, Args)]

@@ -26,7 +26,7 @@ async fn goodwe(arguments: &GoodweArgs) -> Result<(), Failure> {
             Source::Captures(captures.map_err(|error| Failure::from_error(Kind::Data, &error))?)
         }
         None => Source::Live {
-            plant: Plant::new(arguments.seed, Place::default()),
+            plant: Plant::new(arguments.seed, place(arguments)),
             clock: Arc::new(SystemClock::new()),
         },
     };
@@ -52,4 +52,12 @@ async fn goodwe(arguments: &GoodweArgs) -> Result<(), Failure> {
         until.cancel();
     });
     simulator.run(over).await.map_err(|error| Failure::new(Kind::Io, format!("simulate: {}", chain(&error))))
+}
+
+fn place(arguments: &GoodweArgs) -> Place {
+    let usual = Place::default();
+    Place {
+        latitude: arguments.latitude.unwrap_or(usual.latitude),
+        longitude: arguments.longitude.unwrap_or(usual.longitude),
+    }
 }
