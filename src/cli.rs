@@ -204,6 +204,9 @@ pub(crate) struct GoodweArgs {
     /// Address of the UDP dialect
     #[arg(long, value_name = "ADDR")]
     pub(crate) udp: Option<SocketAddr>,
+    /// Answer the discovery packet here, as dongles do on port 48899
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) discovery: Option<SocketAddr>,
     /// Replay register captures from this folder
     #[arg(long, value_name = "DIR", conflicts_with = "live")]
     pub(crate) captures: Option<PathBuf>,
@@ -222,7 +225,8 @@ pub(crate) struct GoodweArgs {
     /// The same, east positive [default: Kraków]
     #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, value_parser = longitude, conflicts_with = "captures")]
     pub(crate) longitude: Option<f64>,
-    /// Comma list: delay=MS, silence, exception=CODE, doubled, split, sentinel-night, wrong-length, rubbish, short
+    /// Comma list: delay=MS, silence, exception=CODE, doubled, split, sentinel-night, wrong-length, rubbish, short,
+    /// asleep
     #[arg(long, value_delimiter = ',', value_name = "FAULTS")]
     pub(crate) fault: Vec<String>,
 }

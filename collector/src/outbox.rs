@@ -157,9 +157,10 @@ impl Outbox {
             let took = asked.elapsed();
             let wait = match outcome {
                 Ok(()) => {
+                    // Whoever waits for stored points finds their units too.
+                    meanings.tell(&batch, &*sink).await;
                     self.count_decided(&batch, &[]);
                     self.done(took, Vec::new());
-                    meanings.tell(&batch, &*sink).await;
                     None
                 }
                 Err(SinkError::Rejected { points, reason }) => {
@@ -237,7 +238,8 @@ impl Meanings {
 mod tests {
     use super::*;
     use crate::config::DeviceConfig;
-    use wattlog_model::{FieldValue, TagSet, Timestamp};
+    use crate::sink::BoxFuture;
+    use wattlog_model::{FieldKind, FieldValue, TagSet, Timestamp};
 
     fn outbox(capacity: usize) -> (Outbox, StatusHandle) {
         let status = StatusHandle::new(&[], capacity);
@@ -282,6 +284,33 @@ mod tests {
         assert_eq!((status.snapshot().buffer.dropped, status.snapshot().buffer.waiting), (2, 3));
         outbox.done(Duration::ZERO, batch);
         assert_eq!(times(&outbox.take()), [1, 2, 5]);
+    }
+
+    /// Notes how many points counted as stored when it was told units.
+    struct Told(StatusHandle, Mutex<Vec<u64>>);
+
+    impl Sink for Told {
+        fn store(&self, _: Vec<Point>) -> BoxFuture<'_, Result<(), SinkError>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn describe<'a>(&'a self, _: &'a str, _: Vec<FieldMeaning>) -> BoxFuture<'a, Result<(), SinkError>> {
+            self.1.lock().push(self.0.snapshot().buffer.stored);
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn units_are_told_before_the_first_points_count_as_stored() {
+        // The demo asked for the first stored points and showed them without units, now and then.
+        let (outbox, status) = outbox(10);
+        let mut meanings = Meanings::default();
+        meanings.add("m", vec![FieldMeaning { field: "f".into(), unit: None, kind: FieldKind::Linear }]);
+        (1..=2).for_each(|time| outbox.push(point(time)));
+        let (sink, closed) = (Arc::new(Told(status.clone(), Mutex::default())), CancellationToken::new());
+        closed.cancel();
+        outbox.deliver(Arc::clone(&sink) as Arc<dyn Sink>, meanings, closed).await;
+        assert_eq!((sink.1.lock().as_slice(), status.snapshot().buffer.stored), (&[0_u64][..], 2));
     }
 
     #[test]

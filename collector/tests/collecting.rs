@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 use wattlog_collector::config::{BlockName, Family, FieldChoice, Interval, SystemMetricsConfig, Transport};
 use wattlog_collector::modbus::{Refusal, parse_rtu_request, rtu_answer};
-use wattlog_collector::simulator::{Faults, Place, Plant, PlantPoints, Source};
+use wattlog_collector::simulator::{Faults, Place, Plant, PlantPoints, SimulatorOptions, Source};
 use wattlog_collector::status::DeviceState;
 use wattlog_collector::{CollectorConfig, SinkError};
 use wattlog_model::{Clock, FieldKind, FieldValue, ManualClock, Point, Timestamp};
@@ -160,9 +160,10 @@ async fn a_device_that_comes_to_life_later_is_found() {
     drop(reserved);
     let collector = Collecting::start(collecting(device(Transport::Tcp, address)), Arc::new(WallClock));
     collector.until("refused connection", || collector.status.snapshot().devices[0].errors.connect > 0).await;
-    let options = wattlog_collector::simulator::SimulatorOptions {
+    let options = SimulatorOptions {
         tcp: Some(address),
         udp: None,
+        discovery: None,
         source: Source::Live { plant: plant(), clock: Arc::new(WallClock) },
         faults: Faults::default(),
     };
@@ -455,6 +456,40 @@ async fn a_night_that_hides_a_part_leaves_that_part_out() {
         assert_eq!(collector.status.snapshot().devices[0].info.rated_power_w, Some(10_000), "asked again");
         collector.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_dongle_that_fell_asleep_is_woken() {
+    // The packet goes to port 48899 whatever the dongle's address: one of the many loopback addresses for this test alone.
+    let pid = std::process::id().to_be_bytes();
+    let host = std::net::IpAddr::from([127, pid[2].max(1), pid[3], 48]);
+    if UdpSocket::bind((host, 48899)).await.is_err() {
+        println!("skipped: {host}:48899 cannot be had here");
+        return;
+    }
+    let options = SimulatorOptions {
+        tcp: Some((host, 0).into()),
+        udp: Some((host, 0).into()),
+        discovery: Some((host, 48899).into()),
+        source: Source::Live { plant: plant(), clock: Arc::new(WallClock) },
+        faults: Faults { asleep: true, ..Faults::default() },
+    };
+    let simulator = Running::start_with(options).await;
+    let mut config = simulator.device(Transport::Udp);
+    config.timeout = Interval::from_millis(200);
+    let collector = Collecting::start(collecting(config.clone()), Arc::new(WallClock));
+    let device = |collector: &Collecting| collector.status.snapshot().devices.remove(0);
+    collector.until("silence", || device(&collector).failed_cycles >= 2).await;
+    assert!(collector.stop().await.points.lock().is_empty());
+
+    config.wake = true;
+    let collector = Collecting::start(collecting(config), Arc::new(WallClock));
+    let before = collector.points(1).await.len();
+    simulator.faults.set(Faults { asleep: true, ..Faults::default() });
+    collector.until("silence", || device(&collector).failed_cycles >= 1).await;
+    collector.points(before + 2).await;
+    collector.stop().await;
+    simulator.stop().await;
 }
 
 /// A clock that has a fault of ours in it, once.

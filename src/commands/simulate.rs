@@ -35,11 +35,15 @@ async fn goodwe(arguments: &GoodweArgs) -> Result<(), Failure> {
         (None, None) => (Some(SocketAddr::from(([127, 0, 0, 1], 1502))), None),
         addresses => addresses,
     };
-    let options = SimulatorOptions { tcp, udp, source, faults };
+    let options = SimulatorOptions { tcp, udp, discovery: arguments.discovery, source, faults };
     let simulator = Simulator::bind(options)
         .await
         .map_err(|error| Failure::new(Kind::Unavailable, format!("open the simulator's sockets: {error}")))?;
-    for (dialect, address) in [("modbus tcp", simulator.tcp_addr()), ("udp", simulator.udp_addr())] {
+    for (dialect, address) in [
+        ("modbus tcp", simulator.tcp_addr()),
+        ("udp", simulator.udp_addr()),
+        ("discovery", simulator.discovery_addr()),
+    ] {
         if let Some(address) = address {
             print(&format!("{dialect} {address}"))?;
         }

@@ -4,6 +4,8 @@ mod lenient;
 mod tcp;
 mod udp;
 
+pub(crate) use udp::WAKE_TEXT;
+
 use crate::config::{DeviceConfig, Transport};
 use crate::modbus::ReadError;
 use std::io;

@@ -12,7 +12,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
 /// Asks "who is there"; dongles that fell silent on 8899 are found to answer again after it.
-const WAKE_TEXT: &[u8] = b"WIFIKIT-214028-READ";
+pub(crate) const WAKE_TEXT: &[u8] = b"WIFIKIT-214028-READ";
 /// Larger than any answer, doubled ones included.
 const DATAGRAM_BYTES: usize = 2048;
 

@@ -76,7 +76,12 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) async fn start(source: Source) -> Self {
         let loopback = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let options = SimulatorOptions { tcp: loopback, udp: loopback, source, faults: Faults::default() };
+        let faults = Faults::default();
+        let options = SimulatorOptions { tcp: loopback, udp: loopback, discovery: None, source, faults };
+        Self::start_with(options).await
+    }
+
+    pub(crate) async fn start_with(options: SimulatorOptions) -> Self {
         let simulator = Simulator::bind(options).await.expect("loopback");
         let (tcp, udp) = (simulator.tcp_addr().unwrap(), simulator.udp_addr().unwrap());
         let (faults, stop) = (simulator.faults(), CancellationToken::new());
