@@ -349,9 +349,12 @@ async fn what_waits_when_the_collector_stops_is_still_delivered() {
     let (status, sink) = (collector.status.clone(), Arc::clone(&collector.sink));
     let before = status.snapshot().buffer.refusals;
     let stopping = tokio::spawn(collector.stop());
-    while status.snapshot().buffer.refusals < before + 2 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let refused_again = async {
+        while status.snapshot().buffer.refusals < before + 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(4), refused_again).await.expect("it goes on trying");
     *sink.error.lock() = None;
     stopping.await.unwrap();
     let status = status.snapshot();

@@ -136,8 +136,8 @@ pub(crate) enum Reaction {
     Keep,
     /// Over UDP: these datagrams.
     Send(Vec<Vec<u8>>),
-    /// Over UDP: says nothing now, and these to whoever asked when the next request has come.
-    Late(Vec<Vec<u8>>),
+    /// Over UDP: the first now, and the others to whoever asked when the next request has come.
+    Late(Vec<Vec<u8>>, Vec<Vec<u8>>),
 }
 
 /// Answers requests over one transport until it is dropped.
@@ -185,9 +185,9 @@ impl Fake {
                     Reaction::Refuse(refusal) => vec![rtu_refusal(0xF7, refusal)],
                     Reaction::Keep => vec![],
                     Reaction::Send(datagrams) => datagrams,
-                    Reaction::Late(datagrams) => {
+                    Reaction::Late(now, datagrams) => {
                         late.extend(datagrams.into_iter().map(|datagram| (datagram, peer)));
-                        vec![]
+                        now
                     }
                 };
                 for datagram in datagrams {
