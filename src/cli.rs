@@ -212,6 +212,9 @@ pub(crate) struct GoodweArgs {
     /// Address of the UDP dialect
     #[arg(long, value_name = "ADDR")]
     pub(crate) udp: Option<SocketAddr>,
+    /// Answer the discovery packet here, as dongles do on port 48899
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) discovery: Option<SocketAddr>,
     /// Replay register captures from this folder
     #[arg(long, value_name = "DIR", conflicts_with = "live")]
     pub(crate) captures: Option<PathBuf>,
@@ -224,9 +227,29 @@ pub(crate) struct GoodweArgs {
     /// Which plant: the same seed makes the same sun, clouds and loads
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Comma list: delay=MS, silence, exception=CODE, doubled, split, sentinel-night, wrong-length, rubbish, short
+    /// Where the plant stands, in degrees, north positive [default: Kraków]
+    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, value_parser = latitude, conflicts_with = "captures")]
+    pub(crate) latitude: Option<f64>,
+    /// The same, east positive [default: Kraków]
+    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, value_parser = longitude, conflicts_with = "captures")]
+    pub(crate) longitude: Option<f64>,
+    /// Comma list: delay=MS, silence, exception=CODE, doubled, split, sentinel-night, wrong-length, rubbish, short,
+    /// asleep
     #[arg(long, value_delimiter = ',', value_name = "FAULTS")]
     pub(crate) fault: Vec<String>,
+}
+
+fn latitude(text: &str) -> Result<f64, String> {
+    degrees(text, 90.0)
+}
+
+fn longitude(text: &str) -> Result<f64, String> {
+    degrees(text, 180.0)
+}
+
+fn degrees(text: &str, most: f64) -> Result<f64, String> {
+    let degrees = text.parse::<f64>().map_err(|error| error.to_string())?;
+    if degrees.abs() <= most { Ok(degrees) } else { Err(format!("not within -{most}..{most}")) }
 }
 
 #[derive(Debug, Args)]

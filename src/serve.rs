@@ -30,7 +30,7 @@ use wattlog_engine::io::ReadMode;
 use wattlog_engine::io::os::OsDisk;
 use wattlog_engine::{Engine, OpenError, Options};
 use wattlog_model::Clock;
-use wattlog_server::{BuildInfo, DeviceStatusProvider as _, ServerState};
+use wattlog_server::{BuildInfo, DeviceStatusProvider as _, IngestSource, ServerState};
 
 /// A runtime for everything that is not the engine; the engine has threads of its own.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
@@ -170,6 +170,8 @@ pub(crate) struct Appliance {
     at_start: Config,
     clock: Arc<dyn Clock>,
     devices: Arc<Devices>,
+    /// Counts what the collector stores.
+    state: ServerState,
     http: Task,
     units: Task,
     /// None once the databases are as configured.
@@ -197,7 +199,7 @@ impl Appliance {
         let collector = Collector::new(config.collector.clone())
             .map_err(|error| Failure::from_error(Kind::Config, &error))?;
         let database = &config.server.default_database;
-        let collector = Some(spawn_collector(collector, &engine, database, &clock, &devices));
+        let collector = Some(spawn_collector(collector, &engine, database, &clock, &devices, &front.state));
         Ok(Self {
             address: front.address,
             engine,
@@ -205,6 +207,7 @@ impl Appliance {
             config,
             clock,
             devices,
+            state: front.state,
             http: front.http,
             units,
             databases,
@@ -266,7 +269,9 @@ impl Appliance {
             old.stop("collector").await;
         }
         let database = &self.at_start.server.default_database;
-        self.collector = Some(spawn_collector(collector, &self.engine, database, &self.clock, &self.devices));
+        let (clock, devices) = (&self.clock, &self.devices);
+        self.collector =
+            Some(spawn_collector(collector, &self.engine, database, clock, devices, &self.state));
     }
 
     /// Stops in order; what was acknowledged before is safe whether or not this succeeds.
@@ -307,10 +312,14 @@ fn spawn_collector(
     database: &str,
     clock: &Arc<dyn Clock>,
     devices: &Devices,
+    state: &ServerState,
 ) -> Task {
-    let collector = collector.with_seed(u64::from(std::process::id()));
+    // Process numbers repeat in containers, where every start may be number 1.
+    let collector = collector.with_seed(u64::from(std::process::id()) ^ clock.wall().0.unsigned_abs());
     devices.watch(collector.status());
-    let sink = Arc::new(EngineSink::new(engine.clone(), database, clock.clone()));
+    let state = state.clone();
+    let count_stored = Arc::new(move |points| state.count_ingested(IngestSource::Collector, points));
+    let sink = Arc::new(EngineSink::new(engine.clone(), database, clock.clone(), count_stored));
     let clock = clock.clone();
     Task::spawn(|over| collector.run(sink, clock, over))
 }

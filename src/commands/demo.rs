@@ -66,7 +66,8 @@ async fn demo(arguments: &DemoArgs, mut config: Config, folder: &Path) -> Result
 
     let source = Source::Live { plant: plant.clone(), clock: Arc::clone(&clock) };
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-    let options = SimulatorOptions { tcp: Some(any_port), udp: None, source, faults: Faults::default() };
+    let faults = Faults::default();
+    let options = SimulatorOptions { tcp: Some(any_port), udp: None, discovery: None, source, faults };
     let simulator =
         Simulator::bind(options).await.map_err(|error| Failure::io("start the simulator", &error))?;
     let modbus =
