@@ -4,6 +4,8 @@
 //! time; who does not get a turn within `queue_time` hears 503 with a time to come back; a query ends soon after its
 //! client went away or its time is over.
 //!
+//! Figures for probes have a way of their own, so that a busy store can be seen to be busy.
+//!
 //! Invariant: the permit of a call lives on the engine's side, so that a call whose client has gone still counts.
 
 use crate::error::ApiError;
@@ -24,6 +26,7 @@ pub(crate) struct Store {
     queries: Arc<Semaphore>,
     writes: Arc<Semaphore>,
     tasks: Arc<Semaphore>,
+    figures: Arc<Semaphore>,
 }
 
 /// When a client may come back to a server that is at its limit.
@@ -45,6 +48,7 @@ impl Store {
             queries: Arc::new(Semaphore::new(limits.concurrent_queries as usize)),
             writes: Arc::new(Semaphore::new(limits.concurrent_writes as usize)),
             tasks: Arc::new(Semaphore::new(1)),
+            figures: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -79,6 +83,35 @@ impl ServerState {
         self.off_thread(permit, move || work(&engine, &control)).await
     }
 
+    /// Runs a query that `/metrics` tells of: its time from its turn on, and the points that `work` says it looked at,
+    /// however it ends.
+    pub(crate) async fn query<T: Send + 'static>(
+        &self,
+        endpoint: &'static str,
+        work: impl FnOnce(&Engine, &QueryControl, &mut u64) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let state = self.clone();
+        self.read(move |engine, control| {
+            let (begun, mut scanned) = (Instant::now(), 0);
+            let result = work(engine, control, &mut scanned);
+            state.shared.metrics.query(endpoint, begun.elapsed(), scanned);
+            result
+        })
+        .await
+    }
+
+    /// Reads figures of the store for a probe, whatever else is going on; none before it is open. Probes wait for each
+    /// other and never for queries, so an overloaded store can still be seen to be one.
+    pub(crate) async fn figures<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Engine) -> T + Send + 'static,
+    ) -> Option<T> {
+        let store = &self.shared.store;
+        let engine = store.engine().ok()?;
+        let permit = store.figures.clone().acquire_owned().await.ok()?;
+        self.off_thread(permit, move || Ok(work(&engine))).await.ok()
+    }
+
     /// Stores a body.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
@@ -110,11 +143,8 @@ impl ServerState {
         match tokio::time::timeout(wait, queue.clone().acquire_owned()).await {
             Ok(permit) => permit.map_err(|_| closed()),
             Err(_) => {
-                self.shared.metrics.limit_reached(limit);
-                Err(ApiError::unavailable(
-                    format!("server.limits.{limit} is reached, try again"),
-                    RETRY_AFTER,
-                ))
+                let message = format!("server.limits.{limit} is reached, try again");
+                Err(ApiError::unavailable(message, RETRY_AFTER).at_limit(limit))
             }
         }
     }
@@ -146,6 +176,8 @@ fn closed() -> ApiError {
     ApiError::unavailable("the server is stopping", RETRY_AFTER)
 }
 
+/// When to ask again what took too long: the machine may be less busy by then.
+const TIMED_OUT_RETRY: Duration = Duration::from_secs(5);
 /// When to come back to a disk that is full: someone has to make room.
 const DISK_FULL_RETRY: Duration = Duration::from_secs(30);
 
@@ -159,8 +191,10 @@ impl From<WriteError> for ApiError {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "not found", text)
             }
             WriteError::InvalidName(_) => Self::bad_request(text),
-            WriteError::TooLarge { .. } => Self::too_large(text),
-            WriteError::Overloaded { retry_after } => Self::unavailable(text, retry_after),
+            WriteError::TooLarge { .. } => Self::too_large("record", text),
+            WriteError::Overloaded { retry_after } => {
+                Self::unavailable(text, retry_after).at_limit("engine_queue")
+            }
             WriteError::DiskFull(_) => Self::unavailable(text, DISK_FULL_RETRY),
             WriteError::ReadOnly(_) => Self::unavailable(text, DISK_FULL_RETRY),
             WriteError::Closed => closed(),
@@ -174,16 +208,17 @@ impl From<QueryError> for ApiError {
         let text = error.to_string();
         match error {
             QueryError::DatabaseNotFound(_) | QueryError::RetentionPolicyNotFound(_) => Self::not_found(text),
-            QueryError::TimedOut => Self::new(StatusCode::SERVICE_UNAVAILABLE, "query timed out", text),
+            QueryError::TimedOut => Self {
+                code: "query timed out",
+                ..Self::unavailable(text, TIMED_OUT_RETRY).at_limit("query_time")
+            },
             // The client that went away does not see it.
             QueryError::Cancelled => Self::unavailable(text, RETRY_AFTER),
-            QueryError::TooManySeries { .. }
-            | QueryError::TooManyBuckets { .. }
-            | QueryError::TooManyPoints { .. }
-            | QueryError::TooMuchScanned { .. }
-            | QueryError::TooManyBytes { .. } => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "limit exceeded", text)
-            }
+            QueryError::TooManySeries { .. } => Self::beyond("query_series", text),
+            QueryError::TooManyBuckets { .. } => Self::beyond("query_buckets", text),
+            QueryError::TooManyPoints { .. } => Self::beyond("query_points", text),
+            QueryError::TooMuchScanned { .. } => Self::beyond("query_scanned", text),
+            QueryError::TooManyBytes { .. } => Self::beyond("query_bytes", text),
             QueryError::Catalog(_) => Self::internal(text),
             _ => Self::bad_request(text),
         }
