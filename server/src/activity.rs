@@ -3,7 +3,7 @@
 //! Invariants
 //! 1. A connection is in one phase at a time; the time it entered the phase is kept with it.
 //! 2. `Idle` means that nothing is owed to the client: the last answer has left for the socket to its last byte.
-//! 3. While the client does not take what is written, the time since then and the bytes it did take are counted.
+//! 3. The time that an answer waited for its client and the bytes that were taken of it are counted together.
 //!
 //! Not here: the socket that tells all this (`watched`), who ends the connection (`run`).
 
@@ -22,9 +22,9 @@ pub(crate) struct Activity {
     head_bytes: AtomicU64,
     /// Milliseconds plus one since a write waits for the client; zero if none does.
     stalled_ms: AtomicU64,
-    /// Milliseconds plus one since the client has been behind; zero once it has taken all.
-    behind_ms: AtomicU64,
-    /// Bytes it took since then.
+    /// How long writes have waited for the client in this window, besides the one that waits now.
+    waited_ms: AtomicU64,
+    /// Bytes taken in this window.
     taken_bytes: AtomicU64,
     /// A long-lived route (live streams) is being served: only a client that takes nothing is cut.
     exempt: AtomicBool,
@@ -53,7 +53,7 @@ impl Activity {
             since_ms: AtomicU64::new(0),
             head_bytes: AtomicU64::new(0),
             stalled_ms: AtomicU64::new(0),
-            behind_ms: AtomicU64::new(0),
+            waited_ms: AtomicU64::new(0),
             taken_bytes: AtomicU64::new(0),
             exempt: AtomicBool::new(false),
         }
@@ -94,29 +94,26 @@ impl Activity {
         self.head_bytes.load(Ordering::Relaxed)
     }
 
-    /// The client took bytes.
+    /// The socket took bytes.
     pub(crate) fn wrote(&self, bytes: usize) {
-        self.stalled_ms.store(0, Ordering::Relaxed);
+        let stalled = self.stalled_ms.swap(0, Ordering::Relaxed);
+        if stalled > 0 {
+            self.waited_ms.fetch_add((self.now_ms() + 1).saturating_sub(stalled), Ordering::Relaxed);
+        }
         self.taken_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// The client takes nothing at the moment.
+    /// The socket takes nothing at the moment.
     pub(crate) fn stalled(&self) {
-        let now = self.now_ms() + 1;
         if self.stalled_ms.load(Ordering::Relaxed) == 0 {
-            self.stalled_ms.store(now, Ordering::Relaxed);
-        }
-        if self.behind_ms.load(Ordering::Relaxed) == 0 {
-            self.behind_ms.store(now, Ordering::Relaxed);
-            self.taken_bytes.store(0, Ordering::Relaxed);
+            self.stalled_ms.store(self.now_ms() + 1, Ordering::Relaxed);
         }
     }
 
     /// Nothing is left to be written.
     pub(crate) fn flushed(&self) {
-        self.stalled_ms.store(0, Ordering::Relaxed);
-        self.behind_ms.store(0, Ordering::Relaxed);
         if self.phase() == Phase::Sending {
+            self.begin_window();
             self.exempt.store(false, Ordering::Relaxed);
             self.enter(Phase::Idle);
         }
@@ -144,14 +141,20 @@ impl Activity {
         }
     }
 
-    /// True if the client has been behind for a whole window and took too little in it. Begins the next window.
+    /// True if the answer has waited for a whole window and too little was taken in it. Begins the next window.
     fn too_slow(&self, now: u64, limits: &Limits) -> bool {
-        let behind = self.behind_ms.load(Ordering::Relaxed);
-        if behind == 0 || !beyond(now, behind - 1, limits.body_idle_time.0) {
+        let stalled = self.stalled_ms.load(Ordering::Relaxed);
+        let waiting = if stalled > 0 { (now + 1).saturating_sub(stalled) } else { 0 };
+        if !beyond(self.waited_ms.load(Ordering::Relaxed) + waiting, 0, limits.body_idle_time.0) {
             return false;
         }
-        self.behind_ms.store(now + 1, Ordering::Relaxed);
-        self.taken_bytes.swap(0, Ordering::Relaxed) < limits.least_per_window()
+        self.begin_window() < limits.least_per_window()
+    }
+
+    /// Gives the bytes of the window that ends.
+    fn begin_window(&self) -> u64 {
+        self.waited_ms.store(0, Ordering::Relaxed);
+        self.taken_bytes.swap(0, Ordering::Relaxed)
     }
 
     fn now_ms(&self) -> u64 {

@@ -233,3 +233,77 @@ impl From<EngineError> for ApiError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::AnswerWatch;
+    use crate::budget::Peer;
+    use crate::error::Dialect;
+    use crate::{BuildInfo, ServerOptions};
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::mpsc;
+    use wattlog_engine::io::sim::SimDisk;
+    use wattlog_model::{ManualClock, Timestamp};
+
+    fn state(change: impl FnOnce(&mut Limits)) -> ServerState {
+        let mut options = ServerOptions::default();
+        change(&mut options.limits);
+        let clock = Arc::new(ManualClock::new(Timestamp(0)));
+        let build = BuildInfo { version: "0".into(), commit: "0".into() };
+        let state = ServerState::new(options, build, clock.clone()).unwrap();
+        let options = wattlog_engine::Options::default();
+        assert!(state.set_engine(Engine::open(Arc::new(SimDisk::new(1)), options, clock, [1; 16]).unwrap()));
+        state
+    }
+
+    #[tokio::test]
+    async fn figures_are_read_while_every_query_has_to_wait() {
+        let state = state(|limits| {
+            limits.concurrent_queries = 1;
+            limits.queue_time = crate::Span::millis(10);
+        });
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let busy = state.clone();
+        let busy = tokio::spawn(async move {
+            busy.read(move |_, _| {
+                begun.send(()).unwrap();
+                Ok(ended.recv().is_ok())
+            })
+            .await
+        });
+        has_begun.await.unwrap();
+        let error = state.read(|_, _| Ok(())).await.unwrap_err();
+        assert_eq!((error.status.as_u16(), error.limit), (503, Some("concurrent_queries")));
+        assert!(error.retry_after.is_some());
+        assert_eq!(state.figures(|engine| engine.storage().series).await, Some(0));
+        end.send(()).unwrap();
+        assert!(busy.await.unwrap().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_query_out_of_time_may_be_asked_again_and_is_observed() {
+        let state = state(|_| {});
+        let failed = state.query("query", |_, _, _| Err::<(), _>(QueryError::TimedOut.into())).await;
+        let error = failed.unwrap_err();
+        assert_eq!((error.status.as_u16(), error.limit), (503, Some("query_time")));
+        let response = error.render(Dialect::Own, "id");
+        assert!(response.headers().contains_key(axum::http::header::RETRY_AFTER));
+        let mut text = String::new();
+        state.shared.metrics.encode(&mut text);
+        assert!(text.contains("wattlog_query_duration_seconds_count{endpoint=\"query\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn an_answer_stops_growing_when_its_time_is_over_or_its_client_is_gone() {
+        let state = state(|_| {});
+        let peer = Peer(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let over = QueryControl { deadline: Some(Instant::now()), cancel: CancelFlag::default() };
+        let error = AnswerWatch::new(&state, peer, &over).look(&Vec::new()).unwrap_err();
+        assert_eq!(error.limit, Some("query_time"));
+        let gone = QueryControl { deadline: None, cancel: CancelFlag::default() };
+        gone.cancel.cancel();
+        assert!(AnswerWatch::new(&state, peer, &gone).look(&Vec::new()).is_err());
+    }
+}
