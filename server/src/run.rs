@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 /// How a server stopped.
@@ -46,6 +46,7 @@ pub async fn run(
     let limits = state.shared.options.limits;
     let service = Service::new(state.clone());
     let per_address = Arc::new(Addresses::default());
+    let lingering = Arc::new(Semaphore::new(LINGERING_REFUSALS));
     let tracker = TaskTracker::new();
     let (drain, draining) = watch::channel(false);
     let mut shutdown = std::pin::pin!(shutdown);
@@ -65,11 +66,11 @@ pub async fn run(
         };
         state.shared.metrics.connections_total.inc();
         if tracker.len() >= limits.connections as usize {
-            refuse(&socket, &state, "connections");
+            refuse(socket, &state, "connections", &lingering);
             continue;
         }
         let Some(address) = per_address.clone().enter(peer.ip(), limits.connections_per_address) else {
-            refuse(&socket, &state, "connections_per_address");
+            refuse(socket, &state, "connections_per_address", &lingering);
             continue;
         };
         let connection =
@@ -190,12 +191,21 @@ fn tick(limits: &Limits) -> Duration {
     (shortest / 4).clamp(Duration::from_millis(5), Duration::from_secs(1))
 }
 
+/// Refused connections that are read on at a time.
+const LINGERING_REFUSALS: usize = 64;
+
 /// Tells a client that there are too many, without waiting for it.
-fn refuse(socket: &TcpStream, state: &ServerState, limit: &'static str) {
+fn refuse(socket: TcpStream, state: &ServerState, limit: &'static str, lingering: &Arc<Semaphore>) {
     let message = format!("server.limits.{limit} is reached, try again");
     let error = ApiError::unavailable(message, Duration::from_secs(1)).at_limit(limit);
     // Whether the client gets the words or only sees the connection end is the same to us.
     let _ = socket.try_write(&state.raw_refusal(&error));
+    if let Ok(permit) = lingering.clone().try_acquire_owned() {
+        tokio::spawn(async move {
+            linger(socket).await;
+            drop(permit);
+        });
+    }
 }
 
 struct OpenConnection(ServerState);

@@ -32,6 +32,9 @@ pub(crate) struct Store {
 /// When a client may come back to a server that is at its limit.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// When to come back to a store that is busy with long work.
+const LONG_WORK_RETRY: Duration = Duration::from_secs(10);
+
 /// Sets the flag when the request's future goes away before its answer.
 struct CancelOnDrop(CancelFlag);
 
@@ -123,15 +126,19 @@ impl ServerState {
         self.off_thread(permit, move || work(&engine)).await
     }
 
-    /// Does long work, one at a time.
+    /// Does long work, one at a time; who does not get a turn within `queue_time` is refused.
     pub(crate) async fn long_work<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Engine) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let store = &self.shared.store;
         let engine = store.engine()?;
-        let permit = store.tasks.clone().acquire_owned().await.map_err(|_| closed())?;
-        self.off_thread(permit, move || work(&engine)).await
+        let wait = self.shared.options.limits.queue_time.0;
+        let Ok(permit) = tokio::time::timeout(wait, store.tasks.clone().acquire_owned()).await else {
+            let message = "other long work is going on, try again when it is done";
+            return Err(ApiError::unavailable(message, LONG_WORK_RETRY).at_limit("long_work"));
+        };
+        self.off_thread(permit.map_err(|_| closed())?, move || work(&engine)).await
     }
 
     async fn turn(
@@ -293,6 +300,27 @@ mod tests {
         let mut text = String::new();
         state.shared.metrics.encode(&mut text);
         assert!(text.contains("wattlog_query_duration_seconds_count{endpoint=\"query\"} 1"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn long_work_is_done_one_at_a_time_and_the_second_hears_so() {
+        let state = state(|limits| limits.queue_time = crate::Span::millis(10));
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let busy = state.clone();
+        let busy = tokio::spawn(async move {
+            busy.long_work(move |_| {
+                begun.send(()).unwrap();
+                Ok(ended.recv().is_ok())
+            })
+            .await
+        });
+        has_begun.await.unwrap();
+        let error = state.long_work(|_| Ok(())).await.unwrap_err();
+        assert_eq!((error.status.as_u16(), error.limit), (503, Some("long_work")));
+        end.send(()).unwrap();
+        assert!(busy.await.unwrap().unwrap());
+        state.long_work(|_| Ok(())).await.unwrap();
     }
 
     #[test]

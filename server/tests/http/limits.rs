@@ -221,7 +221,9 @@ async fn connections_beyond_the_limit_are_told_so() {
             client.send(request("GET", "/ping", &[], b"")).await;
             assert_eq!(client.answer().await.status, 204);
         }
-        let answer = server.connect().await.answer().await;
+        let mut refused = server.connect().await;
+        refused.send(request("POST", "/write?db=a", &[], &vec![b'#'; 1 << 20])).await;
+        let answer = refused.answer().await;
         assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
         assert_eq!(answer.json()["error"], "timeout");
         assert!(answer.refusal().1.contains(limit));
