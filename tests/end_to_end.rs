@@ -129,7 +129,11 @@ fn wait_for_rows(server: &Server, expected: &Row) {
         if equal_rows(&rows, expected) >= begin + 2 {
             return;
         }
-        assert!(Instant::now() < deadline, "no two polls of this phase; the last: {}", difference(&rows, expected));
+        assert!(
+            Instant::now() < deadline,
+            "no two polls of this phase; the last: {}",
+            difference(&rows, expected)
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }
