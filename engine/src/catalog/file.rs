@@ -45,7 +45,18 @@ impl CatalogFile {
         id: CatalogFileId,
         mode: ReadMode,
     ) -> Result<(Self, Vec<Definition>), CatalogError> {
-        let path = file_path(id);
+        Self::open_at(disk, &file_path(id), store, id, mode)
+    }
+
+    /// The same for a file that lies elsewhere.
+    pub(crate) fn open_at(
+        disk: &dyn Disk,
+        path: &str,
+        store: StoreId,
+        id: CatalogFileId,
+        mode: ReadMode,
+    ) -> Result<(Self, Vec<Definition>), CatalogError> {
+        let path = path.to_owned();
         let io = |source| CatalogError::Io { file: path.clone(), source };
         let damage = |offset, part, expected, found| {
             CatalogError::Damage(Damage { file: path.clone(), offset, part, expected, found })
@@ -141,19 +152,15 @@ impl CatalogFile {
                 found: 0,
             }));
         }
-        let block = self.block(0)?;
-        let mut reader = Reader::new(&block);
-        let mut read = || -> Option<(Vec<Definition>, HashMap<MeasurementId, u64>)> {
-            let names = decode_definitions_from(&mut reader).ok()?;
-            let count = reader.count(2)?;
-            let counts: Option<_> =
-                (0..count).map(|_| Some((MeasurementId(reader.varint32()?), reader.varint()?))).collect();
-            Some((names, counts.filter(|_| reader.is_empty())?))
-        };
-        let (names, counts) = read().ok_or_else(|| self.damage(0, 1, 0))?;
+        let (names, counts) = decode_names(&self.block(0)?).ok_or_else(|| self.damage(0, 1, 0))?;
         self.counts = counts;
         self.ids = self.bitmap(1)?;
         Ok(names)
+    }
+
+    /// Where the blocks stand.
+    pub(crate) fn directory(&self) -> &[BlockEntry] {
+        &self.directory
     }
 
     pub(crate) fn entry(&self) -> &CatalogEntry {
@@ -342,6 +349,19 @@ impl CatalogFile {
         }
         Ok(())
     }
+}
+
+/// Definitions that stand in a names block, and the number of series of each measurement in the file.
+pub(crate) type NamesBlock = (Vec<Definition>, HashMap<MeasurementId, u64>);
+
+/// Reads a names block; none if it is not of the form.
+pub(crate) fn decode_names(block: &[u8]) -> Option<NamesBlock> {
+    let mut reader = Reader::new(block);
+    let names = decode_definitions_from(&mut reader).ok()?;
+    let count = reader.count(2)?;
+    let counts: Option<_> =
+        (0..count).map(|_| Some((MeasurementId(reader.varint32()?), reader.varint()?))).collect();
+    Some((names, counts.filter(|_| reader.is_empty())?))
 }
 
 fn hash_of(entry: &[u8; HASH_ENTRY_LEN]) -> (u64, SeriesId) {
