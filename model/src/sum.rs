@@ -79,14 +79,11 @@ impl ExactSum {
         if self.rest_high == 0.0 && self.rest_low == 0.0 {
             return nanos_to_float(self.nanos);
         }
-        let whole = nanos_to_float(self.nanos);
-        // What the conversion rounded away, in billionths: at most half a unit in the last place of `whole`.
-        let kept = if whole.abs() < 1e28 { float_to_nanos(whole) } else { self.nanos };
-        let left = nanos_to_float(self.nanos - kept);
-        let mut all = Self { nanos: 0, rest_high: self.rest_high, rest_low: self.rest_low };
-        all.add_rest(whole);
-        all.add_rest(left);
-        all.rest_high + all.rest_low
+        if !self.rest_high.is_finite() {
+            return self.rest_high;
+        }
+        let [a, b, c] = nanos_to_floats(self.nanos);
+        round_sum(&[a, b, c, self.rest_high, self.rest_low])
     }
 
     /// The sum as an integer, if every value was one and it fits.
@@ -140,11 +137,73 @@ fn nanos_to_float(nanos: i128) -> f64 {
     if nanos < 0 { -value } else { value }
 }
 
-/// Billionths of a double that came out of [`nanos_to_float`] (|value| below 1e28): truncated to a whole billionth.
-fn float_to_nanos(value: f64) -> i128 {
-    let whole = value.trunc();
-    let fraction = value - whole;
-    (whole as i128) * NANOS_PER_UNIT + (fraction * 1e9).trunc() as i128
+/// `nanos / 10^9` as three doubles, each the nearest to what those before it leave: 159 bits of the quotient.
+fn nanos_to_floats(nanos: i128) -> [f64; 3] {
+    let mut parts = [0.0; 3];
+    // What is left is `left / 10^9 * 2^scale`, without an error.
+    let (mut left, mut scale) = (nanos, 0);
+    for part in &mut parts {
+        if left == 0 {
+            break;
+        }
+        let nearest = nanos_to_float(left);
+        *part = nearest * 2.0_f64.powi(scale);
+        // `nearest` is mantissa * 2^exponent; it is at least 10^-9, so never subnormal.
+        let bits = nearest.to_bits();
+        let exponent = (bits >> 52 & 0x7ff) as i32 - 1075;
+        let mantissa = i128::from(bits & ((1 << 52) - 1) | 1 << 52) * left.signum();
+        // Either product may pass the end of 128 bits; their difference is small, so it is right all the same.
+        if exponent >= 0 {
+            left = left.wrapping_sub((mantissa << exponent).wrapping_mul(NANOS_PER_UNIT));
+        } else {
+            left = (left << -exponent).wrapping_sub(mantissa * NANOS_PER_UNIT);
+            scale += exponent;
+        }
+    }
+    parts
+}
+
+/// Sum of a few doubles, rounded once to nearest, ties to even.
+///
+/// # Source
+/// Shewchuk, Adaptive Precision Floating-Point Arithmetic, 1997 (growing expansions); the last rounding is that of
+/// Python's `math.fsum`.
+fn round_sum(values: &[f64; 5]) -> f64 {
+    // Parts that do not overlap, the smallest first; their sum is exact.
+    let mut parts = [0.0; 6];
+    let mut len = 0;
+    for value in values {
+        let mut high = *value;
+        let mut kept = 0;
+        for i in 0..len {
+            let (sum, error) = two_sum(high, parts[i]);
+            if error != 0.0 {
+                parts[kept] = error;
+                kept += 1;
+            }
+            high = sum;
+        }
+        parts[kept] = high;
+        len = kept + 1;
+    }
+    let mut sum = 0.0;
+    while len > 0 {
+        len -= 1;
+        let (high, low) = two_sum(sum, parts[len]);
+        sum = high;
+        if low != 0.0 {
+            // `high` is the nearest to the last two; half way between two doubles, what comes below decides.
+            let below = if len > 0 { parts[len - 1] } else { 0.0 };
+            if (low < 0.0) == (below < 0.0) && below != 0.0 {
+                let (moved, twice) = (high + 2.0 * low, 2.0 * low);
+                if moved - high == twice {
+                    sum = moved;
+                }
+            }
+            break;
+        }
+    }
+    sum
 }
 
 #[cfg(test)]
@@ -178,6 +237,17 @@ mod tests {
     }
 
     #[test]
+    fn decimals_and_others_together_are_rounded_once() {
+        let sum = |values: &[f64]| sum_of(values).value();
+        assert_eq!(sum(&[230.1, 1.0 / 3.0]), 230.433_333_333_333_34);
+        assert_eq!(sum(&[0.1, 1e-20]), 0.1);
+        assert_eq!(sum(&[1.5, f64::MAX]), f64::MAX);
+        // The decimal one tenth is less than the double it is written as; the difference is all that is left.
+        assert_eq!(sum(&[0.3, -(0.1 + 0.2)]), -4.440_892_098_500_626_4e-17);
+        assert_eq!(sum(&[1e20, -1e9, 1e-9]), 99_999_999_999_000_000_000.0);
+    }
+
+    #[test]
     fn integers_come_back_as_integers() {
         let mut sum = ExactSum::default();
         (0..1000).for_each(|_| sum.add_integer(i128::from(i64::MAX)));
@@ -199,6 +269,27 @@ mod tests {
             reversed.reverse();
             prop_assert_eq!(joined.value().to_bits(), sum_of(&values).value().to_bits());
             prop_assert_eq!(sum_of(&reversed).value().to_bits(), sum_of(&values).value().to_bits());
+        }
+
+        #[test]
+        fn mixed_sums_are_the_nearest_double(
+            decimals in prop::collection::vec((-100_000_000_i64..100_000_000, 0_u8..10), 0..20),
+            binary in prop::collection::vec(-(1_i64 << 50)..(1 << 50), 1..20),
+        ) {
+            let mut sum = ExactSum::default();
+            let mut billionths = 0_i128;
+            for (integer, exponent) in decimals {
+                sum.add_decimal(i128::from(integer), exponent);
+                billionths += i128::from(integer) * 10_i128.pow(u32::from(9 - exponent));
+            }
+            for value in &binary {
+                sum.add_rest(*value as f64 / 65536.0);
+            }
+            // billionths / 10^9 + binary / 2^16, over 10^25; the text is read as the nearest double.
+            let binary: i128 = binary.into_iter().map(i128::from).sum();
+            let over = billionths * 10_i128.pow(16) + binary * 5_i128.pow(16) * 10_i128.pow(9);
+            let expected: f64 = format!("{over}e-25").parse().unwrap();
+            prop_assert_eq!(sum.value().to_bits(), (expected + 0.0).to_bits());
         }
 
         #[test]

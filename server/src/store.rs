@@ -199,6 +199,7 @@ impl From<WriteError> for ApiError {
             }
             WriteError::InvalidName(_) => Self::bad_request(text),
             WriteError::TooLarge { .. } => Self::too_large("record", text),
+            WriteError::TooScattered { .. } => Self::too_large("series_days", text),
             WriteError::Overloaded { retry_after } => {
                 Self::unavailable(text, retry_after).at_limit("engine_queue")
             }

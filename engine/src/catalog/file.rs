@@ -14,7 +14,7 @@ use crate::error::Damage;
 use crate::file_header::{FILE_HEADER_LEN, FileHeader, field};
 use crate::ids::{CatalogFileId, MeasurementId, SeriesId, StoreId};
 use crate::io::reread::RereadMap;
-use crate::io::{Disk, Map as _, ReadMode};
+use crate::io::{Disk, Map, ReadMode};
 use crate::manifest::CatalogEntry;
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
@@ -28,7 +28,7 @@ pub(crate) struct CatalogFile {
     path: String,
     store: StoreId,
     entry: CatalogEntry,
-    map: RereadMap,
+    map: Arc<dyn Map>,
     /// A block of it could not be read or is not what was written.
     broken: AtomicBool,
     directory: Vec<BlockEntry>,
@@ -50,11 +50,22 @@ impl CatalogFile {
         mode: ReadMode,
     ) -> Result<(Self, Vec<Definition>), CatalogError> {
         let path = file_path(id);
+        let map = RereadMap::open(disk, &path, mode)
+            .map_err(|source| CatalogError::Io { file: path.clone(), source })?;
+        Self::read(Arc::new(map), path, store, id)
+    }
+
+    /// The same for bytes that lie elsewhere; `path` is how they are called when something is wrong.
+    pub(crate) fn read(
+        map: Arc<dyn Map>,
+        path: String,
+        store: StoreId,
+        id: CatalogFileId,
+    ) -> Result<(Self, Vec<Definition>), CatalogError> {
         let io = |source| CatalogError::Io { file: path.clone(), source };
         let damage = |offset, part, expected, found| {
             CatalogError::Damage(Damage { file: path.clone(), offset, part, expected, found })
         };
-        let map = RereadMap::open(disk, &path, mode).map_err(io)?;
         let len = map.len();
         let least = (FILE_HEADER_LEN + FOOTER_LEN) as u64;
         if len < least {
@@ -146,19 +157,15 @@ impl CatalogFile {
                 found: 0,
             }));
         }
-        let block = self.block(0)?;
-        let mut reader = Reader::new(&block);
-        let mut read = || -> Option<(Vec<Definition>, HashMap<MeasurementId, u64>)> {
-            let names = decode_definitions_from(&mut reader).ok()?;
-            let count = reader.count(2)?;
-            let counts: Option<_> =
-                (0..count).map(|_| Some((MeasurementId(reader.varint32()?), reader.varint()?))).collect();
-            Some((names, counts.filter(|_| reader.is_empty())?))
-        };
-        let (names, counts) = read().ok_or_else(|| self.damage(0, 1, 0))?;
+        let (names, counts) = decode_names(&self.block(0)?).ok_or_else(|| self.damage(0, 1, 0))?;
         self.counts = counts;
         self.ids = self.bitmap(1)?;
         Ok(names)
+    }
+
+    /// Where the blocks stand.
+    pub(crate) fn directory(&self) -> &[BlockEntry] {
+        &self.directory
     }
 
     pub(crate) fn entry(&self) -> &CatalogEntry {
@@ -360,6 +367,19 @@ impl CatalogFile {
         }
         Ok(())
     }
+}
+
+/// Definitions that stand in a names block, and the number of series of each measurement in the file.
+pub(crate) type NamesBlock = (Vec<Definition>, HashMap<MeasurementId, u64>);
+
+/// Reads a names block; none if it is not of the form.
+pub(crate) fn decode_names(block: &[u8]) -> Option<NamesBlock> {
+    let mut reader = Reader::new(block);
+    let names = decode_definitions_from(&mut reader).ok()?;
+    let count = reader.count(2)?;
+    let counts: Option<_> =
+        (0..count).map(|_| Some((MeasurementId(reader.varint32()?), reader.varint()?))).collect();
+    Some((names, counts.filter(|_| reader.is_empty())?))
 }
 
 fn hash_of(entry: &[u8; HASH_ENTRY_LEN]) -> (u64, SeriesId) {

@@ -33,12 +33,18 @@ pub use layout::file_path;
 pub use layout::{DIRECTORY_PARTS, FOOTER_PARTS};
 pub use sealed::{MAX_FILES, SealedCatalog};
 
+pub(crate) use file::{CatalogFile, decode_names};
+pub(crate) use key::{key_hash, parse_key};
+pub(crate) use layout::{
+    BlockEntry, BlockKind, DIRECTORY_ENTRY_LEN, FOOTER_LEN, HASH_ENTRY_LEN, Posting, read_postings,
+    read_series,
+};
+
 use crate::error::Damage;
 use crate::ids::{CatalogFileId, FieldId, MeasurementId, NamespaceId, NextIds, SeriesId};
 use crate::io::ReadMode;
 use crate::segment::FieldDef;
 use cache::KeyCache;
-use file::CatalogFile;
 use hashbrown::DefaultHashBuilder;
 use layer::Layer;
 use names::{Names, Outcome};
@@ -237,12 +243,12 @@ impl Catalog {
         let files = {
             let state = self.state.read();
             if let Some(key) = state.layers().find_map(|layer| layer.key(id)) {
-                return Ok(key::parse_key(key));
+                return Ok(parse_key(key));
             }
             state.files.clone()
         };
         for file in files.iter().rev() {
-            if let Some(found) = file.with_key(id, key::parse_key)? {
+            if let Some(found) = file.with_key(id, parse_key)? {
                 return Ok(found);
             }
         }

@@ -3,7 +3,7 @@
 //! Where a record is bad, its sequence decides: at or below the highest sequence attested as durable it is damage, above
 //! it the tail of a write that was never answered.
 
-use super::{CheckReport, DumpLine, FileReport, field_lines, header_lines, unreadable};
+use super::{CheckReport, DumpLine, FileReport, Owner, field_lines, header_lines, unreadable};
 use crate::catalog::decode_definitions;
 use crate::error::Damage;
 use crate::file_header::{FILE_HEADER_LEN, FileHeader};
@@ -22,8 +22,8 @@ use std::sync::Arc;
 /// Longest log that is read; one record may have 64 MiB.
 const MAX_LOG_BYTES: u64 = 1 << 30;
 
-/// Verifies one log by what it says of itself.
-pub(super) fn verify_file(disk: &dyn Disk, path: &str) -> FileReport {
+/// Verifies one log.
+pub(super) fn verify_file(disk: &dyn Disk, path: &str, owner: Owner) -> FileReport {
     let mut report = FileReport::new(path);
     let bytes = match read_all(disk, path, MAX_LOG_BYTES) {
         Ok(bytes) => bytes,
@@ -33,7 +33,7 @@ pub(super) fn verify_file(disk: &dyn Disk, path: &str) -> FileReport {
         }
     };
     report.bytes = bytes.len() as u64;
-    let header = match FileHeader::decode(&bytes, path, LOG_MAGIC, None, None) {
+    let header = match FileHeader::decode(&bytes, path, LOG_MAGIC, owner.store, owner.file_id) {
         Ok(header) => header,
         Err(error) => {
             // Zeros or nothing: the power went before the log was in use.

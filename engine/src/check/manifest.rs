@@ -1,6 +1,6 @@
 //! Manifest files: every edit decoded and applied in order.
 
-use super::{CheckReport, DumpLine, FileReport, field_lines, header_lines, unreadable};
+use super::{DumpLine, FileReport, Owner, entries, field_lines, header_lines, unreadable};
 use crate::file_header::{FILE_HEADER_LEN, FileHeader, field};
 use crate::ids::StoreId;
 use crate::io::{Disk, read_all};
@@ -11,13 +11,13 @@ use std::io;
 const MAX_MANIFEST_BYTES: u64 = 256 << 20;
 
 /// Verifies one generation.
-pub(super) fn verify_file(disk: &dyn Disk, path: &str) -> FileReport {
+pub(super) fn verify_file(disk: &dyn Disk, path: &str, owner: Owner) -> FileReport {
     let mut report = FileReport::new(path);
     match read_all(disk, path, MAX_MANIFEST_BYTES) {
         Err(error) => report.damage.push(unreadable(path, &error)),
         Ok(bytes) => {
             report.bytes = bytes.len() as u64;
-            match FileHeader::decode(&bytes, path, MANIFEST_MAGIC, None, None) {
+            match FileHeader::decode(&bytes, path, MANIFEST_MAGIC, owner.store, owner.file_id) {
                 Err(error) => report.damage.push(error.into_damage()),
                 Ok(header) => {
                     report.blocks = records(&bytes).count() as u64;
@@ -34,12 +34,14 @@ pub(super) fn verify_file(disk: &dyn Disk, path: &str) -> FileReport {
 }
 
 /// Identity and state by the newest manifest that can be read.
-pub(super) fn newest(disk: &dyn Disk, report: &CheckReport) -> Option<(StoreId, State)> {
-    let files = report.files.iter().rev().filter(|file| file.file.starts_with("manifest/"));
-    files.into_iter().find_map(|file| {
-        let bytes = read_all(disk, &file.file, MAX_MANIFEST_BYTES).ok()?;
-        let header = FileHeader::decode(&bytes, &file.file, MANIFEST_MAGIC, None, None).ok()?;
-        Some((header.store, read_records(&bytes, &file.file, &header).0?))
+pub(super) fn newest(disk: &dyn Disk) -> Option<(StoreId, State)> {
+    let mut names = entries(disk, "manifest").ok()?;
+    names.sort_unstable();
+    names.into_iter().rev().find_map(|name| {
+        let path = format!("manifest/{name}");
+        let bytes = read_all(disk, &path, MAX_MANIFEST_BYTES).ok()?;
+        let header = FileHeader::decode(&bytes, &path, MANIFEST_MAGIC, None, None).ok()?;
+        Some((header.store, read_records(&bytes, &path, &header).0?))
     })
 }
 

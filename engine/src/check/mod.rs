@@ -1,18 +1,24 @@
 //! Verifying a store and printing its files with the names of the specification.
 //!
-//! [`store`] reads every byte of every file and proves it; [`file()`] does so for one file by what it says of itself;
-//! [`dump`] tells what stands where. What a segment means is known by `segment`, which verifies and dumps its own;
-//! logs and manifests are walked here with the parsers of their modules. Nothing here repairs.
+//! [`store`] reads every byte of every file and proves it, and that each is the file its name and the manifest speak of;
+//! [`file()`] does so for one file by its name alone; [`dump`] tells what stands where. What a segment means is known by
+//! `segment`, which verifies and dumps its own; logs, manifests and catalogs are walked here with the parsers of their
+//! modules. Nothing here repairs.
 //!
 //! Invariants
 //! 1. Nothing here changes a byte of a store.
-//! 2. A name that is printed stands in [`parts`], and tests compare those with format-spec.md.
+//! 2. A store that is running may be checked: files are listed after the manifest that names them was read, and what is
+//!    missing then is missing only if a later manifest names it still.
+//! 3. A name that is printed stands in [`parts`], and tests compare those with format-spec.md.
 
+mod catalog;
 mod logs;
 mod manifest;
 
+use crate::catalog::{DIRECTORY_PARTS, FOOTER_PARTS};
 use crate::error::Damage;
 use crate::file_header::{self, FILE_HEADER_LEN};
+use crate::ids::StoreId;
 use crate::io::Disk;
 use crate::manifest::State;
 use crate::segment;
@@ -104,24 +110,25 @@ impl CheckReport {
     }
 }
 
+/// Whose a file must be, as far as that is known.
+#[derive(Debug, Clone, Copy, Default)]
+struct Owner {
+    store: Option<StoreId>,
+    /// The id in its name.
+    file_id: Option<u64>,
+}
+
 /// A kind of file: the folder it is in, how its names begin and end, and who knows it.
 struct Kind {
     folder: &'static str,
     prefix: &'static str,
     suffix: &'static str,
-    verify: fn(&dyn Disk, &str) -> FileReport,
+    verify: fn(&dyn Disk, &str, Owner) -> FileReport,
     dump: fn(&dyn Disk, &str) -> io::Result<Vec<DumpLine>>,
 }
 
+/// The manifest first: what it names must be there when the other folders are listed.
 const KINDS: &[Kind] = &[
-    Kind {
-        folder: "segments",
-        prefix: "",
-        suffix: ".seg",
-        verify: segment::verify_file,
-        dump: segment::dump_file,
-    },
-    Kind { folder: "wal", prefix: "wal-", suffix: ".log", verify: logs::verify_file, dump: logs::dump_file },
     Kind {
         folder: "manifest",
         prefix: "manifest-",
@@ -129,7 +136,31 @@ const KINDS: &[Kind] = &[
         verify: manifest::verify_file,
         dump: manifest::dump_file,
     },
+    Kind {
+        folder: "catalog",
+        prefix: "cat-",
+        suffix: ".cat",
+        verify: catalog::verify_file,
+        dump: catalog::dump_file,
+    },
+    Kind {
+        folder: "segments",
+        prefix: "seg-",
+        suffix: ".seg",
+        verify: |disk, path, owner| segment::verify_file(disk, path, owner.store, owner.file_id),
+        dump: segment::dump_file,
+    },
+    Kind { folder: "wal", prefix: "wal-", suffix: ".log", verify: logs::verify_file, dump: logs::dump_file },
 ];
+
+impl Kind {
+    /// The id in a name; none if it is no name of this kind.
+    fn id_of(&self, name: &str) -> Option<u64> {
+        let digits = name.strip_prefix(self.prefix)?.strip_suffix(self.suffix)?;
+        let lower = digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        (digits.len() == 16 && lower).then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+    }
+}
 
 /// Every named part of every kind of file, for the comparison with format-spec.md.
 pub fn parts() -> impl Iterator<Item = PartSpec> {
@@ -146,58 +177,81 @@ pub fn parts() -> impl Iterator<Item = PartSpec> {
         }
     };
     let wal = crate::wal::record::RECORD_PARTS.iter().chain(crate::wal::record::END_PARTS);
-    let catalog = crate::catalog::DIRECTORY_PARTS.iter().chain(crate::catalog::FOOTER_PARTS);
     file_header::PARTS
         .iter()
         .map(by_size("any"))
         .chain(segment::PARTS.iter().copied())
         .chain(wal.map(by_size("wal")))
         .chain(crate::manifest::RECORD_PARTS.iter().map(by_size("manifest")))
-        .chain(catalog.map(by_size("catalog")))
+        .chain(DIRECTORY_PARTS.iter().chain(FOOTER_PARTS).map(by_size("catalog")))
 }
 
 /// Verifies one file of a store. `InvalidInput` if its name belongs to no kind of file.
 pub fn file(disk: &dyn Disk, path: &str) -> io::Result<FileReport> {
-    Ok((kind_of(path)?.verify)(disk, path))
+    let (kind, file_id) = kind_of(path)?;
+    Ok((kind.verify)(disk, path, Owner { store: None, file_id }))
 }
 
 /// What stands where in one file. `InvalidInput` if its name belongs to no kind of file. A damaged file is told as far
 /// as it can be.
 pub fn dump(disk: &dyn Disk, path: &str) -> io::Result<Vec<DumpLine>> {
-    (kind_of(path)?.dump)(disk, path)
+    (kind_of(path)?.0.dump)(disk, path)
 }
 
 /// Verifies every file of a store, and that they agree with each other.
 pub fn store(disk: &Arc<dyn Disk>) -> io::Result<CheckReport> {
     let mut report = CheckReport::default();
+    let newest = manifest::newest(&**disk);
+    let store = newest.as_ref().map(|(store, _)| *store);
     for kind in KINDS {
         for entry in entries(&**disk, kind.folder)? {
             let path = format!("{}/{}", kind.folder, entry);
-            if entry.starts_with(kind.prefix) && entry.ends_with(kind.suffix) {
-                report.files.push((kind.verify)(&**disk, &path));
+            if let Some(id) = kind.id_of(&entry) {
+                report.files.push((kind.verify)(&**disk, &path, Owner { store, file_id: Some(id) }));
             } else if !(entry.starts_with("spare-") && kind.folder == "wal") {
                 report.unknown.push(path);
             }
         }
     }
-    let newest = manifest::newest(&**disk, &report);
-    if let Some((_, state)) = &newest {
-        segments_are_there(state, &mut report);
+    if let Some((store, state)) = &newest {
+        let missing = named_files(&**disk, *store, state, &mut report);
+        // A file may have gone since the manifest was read, with the edit that says so.
+        let still = manifest::newest(&**disk).map(|(_, state)| state);
+        let named = |damage: &Damage| still.as_ref().is_none_or(|state| names(state, &damage.file));
+        report.between.extend(missing.into_iter().filter(named));
     }
     logs::together(disk, newest.as_ref(), &mut report);
     Ok(report)
 }
 
-/// Every segment that the manifest names is a file of the length it says.
-fn segments_are_there(state: &State, report: &mut CheckReport) {
+/// What is wrong with the files that the manifest names: gone, or not the file of which it speaks. A segment says as
+/// much of itself as the manifest does.
+fn named_files(disk: &dyn Disk, store: StoreId, state: &State, report: &mut CheckReport) -> Vec<Damage> {
+    let mut wrong = Vec::new();
+    let mut expect = |report: &CheckReport, file: String, part, expected: u64| {
+        let found = report.files.iter().find(|known| known.file == file).map_or(0, |known| known.bytes);
+        if found != expected {
+            wrong.push(Damage { file, offset: 0, part, expected, found });
+        }
+        found == expected
+    };
+    for entry in &state.catalogs {
+        expect(report, crate::catalog::file_path(entry.id), "catalog file", entry.file_bytes);
+    }
     for entry in state.segments.values().filter(|entry| !entry.quarantined) {
-        let path = entry.path();
-        let found = report.files.iter().find(|file| file.file == path).map_or(0, |file| file.bytes);
-        if found != entry.file_bytes {
-            let expected = entry.file_bytes;
-            report.between.push(Damage { file: path, offset: 0, part: "segment file", expected, found });
+        let there = expect(report, entry.path(), "segment file", entry.file_bytes);
+        let whole = |file: &&mut FileReport| file.file == entry.path() && file.damage.is_empty();
+        if there && let Some(file) = report.files.iter_mut().find(whole) {
+            file.damage.extend(segment::differs_from(disk, entry, store));
         }
     }
+    wrong
+}
+
+/// Whether the manifest names that file as one that is true.
+fn names(state: &State, path: &str) -> bool {
+    state.segments.values().any(|entry| !entry.quarantined && entry.path() == path)
+        || state.catalogs.iter().any(|entry| crate::catalog::file_path(entry.id) == path)
 }
 
 fn entries(disk: &dyn Disk, folder: &str) -> io::Result<Vec<String>> {
@@ -207,10 +261,17 @@ fn entries(disk: &dyn Disk, folder: &str) -> io::Result<Vec<String>> {
     }
 }
 
-/// By the file's own name, so that a file copied elsewhere is known too.
-fn kind_of(path: &str) -> io::Result<&'static Kind> {
+/// By the file's own name, so that a file copied elsewhere is known too; with the id in the name, if it has one.
+fn kind_of(path: &str) -> io::Result<(&'static Kind, Option<u64>)> {
     let name = path.rsplit('/').next().unwrap_or(path);
-    KINDS.iter().find(|kind| name.starts_with(kind.prefix) && name.ends_with(kind.suffix)).ok_or_else(|| {
+    if let Some(found) = KINDS.iter().find_map(|kind| Some((kind, Some(kind.id_of(name)?)))) {
+        return Ok(found);
+    }
+    let alike = |kind: &&Kind| {
+        // Logs of two kinds share an ending.
+        name.ends_with(kind.suffix) && (kind.suffix != ".log" || name.starts_with(kind.prefix))
+    };
+    KINDS.iter().find(alike).map(|kind| (kind, None)).ok_or_else(|| {
         let message = format!("{path}: no file of a store has such a name");
         io::Error::new(io::ErrorKind::InvalidInput, message)
     })

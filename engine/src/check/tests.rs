@@ -102,6 +102,78 @@ fn damage_of_a_manifest_and_missing_files_are_told() {
     assert_eq!(store(&disk).unwrap().unknown, ["wal/notes.txt"]);
 }
 
+/// A store with segments and a catalog, sealed twice.
+fn sealed() -> (SimDisk, Arc<dyn Disk>, crate::Engine) {
+    let sim = SimDisk::new(2);
+    let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+    let clock = Arc::new(wattlog_model::ManualClock::new(Timestamp(5)));
+    let options = crate::Options { ballast_bytes: 0, ..crate::Options::default() };
+    let engine = crate::Engine::open(disk.clone(), options, clock, STORE.0).unwrap();
+    for value in [1.5, 2.5] {
+        let mut batch = crate::WriteBatch::new("d", None);
+        for device in 0..40 {
+            let tags = wattlog_model::TagSet::new([("device_id", device.to_string())]).unwrap();
+            let slot = batch.series(if value < 2.0 { "m" } else { "n" }, &tags);
+            batch.row(slot, Timestamp(7), device).float("v", value);
+        }
+        engine.write(batch).unwrap();
+        engine.seal().unwrap();
+    }
+    (sim, disk, engine)
+}
+
+#[test]
+fn a_running_store_is_whole_and_all_its_files_are_printed() {
+    let (sim, disk, engine) = sealed();
+    let report = store(&disk).unwrap();
+    assert!(report.is_whole(), "{report:?}");
+    for folder in ["segments/", "catalog/", "wal/", "manifest/"] {
+        assert!(report.files.iter().any(|file| file.file.starts_with(folder)), "{folder}: {report:?}");
+    }
+    let names: Vec<_> = parts().map(|part| part.name).collect();
+    for (path, _) in sim.paths().into_iter().filter(|(path, _)| path.starts_with("catalog/")) {
+        let lines = dump(&*disk, &path).unwrap();
+        let known = |line: &DumpLine| names.contains(&line.part) || line.part.ends_with("_block");
+        assert!(lines.iter().all(|line| known(line) && line.value != "damaged"), "{lines:?}");
+        assert!(lines.iter().any(|line| line.part == "postings_block" && line.value.contains("device_id")));
+    }
+    engine.close().unwrap();
+}
+
+#[test]
+fn a_whole_copy_of_another_file_is_not_the_file() {
+    for folder in ["segments/", "catalog/"] {
+        let (sim, disk, engine) = sealed();
+        engine.close().unwrap();
+        let paths: Vec<String> =
+            sim.paths().into_iter().map(|(path, _)| path).filter(|path| path.starts_with(folder)).collect();
+        let second = sim.read_file(&paths[1]).unwrap();
+        if folder == "segments/" {
+            assert_eq!(sim.read_file(&paths[0]).unwrap().len(), second.len());
+        }
+        sim.write_file(&paths[0], second);
+        let report = store(&disk).unwrap();
+        assert!(report.damage().any(|damage| damage.file == paths[0]), "{report:?}");
+        // Alone, its name tells.
+        assert!(!file(&*disk, &paths[0]).unwrap().damage.is_empty());
+        sim.remove_file(&paths[0]);
+        assert!(store(&disk).unwrap().between.iter().any(|damage| damage.file == paths[0]));
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_a_catalog_file_is_found() {
+    let (sim, disk, engine) = sealed();
+    engine.close().unwrap();
+    let (path, len) = sim.paths().into_iter().find(|(path, _)| path.starts_with("catalog/")).unwrap();
+    for offset in 0..len {
+        sim.flip_bit(&path, offset, (offset % 8) as u8);
+        assert!(!file(&*disk, &path).unwrap().damage.is_empty(), "byte {offset} of {len}");
+        dump(&*disk, &path).unwrap();
+        sim.flip_bit(&path, offset, (offset % 8) as u8);
+    }
+}
+
 #[test]
 fn a_payload_that_is_whole_but_means_nothing_is_told() {
     let (_, disk) = small_of(RecordKind::Points, true);

@@ -44,5 +44,5 @@ pub use reader::{RowGroup, Segment};
 pub use section::Section;
 pub use set::{SegmentHandle, SegmentOpener, SegmentSet};
 pub use statistics::BlockStatistics;
-pub use verify::{verify_file, verify_segment};
+pub use verify::{differs_from, verify_file};
 pub use writer::SegmentWriter;

@@ -6,6 +6,7 @@
 
 use super::block;
 use super::ends::{peek_identity, read_header};
+use super::entry::SegmentEntry;
 use super::error::SegmentError;
 use super::layout::{
     BlockEntry, FOOTER_LEN, HEADER_LEN, MAX_MIDNIGHTS, MIDNIGHTS_OFFSET, SEGMENT_HEADER_CRC_OFFSET,
@@ -18,23 +19,45 @@ use super::statistics::BlockStatistics;
 use crate::check::FileReport;
 use crate::codec;
 use crate::column::{Column, Presence, Values};
-use crate::ids::{FieldId, SegmentId, StoreId};
+use crate::error::Damage;
+use crate::ids::{FieldId, MeasurementId, SegmentId, StoreId};
 use crate::io::{Disk, Map, ReadMode, open_sealed};
 use std::sync::Arc;
 use wattlog_model::FieldType;
 
-/// Verifies a segment file by what it says of itself.
-pub fn verify_file(disk: &dyn Disk, path: &str) -> FileReport {
-    verify_segment(disk, path, None)
-}
-
-/// Verifies a segment file, which must be that of `expected` if given.
-pub fn verify_segment(disk: &dyn Disk, path: &str, expected: Option<(StoreId, SegmentId)>) -> FileReport {
+/// Verifies a segment file, which must be the one of `store` and `id` where they are given; where not, it is taken for
+/// the one it says it is.
+pub fn verify_file(disk: &dyn Disk, path: &str, store: Option<StoreId>, id: Option<u64>) -> FileReport {
     let mut report = FileReport::new(path);
-    if let Err(error) = Check::run(disk, path, expected, &mut report) {
+    if let Err(error) = Check::run(disk, path, (store, id.map(SegmentId)), &mut report) {
         report.damage.push(error.to_damage());
     }
     report
+}
+
+/// The first thing that a segment says of itself otherwise than the manifest does.
+pub fn differs_from(disk: &dyn Disk, entry: &SegmentEntry, store: StoreId) -> Option<Damage> {
+    let segment = match Segment::open(disk, &entry.path(), store, entry.id, ReadMode::Pread) {
+        Ok(segment) => segment,
+        Err(error) => return Some(error.to_damage()),
+    };
+    let own = segment.entry();
+    let id = |measurement: Option<MeasurementId>| u64::from(measurement.unwrap_or_default().0);
+    let parts = [
+        ("namespace", u64::from(entry.namespace.0), u64::from(own.namespace.0)),
+        ("measurement", id(entry.measurement), id(own.measurement)),
+        ("first_time", entry.first_time as u64, own.first_time as u64),
+        ("last_time", entry.last_time as u64, own.last_time as u64),
+        ("min_seq", entry.min_seq.0, own.min_seq.0),
+        ("max_seq", entry.max_seq.0, own.max_seq.0),
+        ("rows", entry.rows, own.rows),
+        ("values", entry.values, own.values),
+        ("data_bytes", entry.data_bytes, own.data_bytes),
+        ("time_bytes", entry.time_bytes, own.time_bytes),
+        ("meta_bytes", entry.meta_bytes, own.meta_bytes),
+    ];
+    let (part, expected, found) = parts.into_iter().find(|(_, expected, found)| expected != found)?;
+    Some(segment.damage(part, 0, expected, found))
 }
 
 /// One run over one file.
@@ -52,14 +75,15 @@ impl<'a> Check<'a> {
     fn run(
         disk: &dyn Disk,
         path: &str,
-        expected: Option<(StoreId, SegmentId)>,
+        (store, id): (Option<StoreId>, Option<SegmentId>),
         report: &'a mut FileReport,
     ) -> Result<(), SegmentError> {
         let data = open_sealed(disk, path, ReadMode::Pread)
             .map_err(|source| SegmentError::Io { file: path.to_owned(), source })?;
         report.bytes = data.len();
         // A header that cannot be read at all is found, and told, by the ordinary open below.
-        let (store, id) = expected.or_else(|| peek_identity(&*data)).unwrap_or_default();
+        let (own_store, own_id) = peek_identity(&*data).unwrap_or_default();
+        let (store, id) = (store.unwrap_or(own_store), id.unwrap_or(own_id));
         let segment =
             Segment::open_with(disk, path, store, id, ReadMode::Pread, Arc::new(PageCache::new(4096)))?;
         let mut check =

@@ -1,0 +1,124 @@
+//! The engine against an ordered map: random bodies (late, repeated, rewritten at every border a query may have), seals,
+//! reopenings and queries; each answer is compared whole with a naive one.
+//!
+//! A failure names its seed and operation; `WATTLOG_SEED=N` runs that history alone.
+
+mod exact;
+mod history;
+mod naive;
+
+use history::{History, Step};
+use naive::Store;
+use std::hash::{BuildHasher, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+use wattlog_engine::io::ReadMode;
+use wattlog_engine::io::sim::SimDisk;
+use wattlog_engine::query::{QueryControl, QueryRequest};
+use wattlog_engine::{Engine, Options};
+use wattlog_model::{ManualClock, Timestamp};
+
+/// Operations of one history; those of each read mode make ten thousand.
+const OPERATIONS: u64 = 2500;
+const FIXED_SEEDS: u64 = 3;
+
+#[test]
+fn answers_are_those_of_an_ordered_map_with_maps() {
+    run_all(ReadMode::Map);
+}
+
+#[test]
+fn answers_are_those_of_an_ordered_map_with_pread() {
+    run_all(ReadMode::Pread);
+}
+
+fn run_all(read_mode: ReadMode) {
+    let wanted = std::env::var("WATTLOG_SEED").ok().map(|text| text.parse().expect("a seed is a number"));
+    // Kept small, so that a seed is easy to type.
+    let fresh = std::collections::hash_map::RandomState::new().build_hasher().finish() >> 32;
+    let seeds = wanted.map_or_else(|| (1..=FIXED_SEEDS).chain([fresh]).collect(), |seed: u64| vec![seed]);
+    println!("model, {read_mode:?}: seeds {seeds:?}, {OPERATIONS} operations each");
+    for seed in seeds {
+        let mut at = 0;
+        let ran = catch_unwind(AssertUnwindSafe(|| run(seed, read_mode, &mut at)));
+        if let Err(panic) = ran {
+            eprintln!("model, {read_mode:?}: operation {at} failed; WATTLOG_SEED={seed} runs it again");
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// What a history has exercised: a suite that tests nothing must not pass.
+#[derive(Debug, Default)]
+struct Seen {
+    seals: u64,
+    segments: usize,
+    from_statistics: u64,
+    decoded: u64,
+    answered_rows: usize,
+}
+
+fn run(seed: u64, read_mode: ReadMode, at: &mut u64) {
+    let disk = SimDisk::new(seed);
+    let mut history = History::new(seed);
+    let options = Options {
+        read_mode,
+        memtable_bytes: 256 << 10,
+        wal_bytes: 512 << 10,
+        ballast_bytes: 0,
+        max_open_maps: if seed.is_multiple_of(2) { 4 } else { 64 },
+        queue_wait: Duration::from_secs(60),
+        ..Options::default()
+    };
+    let open = || {
+        let clock = Arc::new(ManualClock::new(Timestamp(history::START)));
+        Engine::open(Arc::new(disk.clone()), options.clone(), clock, [7; 16]).expect("a store always opens")
+    };
+    let mut store = Store::default();
+    let mut seen = Seen::default();
+    let mut engine = open();
+    for operation in 0..OPERATIONS {
+        *at = operation;
+        match history.next(&store) {
+            Step::Write(body) => {
+                let receipt = engine.write(body.batch()).expect("a good disk takes every body");
+                assert_eq!(receipt.rejected, [], "all rows are good");
+                store.write(&body);
+            }
+            Step::Seal => {
+                let sums = history::sums_of_everything();
+                let before: Vec<_> = sums.iter().map(|request| ask(&engine, request, &mut seen)).collect();
+                engine.seal().expect("a good disk takes a seal");
+                seen.seals += 1;
+                for (request, before) in sums.iter().zip(&before) {
+                    let after = ask(&engine, request, &mut seen);
+                    naive::check(&after, before, request);
+                }
+            }
+            Step::Reopen => {
+                engine.close().expect("a good disk takes the end of a log");
+                engine = open();
+                assert!(engine.recovery_report().damage.is_empty(), "{:?}", engine.recovery_report());
+            }
+            Step::Query(request) => {
+                let found = ask(&engine, &request, &mut seen);
+                naive::check(&found, &store.answer(&request), &request);
+            }
+        }
+    }
+    seen.segments = engine.snapshot().segments().len();
+    println!("seed {seed}: {seen:?}");
+    assert!(seen.segments > 20 && seen.from_statistics > 100 && seen.decoded > 1000, "{seen:?}");
+}
+
+fn ask(engine: &Engine, request: &QueryRequest, seen: &mut Seen) -> Vec<naive::Series> {
+    let result = engine
+        .query(request, &QueryControl::default())
+        .unwrap_or_else(|error| panic!("{error}: {request:?}"));
+    assert!(!result.is_partial(), "{:?}: {request:?}", result.partial);
+    seen.from_statistics += result.stats.blocks_from_statistics;
+    seen.decoded += result.stats.blocks_decoded;
+    seen.answered_rows += result.rows();
+    result.series.iter().map(naive::Series::of).collect()
+}

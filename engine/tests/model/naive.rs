@@ -1,0 +1,421 @@
+//! An ordered map of points, and the answers it gives: every rule of the query contract, the slow way.
+
+use crate::exact::{Wide, decimal, ulps_between};
+use crate::history::PATTERNS;
+use std::collections::BTreeMap;
+use wattlog_engine::WriteBatch;
+use wattlog_engine::query::{
+    Function, GroupBy, Order, QueryRequest, ResultSeries, ResultValues, Shape, TagPredicate,
+};
+use wattlog_model::{FieldType, FieldValue, TagSet, Timestamp};
+
+pub(crate) const FIELDS: [(&str, FieldType); 6] = [
+    ("power", FieldType::Float),
+    ("voltage", FieldType::Float),
+    ("energy", FieldType::Integer),
+    ("total", FieldType::Unsigned),
+    ("on", FieldType::Boolean),
+    ("mode", FieldType::String),
+];
+
+pub(crate) const SERIES: [(&str, &[(&str, &str)]); 7] = [
+    ("energy_data", &[("device_id", "a"), ("location", "roof")]),
+    ("energy_data", &[("device_id", "b"), ("location", "roof")]),
+    ("energy_data", &[("device_id", "c"), ("location", "garage")]),
+    ("energy_data", &[("device_id", "a")]),
+    ("energy_data", &[]),
+    ("weather_data", &[("location", "roof")]),
+    ("weather_data", &[("location", "garage")]),
+];
+
+/// One row that is written.
+#[derive(Debug, Clone)]
+pub(crate) struct Point {
+    pub(crate) series: usize,
+    pub(crate) time: i64,
+    /// Field and value.
+    pub(crate) values: Vec<(usize, FieldValue)>,
+}
+
+/// Rows of one write, in their order.
+#[derive(Debug)]
+pub(crate) struct Body(Vec<Point>);
+
+impl Body {
+    pub(crate) fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(crate) fn push(&mut self, point: Point) {
+        self.0.push(point);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Point) -> bool) {
+        self.0.retain(keep);
+    }
+
+    pub(crate) fn batch(&self) -> WriteBatch {
+        let mut batch = WriteBatch::new("home", None);
+        for (line, point) in self.0.iter().enumerate() {
+            let (measurement, tags) = SERIES[point.series];
+            let tags = TagSet::new(tags.iter().copied()).expect("the tags above are good");
+            let slot = batch.series(measurement, &tags);
+            let mut row = batch.row(slot, Timestamp(point.time), line as u32 + 1);
+            point.values.iter().for_each(|(field, value)| row.value(FIELDS[*field].0, value));
+        }
+        batch
+    }
+}
+
+impl FromIterator<Point> for Body {
+    fn from_iter<T: IntoIterator<Item = Point>>(points: T) -> Self {
+        Self(points.into_iter().collect())
+    }
+}
+
+type Row = [Option<FieldValue>; FIELDS.len()];
+
+/// All that was acknowledged.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    rows: BTreeMap<(usize, i64), Row>,
+    /// Series by their first write, which is the order of their ids.
+    order: Vec<usize>,
+}
+
+/// One series of an answer.
+#[derive(Debug)]
+pub(crate) struct Series {
+    tags: Vec<(String, String)>,
+    columns: Vec<Column>,
+}
+
+#[derive(Debug)]
+struct Column {
+    name: String,
+    values: Vec<Option<FieldValue>>,
+    /// Rows whose values may be off by one unit in the last place: sums of doubles that are no short decimals.
+    inexact: Vec<bool>,
+}
+
+impl Column {
+    fn exact(name: String, values: Vec<Option<FieldValue>>) -> Self {
+        let inexact = vec![false; values.len()];
+        Self { name, values, inexact }
+    }
+}
+
+impl Series {
+    pub(crate) fn of(series: &ResultSeries) -> Self {
+        let columns = series.columns.iter().map(|column| {
+            let (name, rows) = (column.name.clone(), column.values.len());
+            Column::exact(name, (0..rows).map(|row| value_at(&column.values, row)).collect())
+        });
+        Self { tags: series.tags.clone(), columns: columns.collect() }
+    }
+}
+
+fn value_at(values: &ResultValues, row: usize) -> Option<FieldValue> {
+    match values {
+        ResultValues::Float(v) => v[row].map(FieldValue::Float),
+        ResultValues::Integer(v) | ResultValues::Time(v) => v[row].map(FieldValue::Integer),
+        ResultValues::Unsigned(v) => v[row].map(FieldValue::Unsigned),
+        ResultValues::Boolean(v) => v[row].map(FieldValue::Boolean),
+        ResultValues::String(v) => v[row].clone().map(FieldValue::String),
+    }
+}
+
+/// Fails unless the answer is the expected one, value by value.
+pub(crate) fn check(found: &[Series], expected: &[Series], request: &QueryRequest) {
+    let tags = |series: &[Series]| series.iter().map(|s| s.tags.clone()).collect::<Vec<_>>();
+    assert_eq!(tags(found), tags(expected), "series of {request:?}");
+    for (found, expected) in found.iter().zip(expected) {
+        let names = |series: &Series| series.columns.iter().map(|c| c.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(found), names(expected), "columns of {:?}: {request:?}", expected.tags);
+        for (own, wanted) in found.columns.iter().zip(&expected.columns) {
+            let what = format!("{} of {:?}: {request:?}", wanted.name, expected.tags);
+            assert_eq!(own.values.len(), wanted.values.len(), "rows of {what}");
+            for (row, (a, b)) in own.values.iter().zip(&wanted.values).enumerate() {
+                let same = match (a, b) {
+                    (Some(FieldValue::Float(a)), Some(FieldValue::Float(b))) if wanted.inexact[row] => {
+                        ulps_between(*a, *b) <= 1
+                    }
+                    (Some(a), Some(b)) => a.same_bits(b),
+                    (a, b) => a.is_none() && b.is_none(),
+                };
+                assert!(same, "row {row}: found {a:?}, expected {b:?} in {what}");
+            }
+        }
+    }
+}
+
+impl Store {
+    pub(crate) fn write(&mut self, body: &Body) {
+        for point in &body.0 {
+            if !self.order.contains(&point.series) {
+                self.order.push(point.series);
+            }
+            let row = self.rows.entry((point.series, point.time)).or_default();
+            for (field, value) in &point.values {
+                row[*field] = Some(value.clone());
+            }
+        }
+    }
+
+    /// A time at which the series has a row, at or after `time` if there is one; else `time`.
+    pub(crate) fn time_near(&self, series: usize, time: i64) -> i64 {
+        let next = self.rows.range((series, time)..(series + 1, i64::MIN)).next();
+        next.map_or(time, |((_, time), _)| *time)
+    }
+
+    pub(crate) fn answer(&self, request: &QueryRequest) -> Vec<Series> {
+        let fields = fields(request);
+        if request.limit == Some(0) || fields.is_empty() {
+            return Vec::new();
+        }
+        let groups = self.groups(request).into_iter();
+        groups.filter_map(|(tags, members)| self.group(request, &fields, tags, &members)).collect()
+    }
+
+    /// Series that satisfy the filters, by rising group tags.
+    fn groups(&self, request: &QueryRequest) -> BTreeMap<Vec<(String, String)>, Vec<usize>> {
+        let mut groups: BTreeMap<Vec<(String, String)>, Vec<usize>> = BTreeMap::new();
+        for series in self.order.iter().copied() {
+            let (measurement, tags) = SERIES[series];
+            let tag = |key: &str| tags.iter().find(|(k, _)| *k == key).map_or("", |(_, value)| *value);
+            let passes = |predicate: &TagPredicate, value: &str| match predicate {
+                TagPredicate::In(values) => values.iter().any(|v| v == value),
+                TagPredicate::NotIn(values) => values.iter().all(|v| v != value),
+                TagPredicate::Matches(pattern) => is_match(pattern, value),
+                TagPredicate::NotMatches(pattern) => !is_match(pattern, value),
+            };
+            if measurement != request.measurement
+                || !request.tags.iter().all(|filter| passes(&filter.predicate, tag(&filter.key)))
+            {
+                continue;
+            }
+            let owned = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+            let group = match (&request.group_by, &request.shape) {
+                (GroupBy::Default, Shape::Aggregate { .. }) => Vec::new(),
+                (GroupBy::Keys(keys), _) => keys.iter().map(|key| owned(key, tag(key))).collect(),
+                _ => tags.iter().map(|(key, value)| owned(key, value)).collect(),
+            };
+            groups.entry(group).or_default().push(series);
+        }
+        groups
+    }
+
+    fn group(
+        &self,
+        request: &QueryRequest,
+        fields: &[usize],
+        tags: Vec<(String, String)>,
+        members: &[usize],
+    ) -> Option<Series> {
+        let (start, end) = (request.start.0, request.end.0);
+        // By time; at one time by the order of series.
+        let mut rows: Vec<(i64, &Row)> = Vec::new();
+        for series in members {
+            rows.extend(
+                self.rows.range((*series, start)..(*series, end)).map(|((_, time), row)| (*time, row)),
+            );
+        }
+        rows.retain(|(_, row)| fields.iter().any(|field| row[*field].is_some()));
+        rows.sort_by_key(|(time, _)| *time);
+        if rows.is_empty() {
+            return None;
+        }
+        let has = |field: &&usize| request.fields.is_some() || rows.iter().any(|(_, r)| r[**field].is_some());
+        let fields: Vec<usize> = fields.iter().filter(has).copied().collect();
+        let columns = match &request.shape {
+            Shape::Raw => raw(request, &fields, rows),
+            Shape::Last => last(&fields, &rows),
+            Shape::Aggregate { functions, every } => {
+                let every = every.map(|every| every.as_nanos() as i64);
+                buckets(request, &fields, functions, every, &rows)
+            }
+        };
+        Some(Series { tags, columns })
+    }
+}
+
+/// Fields of the answer, in its order.
+fn fields(request: &QueryRequest) -> Vec<usize> {
+    let all = 0..FIELDS.len();
+    match (&request.fields, &request.shape) {
+        (Some(names), _) => {
+            names.iter().filter_map(|name| FIELDS.iter().position(|(own, _)| own == name)).collect()
+        }
+        (None, Shape::Aggregate { functions, .. }) => {
+            all.filter(|field| functions.iter().any(|function| is_defined(*function, *field))).collect()
+        }
+        (None, _) => all.collect(),
+    }
+}
+
+fn is_defined(function: Function, field: usize) -> bool {
+    let number = !matches!(FIELDS[field].1, FieldType::Boolean | FieldType::String);
+    number || matches!(function, Function::Count | Function::First | Function::Last)
+}
+
+fn is_match(pattern: &str, value: &str) -> bool {
+    PATTERNS.iter().find(|(own, _)| *own == pattern).expect("a pattern of the history").1(value)
+}
+
+fn times(times: impl Iterator<Item = i64>) -> Column {
+    Column::exact("time".to_owned(), times.map(|time| Some(FieldValue::Integer(time))).collect())
+}
+
+fn raw(request: &QueryRequest, fields: &[usize], mut rows: Vec<(i64, &Row)>) -> Vec<Column> {
+    if request.order == Order::Descending {
+        rows.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
+    }
+    rows.truncate(request.limit.unwrap_or(usize::MAX));
+    let mut columns = vec![times(rows.iter().map(|(time, _)| *time))];
+    for field in fields {
+        let values: Vec<_> = rows.iter().map(|(_, row)| row[*field].clone()).collect();
+        // An unnamed field has a column only if one of the rows of the answer has a value.
+        if request.fields.is_some() || values.iter().any(Option::is_some) {
+            columns.push(Column::exact(FIELDS[*field].0.to_owned(), values));
+        }
+    }
+    columns
+}
+
+fn last(fields: &[usize], rows: &[(i64, &Row)]) -> Vec<Column> {
+    let newest = |field: usize| rows.iter().rev().find_map(|(time, r)| Some((*time, r[field].clone()?)));
+    let row_time = fields.iter().filter_map(|field| newest(*field)).map(|(time, _)| time).max();
+    let row_time = row_time.expect("a row has a value");
+    let mut columns = vec![times([row_time].into_iter())];
+    for field in fields {
+        let (name, newest) = (FIELDS[*field].0, newest(*field));
+        columns.push(Column::exact(name.to_owned(), vec![newest.clone().map(|(_, value)| value)]));
+        if let Some((time, _)) = newest.filter(|(time, _)| *time < row_time) {
+            columns.push(Column::exact(format!("{name}_time"), vec![Some(FieldValue::Integer(time))]));
+        }
+    }
+    columns
+}
+
+fn buckets(
+    request: &QueryRequest,
+    fields: &[usize],
+    functions: &[Function],
+    every: Option<i64>,
+    rows: &[(i64, &Row)],
+) -> Vec<Column> {
+    let mut by_bucket: BTreeMap<i64, Vec<&Row>> = BTreeMap::new();
+    for (time, row) in rows {
+        by_bucket.entry(every.map_or(0, |every| time.div_euclid(every))).or_default().push(row);
+    }
+    let mut buckets: Vec<(i64, Vec<&Row>)> = by_bucket.into_iter().collect();
+    if request.order == Order::Descending {
+        buckets.reverse();
+    }
+    buckets.truncate(request.limit.unwrap_or(usize::MAX));
+    let start = |key: &i64| every.map_or(request.start.0, |every| key.saturating_mul(every));
+    let mut columns = vec![times(buckets.iter().map(|(key, _)| start(key)))];
+    for field in fields {
+        for function in functions.iter().filter(|function| is_defined(**function, *field)) {
+            let name = format!("{}_{function}", FIELDS[*field].0);
+            let values = buckets.iter().map(|(_, rows)| {
+                let values: Vec<&FieldValue> = rows.iter().filter_map(|row| row[*field].as_ref()).collect();
+                compute(*function, &values)
+            });
+            let (mut values, inexact): (Vec<_>, Vec<_>) = values.unzip();
+            if *function == Function::Sum {
+                settle_sums(FIELDS[*field].1, &mut values);
+            }
+            columns.push(Column { name, values: values.into_iter().map(Answer::value).collect(), inexact });
+        }
+    }
+    columns
+}
+
+/// A computed value. Sums of integers stay open until their column is known.
+enum Answer {
+    None,
+    Value(FieldValue),
+    Whole(i128),
+}
+
+impl Answer {
+    fn value(self) -> Option<FieldValue> {
+        match self {
+            Self::None => None,
+            Self::Value(value) => Some(value),
+            Self::Whole(_) => unreachable!("sums are settled first"),
+        }
+    }
+}
+
+/// Sums of integers stay integers if all of the column fit; else all are floats.
+fn settle_sums(field_type: FieldType, column: &mut [Answer]) {
+    let fits = |answer: &Answer| match (field_type, answer) {
+        (FieldType::Integer, Answer::Whole(sum)) => i64::try_from(*sum).is_ok(),
+        (_, Answer::Whole(sum)) => u64::try_from(*sum).is_ok(),
+        _ => true,
+    };
+    let all_fit = column.iter().all(fits);
+    for answer in column {
+        if let Answer::Whole(sum) = answer {
+            *answer = Answer::Value(match (field_type, all_fit) {
+                (FieldType::Integer, true) => FieldValue::Integer(*sum as i64),
+                (_, true) => FieldValue::Unsigned(*sum as u64),
+                (_, false) => FieldValue::Float(*sum as f64),
+            });
+        }
+    }
+}
+
+/// The answer, and whether it may be off by one unit in the last place.
+fn compute(function: Function, values: &[&FieldValue]) -> (Answer, bool) {
+    let exact = |value: FieldValue| (Answer::Value(value), false);
+    if function == Function::Count {
+        return exact(FieldValue::Integer(values.len() as i64));
+    }
+    let (Some(first), Some(last)) = (values.first(), values.last()) else { return (Answer::None, false) };
+    let mut sum = Wide::zero();
+    let mut whole = 0_i128;
+    let mut inexact = false;
+    for value in values {
+        match value {
+            FieldValue::Float(v) => {
+                sum.add_float(*v);
+                // A zero of either sign adds nothing.
+                inexact |= decimal(*v).is_none() && *v != 0.0;
+            }
+            FieldValue::Integer(v) => {
+                sum.add_integer(i128::from(*v));
+                whole += i128::from(*v);
+            }
+            FieldValue::Unsigned(v) => {
+                sum.add_integer(i128::from(*v));
+                whole += i128::from(*v);
+            }
+            FieldValue::Boolean(_) | FieldValue::String(_) => {}
+        }
+    }
+    let less = |a: &FieldValue, b: &FieldValue| match (a, b) {
+        (FieldValue::Float(a), FieldValue::Float(b)) => a < b,
+        (FieldValue::Integer(a), FieldValue::Integer(b)) => a < b,
+        (FieldValue::Unsigned(a), FieldValue::Unsigned(b)) => a < b,
+        _ => false,
+    };
+    match function {
+        Function::Sum if matches!(first, FieldValue::Float(_)) => {
+            (Answer::Value(FieldValue::Float(sum.value())), inexact)
+        }
+        Function::Sum => (Answer::Whole(whole), false),
+        Function::Mean => (Answer::Value(FieldValue::Float(sum.value() / values.len() as f64)), inexact),
+        Function::Min => exact(values.iter().fold(*first, |a, b| if less(b, a) { b } else { a }).clone()),
+        Function::Max => exact(values.iter().fold(*first, |a, b| if less(a, b) { b } else { a }).clone()),
+        Function::First => exact((*first).clone()),
+        Function::Last => exact((*last).clone()),
+        function => unreachable!("{function} is not among those asked for"),
+    }
+}
