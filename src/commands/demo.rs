@@ -123,8 +123,12 @@ async fn live(
     let url = format!("http://{}", appliance.address);
     let mut client = Client::new(&url, Duration::from_secs(30))?;
     tokio::select! {
-        shown = show(&mut client, &url, points) => shown?,
+        there = points.wait_for_first(&mut client) => there?,
         () = signals.stop() => return Err(stopped_early()),
+    }
+    tokio::select! {
+        shown = show(&mut client, &url) => shown?,
+        () = signals.stop() => return Ok(()),
     }
     let Some(exit_after) = arguments.exit_after else {
         signals.stop().await;
@@ -142,8 +146,7 @@ async fn live(
     print(&format!("\n{count} live points answered back over HTTP, {polls} polls over Modbus"))
 }
 
-async fn show(client: &mut Client, url: &str, points: &Live) -> Result<(), Failure> {
-    points.wait_for_first(client).await?;
+async fn show(client: &mut Client, url: &str) -> Result<(), Failure> {
     print(&format!("\nlive: {url}   (Ctrl-C ends it)"))?;
     let day = "measurement=energy_data&fields=pv_power,consumption&start=-7d&every=1d&fn=mean,max&format=csv";
     for path in [

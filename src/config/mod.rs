@@ -195,6 +195,9 @@ pub(crate) struct Loaded {
     secret_paths: BTreeSet<String>,
 }
 
+/// Longest name of a database.
+const MAX_DATABASE_LEN_BYTES: usize = 255;
+
 /// Sections that later versions will have. Naming one now is refused rather than ignored.
 const LATER: [&str; 4] = ["ledger", "archive", "backup", "alerts"];
 
@@ -218,6 +221,17 @@ impl Config {
     /// What types cannot say.
     pub(crate) fn check(&self) -> Result<(), PathError> {
         self.engine.check()?;
+        let names = self.databases.keys().map(|name| (format!("databases.{name}"), name));
+        let own = ("server.default_database".to_owned(), &self.server.default_database);
+        for (path, name) in names.chain([own]) {
+            // As the engine would say when the database is to be made; here nothing has been started yet.
+            if name.is_empty() || name.len() > MAX_DATABASE_LEN_BYTES || name.chars().any(char::is_control) {
+                let limit = format!(
+                    "a database name has 1 to {MAX_DATABASE_LEN_BYTES} bytes and no control characters"
+                );
+                return Err(PathError::at(path, limit));
+            }
+        }
         for (measurement, fields) in &self.units {
             for (field, meaning) in fields {
                 // Reading the tree does not go through `Unit::new`.

@@ -55,6 +55,8 @@ fn what_does_not_fit_is_named_with_its_path() {
             json!({ "engine": { "read_mode": "mmap" } }),
             "engine.read_mode: `mmap` is not one of auto, map, pread",
         ),
+        (json!({ "databases": { "a\nb": {} } }), "databases.a\nb: a database name has 1 to 255 bytes"),
+        (json!({ "server": { "default_database": "" } }), "server.default_database: "),
         (json!({ "engine": { "seal_age": "0s" } }), "engine.seal_age: at least 1m"),
         (json!({ "engine": { "data": "" } }), "engine.data: a folder is expected"),
         (json!({ "server": { "limits": { "connections": "many" } } }), "server.limits.connections: "),
