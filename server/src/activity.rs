@@ -80,12 +80,13 @@ impl Activity {
     }
 
     /// Bytes came from the client.
-    pub(crate) fn read(&self, bytes: usize) {
-        if self.phase() == Phase::Idle {
+    pub(crate) fn read(&self, bytes: &[u8]) {
+        // Line ends before a request are no part of it; some clients send one after a body.
+        if self.phase() == Phase::Idle && !bytes.iter().all(|byte| b"\r\n".contains(byte)) {
             self.enter(Phase::Head);
         }
         if self.phase() == Phase::Head {
-            self.head_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            self.head_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
     }
 

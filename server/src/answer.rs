@@ -35,7 +35,7 @@ impl AnswerWatch {
 
     /// To be called every so often while the answer grows.
     pub(crate) fn look(&mut self, bytes: &Vec<u8>) -> Result<(), ApiError> {
-        if bytes.len() > self.limit.len() {
+        if bytes.len() > self.limit.in_memory() {
             let message = format!(
                 "the answer is longer than {}: ask for a shorter range, fewer fields or longer buckets, or use limit",
                 self.limit

@@ -64,7 +64,7 @@ pub(crate) async fn receive(state: &ServerState, head: &Parts, mut body: Body) -
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| ApiError::bad_request("the body ended before its end").closing())?;
         let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > limits.body.len() {
+        if bytes.len() + data.len() > limits.body.in_memory() {
             return Err(too_large());
         }
         pace.came(data.len(), &limits)?;
@@ -156,7 +156,7 @@ fn gunzip(
             }
             Err(error) => return Err(ApiError::bad_request(format!("gzip: {error}"))),
         };
-        if out.len() + read > limits.decompressed_body.len() {
+        if out.len() + read > limits.decompressed_body.in_memory() {
             let message =
                 format!("the body unpacks to more than {}: send it in parts", limits.decompressed_body);
             return Err(ApiError::too_large("decompressed_body", message));

@@ -121,8 +121,8 @@ async fn serve_connection(
         // Measured from the first byte by `Activity`; hyper's own clock would also cut idle connections.
         .header_read_timeout(None)
         .max_headers(limits.header_count as usize)
-        .max_header_size(limits.header.len())
-        .max_buf_size(READ_BUFFER_BYTES.max(limits.header.len()));
+        .max_header_size(limits.header.in_memory())
+        .max_buf_size(READ_BUFFER_BYTES.max(limits.header.in_memory()));
     let mut connection = builder.serve_connection(io, service.for_connection(activity.clone(), peer));
     let mut tick = tokio::time::interval(tick(&limits));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -48,11 +48,12 @@ pub(crate) async fn store(
             };
             let mut batch = WriteBatch::new(database, None);
             let limit = options.limits.batch;
-            let read = match energy_data::parse_into(&mut batch, &plain.bytes, &read_options, limit.len()) {
-                Ok(read) => read,
-                Err(BodyRefused::TooLarge) => return Err(ApiError::batch_too_large(limit)),
-                Err(BodyRefused::Json(reason)) => return Err(ApiError::bad_request(reason)),
-            };
+            let read =
+                match energy_data::parse_into(&mut batch, &plain.bytes, &read_options, limit.in_memory()) {
+                    Ok(read) => read,
+                    Err(BodyRefused::TooLarge) => return Err(ApiError::batch_too_large(limit)),
+                    Err(BodyRefused::Json(reason)) => return Err(ApiError::bad_request(reason)),
+                };
             let _held = plain.read_into(batch.bytes())?;
             Ok((read, engine.write(batch)?))
         })

@@ -137,8 +137,8 @@ async fn store(
     let options = LineOptions {
         precision: target.precision,
         receive_time: state.shared.clock.wall().truncated_to_millis(),
-        max_line_bytes: limits.line.len(),
-        max_batch_bytes: limits.batch.len(),
+        max_line_bytes: limits.line.in_memory(),
+        max_batch_bytes: limits.batch.in_memory(),
     };
     let outcome = state
         .write(move |engine| {

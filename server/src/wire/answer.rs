@@ -301,14 +301,13 @@ fn ndjson<E>(result: &QueryResult, asked: &Asked<'_>, watch: Watch<'_, E>) -> Re
             out.extend_from_slice(b",\"tags\":");
             out.extend_from_slice(&tag_text);
             out.extend_from_slice(b",\"fields\":{");
-            let mut written = 0;
-            for column in columns.iter().filter(|column| has(&column.values, row)) {
+            let present = columns.iter().filter(|column| has(&column.values, row));
+            for (written, column) in present.enumerate() {
                 let out = &mut bounded.bytes;
                 comma(out, written);
                 text(out, &column.name);
                 out.push(b':');
                 cell(out, &column.values, row, asked.time_format);
-                written += 1;
                 bounded.check()?;
             }
             bounded.bytes.extend_from_slice(b"}}\n");

@@ -21,13 +21,21 @@ async fn requests_sent_at_once_are_answered_in_their_order() {
 }
 
 #[tokio::test]
-async fn a_line_end_after_the_body_holds_no_answer_back() {
-    let server = Setup::default().start().await;
+async fn a_line_end_after_the_body_holds_no_answer_back_and_begins_no_request() {
+    let server = Setup::limits(|limits| limits.header_time = Span::millis(50)).start().await;
     let mut client = server.connect().await;
-    for _ in 0..2 {
-        client.send([request("POST", "/write?db=a", &[], b"m v=1 1"), b"\r\n".to_vec()].concat()).await;
-        assert_eq!(client.answer().await.status, 204);
-    }
+    let write = [request("POST", "/write?db=a", &[], b"m v=1 1"), b"\r\n".to_vec()].concat();
+    client.send(&write).await;
+    assert_eq!(client.answer().await.status, 204);
+    // Alone, so that it cannot be taken for the rest of the body before it.
+    client.send("\r\n").await;
+    // When this one is cut, a request that began with the line end would have been cut as well.
+    let mut slow = server.connect().await;
+    slow.send("GET / HT").await;
+    slow.ended().await;
+    client.send(&write).await;
+    assert_eq!(client.answer().await.status, 204);
+    assert_eq!(server.limit_reached("header_time").await, 1.0);
 }
 
 #[tokio::test]
