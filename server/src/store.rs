@@ -176,7 +176,7 @@ impl From<QueryError> for ApiError {
             QueryError::DatabaseNotFound(_) | QueryError::RetentionPolicyNotFound(_) => Self::not_found(text),
             QueryError::TimedOut => Self::new(StatusCode::SERVICE_UNAVAILABLE, "query timed out", text),
             // The client that went away does not see it.
-            QueryError::Cancelled => Self::unavailable(text, RETRY_AFTER),
+            QueryError::Cancelled | QueryError::NoResources(_) => Self::unavailable(text, RETRY_AFTER),
             QueryError::TooManySeries { .. }
             | QueryError::TooManyBuckets { .. }
             | QueryError::TooManyPoints { .. }
