@@ -221,7 +221,7 @@ impl From<QueryError> for ApiError {
                 ..Self::unavailable(text, TIMED_OUT_RETRY).at_limit("query_time")
             },
             // The client that went away does not see it.
-            QueryError::Cancelled => Self::unavailable(text, RETRY_AFTER),
+            QueryError::Cancelled | QueryError::NoResources(_) => Self::unavailable(text, RETRY_AFTER),
             QueryError::TooManySeries { .. } => Self::beyond("query_series", text),
             QueryError::TooManyBuckets { .. } => Self::beyond("query_buckets", text),
             QueryError::TooManyPoints { .. } => Self::beyond("query_points", text),

@@ -167,9 +167,11 @@ pub fn parts() -> impl Iterator<Item = PartSpec> {
     let by_size = |file_kind| {
         move |&(name, offset, size): &(&'static str, usize, usize)| {
             let type_name = match size {
+                _ if name.ends_with("magic") => "bytes",
                 1 => "u8",
                 2 => "u16",
                 4 => "u32",
+                8 if name.ends_with("wall_ns") => "i64",
                 8 => "u64",
                 _ => "bytes",
             };

@@ -36,14 +36,6 @@ impl Needs {
             last: any(&[Function::Last]),
         }
     }
-
-    /// Memory of one bucket, in bytes.
-    fn bucket_bytes(self) -> usize {
-        let point = size_of::<(i64, Arc<str>)>();
-        16 + usize::from(self.sum) * size_of::<ExactSum>()
-            + usize::from(self.extremes) * 2 * point
-            + (usize::from(self.first) + usize::from(self.last)) * point
-    }
 }
 
 /// Buckets of one field, typed.
@@ -59,6 +51,8 @@ pub(super) struct Cells<T> {
     last: Vec<(i64, T)>,
     /// Decimal exponent that fitted the last values summed.
     hint: u8,
+    /// Bytes of the texts that `first` and `last` hold.
+    text_bytes: u64,
 }
 
 /// Buckets of one field.
@@ -146,9 +140,9 @@ impl Accumulator {
         each!(self, cells => &cells.keys)
     }
 
-    /// Memory in use, in bytes.
+    /// Memory in use, in bytes: what is set aside for buckets, and texts as if none were shared.
     pub(super) fn bytes(&self) -> u64 {
-        each!(self, cells => (cells.keys.len() * cells.needs.bucket_bytes()) as u64)
+        size_of::<Self>() as u64 + each!(self, cells => cells.bytes())
     }
 
     /// The column of one function for the buckets `wanted` (rising, all of [`Accumulator::keys`] among them).
@@ -258,7 +252,18 @@ impl<T: Cell> Cells<T> {
             first: Vec::new(),
             last: Vec::new(),
             hint: 0,
+            text_bytes: 0,
         }
+    }
+
+    fn bytes(&self) -> u64 {
+        let points = [&self.least, &self.greatest, &self.first, &self.last];
+        let points: usize = points.into_iter().map(Vec::capacity).sum();
+        let bytes = self.keys.capacity() * size_of::<i64>()
+            + self.counts.capacity() * size_of::<u64>()
+            + self.sums.capacity() * size_of::<ExactSum>()
+            + points * size_of::<(i64, T)>();
+        bytes as u64 + self.text_bytes
     }
 
     /// Adds values at rising times, all later than those added before.
@@ -284,7 +289,7 @@ impl<T: Cell> Cells<T> {
             keep_greatest(&mut self.greatest[at], times[greatest], &values[greatest]);
         }
         if self.needs.last {
-            self.last[at] = (times[end], values[end].clone());
+            self.replace_last(at, (times[end], values[end].clone()));
         }
     }
 
@@ -307,7 +312,7 @@ impl<T: Cell> Cells<T> {
             }
         }
         if self.needs.last {
-            self.last[at] = (block.last.0, last);
+            self.replace_last(at, (block.last.0, last));
         }
     }
 
@@ -335,7 +340,15 @@ impl<T: Cell> Cells<T> {
         begin(self.needs.extremes, &mut self.greatest);
         begin(self.needs.first, &mut self.first);
         begin(self.needs.last, &mut self.last);
+        let texts = u64::from(self.needs.first) + u64::from(self.needs.last);
+        self.text_bytes += texts * value.text_bytes();
         self.keys.len() - 1
+    }
+
+    fn replace_last(&mut self, at: usize, point: (i64, T)) {
+        self.text_bytes += point.1.text_bytes();
+        self.text_bytes -= self.last[at].1.text_bytes();
+        self.last[at] = point;
     }
 
     fn merge(&mut self, other: Self) {
@@ -378,6 +391,8 @@ impl<T: Cell> Cells<T> {
         self.greatest.extend(from.greatest.get(i).cloned());
         self.first.extend(from.first.get(i).cloned());
         self.last.extend(from.last.get(i).cloned());
+        let texts = [from.first.get(i), from.last.get(i)].into_iter().flatten();
+        self.text_bytes += texts.map(|(_, value)| value.text_bytes()).sum::<u64>();
     }
 
     fn merge_bucket(&mut self, at: usize, other: &Self, i: usize) {
@@ -390,10 +405,12 @@ impl<T: Cell> Cells<T> {
             keep_greatest(&mut self.greatest[at], other.greatest[i].0, &other.greatest[i].1);
         }
         if self.needs.first && other.first[i].0 < self.first[at].0 {
+            self.text_bytes += other.first[i].1.text_bytes();
+            self.text_bytes -= self.first[at].1.text_bytes();
             self.first[at] = other.first[i].clone();
         }
         if self.needs.last && other.last[i].0 >= self.last[at].0 {
-            self.last[at] = other.last[i].clone();
+            self.replace_last(at, other.last[i].clone());
         }
     }
 }

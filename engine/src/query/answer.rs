@@ -69,7 +69,7 @@ pub(super) fn buckets(
 ) -> Result<Vec<ResultSeries>, QueryError> {
     let plan = scan.plan;
     let mut out = Vec::new();
-    for (group, fields) in plan.groups.iter().zip(groups) {
+    for (group, Accumulators { fields, .. }) in plan.groups.iter().zip(groups) {
         let keys = bucket_keys(&fields);
         if keys.is_empty() {
             continue;

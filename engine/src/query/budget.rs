@@ -66,12 +66,13 @@ impl<'a> Budget<'a> {
         spend(&self.rows, rows, limit, QueryError::TooManyPoints { limit })
     }
 
-    /// Takes rows back that did not get into the answer.
-    pub(super) fn give_back_rows(&self, rows: u64) {
+    /// Takes rows and their bytes back that did not get into the answer.
+    pub(super) fn give_back(&self, rows: u64, bytes: u64) {
         self.rows.fetch_sub(rows, Ordering::Relaxed);
+        self.let_go(bytes);
     }
 
-    /// Notes buckets in hand; the same bucket of two fields or series counts twice until they are joined.
+    /// Notes bytes of rows or buckets in hand.
     pub(super) fn hold_bytes(&self, bytes: u64) -> Result<(), QueryError> {
         let limit = self.limits.max_bytes;
         spend(&self.bytes, bytes, limit, QueryError::TooManyBytes { limit })
@@ -82,10 +83,22 @@ impl<'a> Budget<'a> {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// Notes that what took `held` bytes takes `now`.
+    pub(super) fn hold_instead(&self, held: &mut u64, now: u64) -> Result<(), QueryError> {
+        let before = std::mem::replace(held, now);
+        self.let_go(before.saturating_sub(now));
+        self.hold_bytes(now.saturating_sub(before))
+    }
+
     /// Notes buckets of one series of the answer.
     pub(super) fn answer_buckets(&self, buckets: u64) -> Result<(), QueryError> {
-        let limit = self.limits.max_buckets;
         let wanted = self.buckets.fetch_add(buckets, Ordering::Relaxed) + buckets;
+        self.allow_buckets(wanted)
+    }
+
+    /// Whether an answer may have so many buckets: asked while they are still being found.
+    pub(super) fn allow_buckets(&self, wanted: u64) -> Result<(), QueryError> {
+        let limit = self.limits.max_buckets;
         if wanted > limit { Err(QueryError::TooManyBuckets { wanted, limit }) } else { Ok(()) }
     }
 }

@@ -87,6 +87,9 @@ pub enum QueryError {
         "the query took too long and was stopped: use a shorter range or longer buckets, or allow more time"
     )]
     TimedOut,
+    /// The machine has no file descriptors or memory left to open a file; nothing is wrong with the file.
+    #[error("a file of the store cannot be opened now: {0}; allow more open files or try again")]
+    NoResources(String),
     /// Names could not be read.
     #[error("the catalog cannot be read: {0}; run `wattlog check`")]
     Catalog(String),

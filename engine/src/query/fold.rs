@@ -5,8 +5,8 @@
 
 use super::aggregate::Accumulator;
 use super::bucket::Buckets;
+use super::budget::Budget;
 use super::error::QueryError;
-use super::plan::Plan;
 use super::request::Function;
 use super::scan::{Block, GroupSource, Scan, Sink};
 use crate::column::SeriesRows;
@@ -15,12 +15,43 @@ use crate::segment::RowGroup;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-/// Accumulators of one group of series, by slot of the plan.
-pub(super) type Accumulators = Vec<Accumulator>;
+/// Accumulators of one group of series.
+#[derive(Debug)]
+pub(super) struct Accumulators {
+    /// By slot of the plan.
+    pub(super) fields: Vec<Accumulator>,
+    /// Bytes of them that the budget knows of.
+    held: u64,
+}
 
-/// Empty accumulators for the fields of a plan.
-pub(super) fn accumulators(plan: &Plan, functions: &[Function]) -> Accumulators {
-    (0..plan.ids.len()).map(|slot| Accumulator::new(functions, plan.def(slot).field_type)).collect()
+impl Accumulators {
+    /// Empty ones for the fields of a plan.
+    pub(super) fn new(scan: Scan<'_>, functions: &[Function]) -> Result<Self, QueryError> {
+        let mut fields: Vec<Option<Accumulator>> = (0..scan.plan.ids.len()).map(|_| None).collect();
+        for field in &scan.plan.fields {
+            fields[field.slot] = Some(Accumulator::new(functions, field.def.field_type));
+        }
+        let mut new = Self { fields: fields.into_iter().flatten().collect(), held: 0 };
+        new.hold(scan.budget)?;
+        Ok(new)
+    }
+
+    /// Adds the buckets of later series of the same group.
+    pub(super) fn join(&mut self, other: Self, budget: &Budget<'_>) -> Result<(), QueryError> {
+        for (own, other) in self.fields.iter_mut().zip(other.fields) {
+            own.merge(other);
+        }
+        budget.let_go(other.held);
+        self.hold(budget)
+    }
+
+    /// Tells the budget how large they have become.
+    fn hold(&mut self, budget: &Budget<'_>) -> Result<(), QueryError> {
+        let most = self.fields.iter().map(|field| field.keys().len()).max().unwrap_or(0);
+        budget.allow_buckets(most as u64)?;
+        let bytes = self.fields.iter().map(Accumulator::bytes).sum();
+        budget.hold_instead(&mut self.held, bytes)
+    }
 }
 
 /// The buckets of one series.
@@ -31,25 +62,10 @@ pub(super) fn series(
     buckets: Buckets,
     block: &mut Block,
 ) -> Result<Accumulators, QueryError> {
-    let mut sink = FoldSink {
-        scan,
-        buckets,
-        fields: accumulators(scan.plan, functions),
-        block,
-        scratch: Vec::new(),
-        held: 0,
-    };
+    let mut sink =
+        FoldSink { scan, buckets, found: Accumulators::new(scan, functions)?, block, scratch: Vec::new() };
     scan.run(series, &scan.plan.range, &mut sink)?;
-    let FoldSink { fields, held, .. } = sink;
-    scan.budget.let_go(held);
-    Ok(fields)
-}
-
-/// Adds the buckets of a later series of the same group.
-pub(super) fn join(group: &mut Accumulators, other: Accumulators) {
-    for (own, other) in group.iter_mut().zip(other) {
-        own.merge(other);
-    }
+    Ok(sink.found)
 }
 
 /// Numbers of all buckets in which a field has a value, rising.
@@ -78,11 +94,9 @@ fn is_inside(buckets: Buckets, group: &RowGroup, range: &Range<i64>) -> bool {
 struct FoldSink<'a, 'b> {
     scan: Scan<'a>,
     buckets: Buckets,
-    fields: Accumulators,
+    found: Accumulators,
     block: &'b mut Block,
     scratch: Vec<i64>,
-    /// Bytes of the accumulators that the budget knows of.
-    held: u64,
 }
 
 impl FoldSink<'_, '_> {
@@ -91,7 +105,10 @@ impl FoldSink<'_, '_> {
         let (scan, open) = (self.scan, source.open);
         for (slot, field) in scan.plan.ids.iter().enumerate() {
             let mut known = Vec::with_capacity(source.groups.len());
-            let read = open.segment.statistics_of(source.groups, *field, |_, block| known.push(block));
+            let read = scan.read_from(source.source, open, |open| {
+                known.clear();
+                open.segment.statistics_of(source.groups, *field, |_, block| known.push(block))
+            })?;
             if let Err(error) = read {
                 // The blocks still hold all there is to know.
                 scan.losses.report(&error);
@@ -100,11 +117,12 @@ impl FoldSink<'_, '_> {
             for (group, block) in source.groups.iter().zip(known) {
                 if let Some(block) = block {
                     scan.budget.blocks_from_statistics.fetch_add(1, Ordering::Relaxed);
-                    self.fields[slot].add_statistics(self.buckets.index(group.first_time), &block);
+                    self.found.fields[slot].add_statistics(self.buckets.index(group.first_time), &block);
                 } else {
                     self.decode(source, group, slot..slot + 1, range)?;
                 }
             }
+            self.found.hold(scan.budget)?;
         }
         Ok(())
     }
@@ -121,7 +139,7 @@ impl FoldSink<'_, '_> {
         let rows = self.block.rows_in(range);
         for slot in slots.filter(|slot| self.block.present[*slot]) {
             let column = &self.block.columns[slot];
-            self.fields[slot].add_rows(
+            self.found.fields[slot].add_rows(
                 self.buckets,
                 &self.block.times,
                 column,
@@ -129,15 +147,8 @@ impl FoldSink<'_, '_> {
                 &mut self.scratch,
             );
         }
-        Ok(())
-    }
-
-    /// Tells the budget how large the accumulators have become.
-    fn hold(&mut self) -> Result<(), QueryError> {
-        let bytes: u64 = self.fields.iter().map(Accumulator::bytes).sum();
-        let more = bytes.saturating_sub(self.held);
-        self.held = bytes;
-        self.scan.budget.hold_bytes(more)
+        // After each group: the buckets of one are all that is ever in hand unseen.
+        self.found.hold(self.scan.budget)
     }
 }
 
@@ -145,7 +156,7 @@ impl Sink for FoldSink<'_, '_> {
     fn rows(&mut self, rows: &SeriesRows, range: Range<usize>) -> Result<(), QueryError> {
         for (field, column) in &rows.columns {
             if let Some(slot) = self.scan.plan.slot(*field) {
-                self.fields[slot].add_rows(
+                self.found.fields[slot].add_rows(
                     self.buckets,
                     &rows.times,
                     column,
@@ -154,7 +165,7 @@ impl Sink for FoldSink<'_, '_> {
                 );
             }
         }
-        self.hold()
+        self.found.hold(self.scan.budget)
     }
 
     fn groups(&mut self, source: GroupSource<'_>, range: &Range<i64>) -> Result<(), QueryError> {
@@ -166,10 +177,10 @@ impl Sink for FoldSink<'_, '_> {
             } else {
                 for group in alike {
                     self.scan.budget.check()?;
-                    self.decode(source, group, 0..self.fields.len(), range)?;
+                    self.decode(source, group, 0..self.found.fields.len(), range)?;
                 }
             }
         }
-        self.hold()
+        Ok(())
     }
 }

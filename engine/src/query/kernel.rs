@@ -11,6 +11,10 @@ pub(super) trait Cell: Clone {
     fn of(value: &FieldValue) -> Option<Self>;
     /// Adds all of `values` to `sum`. `hint` is the decimal exponent that fitted last time, 0 at first.
     fn sum(_values: &[Self], _hint: &mut u8, _sum: &mut ExactSum) {}
+    /// Bytes of a text; zero for all else.
+    fn text_bytes(&self) -> u64 {
+        0
+    }
     /// Whether this is less than `other`; false for types without an order.
     fn is_less(&self, _other: &Self) -> bool {
         false
@@ -98,6 +102,10 @@ impl Cell for bool {
 impl Cell for Arc<str> {
     fn of(value: &FieldValue) -> Option<Self> {
         if let FieldValue::String(v) = value { Some(v.clone()) } else { None }
+    }
+
+    fn text_bytes(&self) -> u64 {
+        self.len() as u64
     }
 }
 

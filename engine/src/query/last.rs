@@ -1,34 +1,46 @@
 //! The newest value of each field of a series, without a look at history.
 //!
 //! Why no merge is needed: the newest value is the newest of all sources' newest values, and of those at one time the
-//! one of the youngest source. Each of them is a value that was written, whatever else overlaps. Only where a source
-//! is lost could an older one be out of date; then the rows are merged after all, in the way that knows about losses.
+//! one of the youngest source. Each of them is a value that was written, whatever else overlaps.
+//!
+//! Invariant: a value at a time at which a younger source is lost is not served, it may have been overwritten; the newest
+//! one that is certain is. A loss may come to light after such a value was found; then the search is done again.
 
 use super::error::QueryError;
-use super::raw::{Rows, cuts, rows_between};
-use super::request::Order;
-use super::result::ResultValues;
+use super::merge::Hole;
+use super::prune::{Open, Opened, Source};
 use super::scan::{Block, Scan};
 use crate::column::Column;
-use crate::ids::SeriesId;
+use crate::ids::{FieldId, SeriesId};
 use crate::memtable::{FieldSet, Memtable};
-use crate::segment::{RowGroup, SegmentError};
+use crate::segment::{BlockStatistics, RowGroup};
 use std::sync::atomic::Ordering;
-use wattlog_model::FieldValue;
+use wattlog_model::{FieldType, FieldValue};
 
 /// Time and value by slot of the plan; none for a field without a value.
 pub(super) type Newest = Vec<Option<(i64, FieldValue)>>;
 
 /// The newest value of each field of `series` in the range of the plan.
 pub(super) fn newest(scan: Scan<'_>, series: SeriesId) -> Result<Newest, QueryError> {
-    let mut search = Search { scan, series, best: vec![None; scan.plan.ids.len()] };
-    for (i, memtable) in scan.snapshot.memtables().iter().enumerate().rev() {
-        search.memtable(memtable, scan.sources.list.len() + i)?;
-    }
-    if search.segments()? {
-        Ok(search.best.into_iter().map(|best| best.map(|best| (best.time, best.value))).collect())
-    } else {
-        merged(scan, series)
+    let mut holes = Vec::new();
+    loop {
+        let best = vec![None; scan.plan.ids.len()];
+        let mut search = Search { scan, series, best, holes };
+        for (i, memtable) in scan.snapshot.memtables().iter().enumerate().rev() {
+            search.memtable(memtable, scan.sources.list.len() + i)?;
+        }
+        search.segments()?;
+        let masked = |(slot, best): (usize, &Option<Best>)| {
+            best.as_ref().is_some_and(|best| search.mask(slot, best.precedence, best.time).is_some())
+        };
+        if !search.best.iter().enumerate().any(masked) {
+            return Ok(search
+                .best
+                .into_iter()
+                .map(|best| best.map(|best| (best.time, best.value)))
+                .collect());
+        }
+        holes = search.holes;
     }
 }
 
@@ -47,6 +59,8 @@ struct Search<'a> {
     scan: Scan<'a>,
     series: SeriesId,
     best: Vec<Option<Best>>,
+    /// What was found lost so far.
+    holes: Vec<Hole>,
 }
 
 #[derive(Debug, Clone)]
@@ -105,8 +119,30 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Looks through segments from the newest on; false if one that counts is lost.
-    fn segments(&mut self) -> Result<bool, QueryError> {
+    /// The loss of a younger source that may have overwritten a value, if there is one.
+    fn mask(&self, slot: usize, precedence: usize, time: i64) -> Option<&Hole> {
+        let field = self.scan.plan.ids[slot];
+        self.holes.iter().find(|hole| {
+            hole.precedence > precedence
+                && (hole.first..=hole.last).contains(&time)
+                && hole.field.is_none_or(|lost| lost == field)
+        })
+    }
+
+    /// Whether a value at that time may be served.
+    fn is_certain(&self, slot: usize, precedence: usize, time: i64) -> bool {
+        self.scan.plan.range.contains(&time) && self.mask(slot, precedence, time).is_none()
+    }
+
+    fn lose(&mut self, precedence: usize, (first, last): (i64, i64), field: Option<FieldId>) {
+        let hole = Hole { precedence, first, last, field };
+        if !self.holes.contains(&hole) {
+            self.holes.push(hole);
+        }
+    }
+
+    /// Looks through segments from the newest on.
+    fn segments(&mut self) -> Result<(), QueryError> {
         let sources = &self.scan.sources.list;
         let mut newest_first: Vec<usize> = (0..sources.len()).collect();
         newest_first.sort_by_key(|i| std::cmp::Reverse((sources[*i].times().1, *i)));
@@ -117,84 +153,147 @@ impl Search<'_> {
                 break;
             }
             self.scan.budget.check()?;
-            match self.segment(precedence) {
-                Ok(true) => {}
-                Ok(false) => return Ok(false),
-                // Told again, with its time and field, by the merge.
-                Err(_) => return Ok(false),
+            match sources[precedence].open(self.scan.plan, self.scan.losses)? {
+                Opened::Rows(open) => self.segment(precedence, &open)?,
+                Opened::Empty => {}
+                Opened::Lost => self.lose(precedence, sources[precedence].times(), None),
             }
         }
-        Ok(true)
+        Ok(())
     }
 
-    fn segment(&mut self, precedence: usize) -> Result<bool, SegmentError> {
+    fn segment(&mut self, precedence: usize, open: &Open) -> Result<(), QueryError> {
         let scan = self.scan;
         let source = &scan.sources.list[precedence];
-        let Some(open) = source.open(scan.plan, scan.losses) else { return Ok(false) };
-        let Some(section) = &open.section else { return Ok(true) };
-        let (measurement, range) = (scan.plan.measurement, &scan.plan.range);
         let (_, last) = source.times();
-        let mut groups: Option<Vec<RowGroup>> = None;
+        // First what is known of the whole series; then its groups, for the fields of which that is not enough.
+        let mut untold = Vec::new();
         for slot in 0..self.best.len() {
             let field = scan.plan.ids[slot];
-            if section.field_place(field).is_none() || !self.wants(slot, precedence, last) {
+            if open.section.field_place(field).is_none() || !self.wants(slot, precedence, last) {
                 continue;
             }
-            if last < range.end
-                && let Some(all) = open.segment.series_statistics(measurement, self.series, field)?
-            {
-                scan.budget.blocks_from_statistics.fetch_add(1, Ordering::Relaxed);
-                if all.last.0 >= range.start {
+            let known = scan.read_from(source, open, |open| {
+                open.segment.series_statistics(scan.plan.measurement, self.series, field)
+            })?;
+            match known {
+                Ok(Some(all)) if self.is_certain(slot, precedence, all.last.0) => {
+                    scan.budget.blocks_from_statistics.fetch_add(1, Ordering::Relaxed);
                     self.offer(slot, precedence, all.last.0, || all.last.1);
                 }
-                continue;
-            }
-            if groups.is_none() {
-                let mut found = Vec::new();
-                open.segment
-                    .for_each_group(section, self.series, range.clone(), |group| found.push(group))?;
-                groups = Some(found);
-            }
-            for group in groups.iter().flatten().rev() {
-                if !self.wants(slot, precedence, group.last_time) {
-                    break;
-                }
-                if let Some((time, value)) = self.newest_in(precedence, group, slot)? {
-                    self.offer(slot, precedence, time, || value);
-                    break;
+                Ok(_) => untold.push(slot),
+                Err(error) => {
+                    // The blocks still hold all there is to know.
+                    scan.losses.report(&error);
+                    untold.push(slot);
                 }
             }
         }
-        Ok(true)
+        if untold.is_empty() {
+            return Ok(());
+        }
+        let mut groups: Vec<RowGroup> = Vec::new();
+        let found = scan.read_from(source, open, |open| {
+            groups.clear();
+            let range = scan.plan.range.clone();
+            open.segment.for_each_group(&open.section, self.series, range, |group| groups.push(group))
+        })?;
+        if let Err(error) = found {
+            scan.losses.add_error(source.id(), None, source.times(), &error);
+            self.lose(precedence, source.times(), None);
+            return Ok(());
+        }
+        self.groups(precedence, open, &groups, untold)
     }
 
-    /// The newest value of a field in a group, within the range.
-    fn newest_in(
-        &self,
+    /// Looks through the groups of one source from the newest on, for the fields `slots`.
+    fn groups(
+        &mut self,
         precedence: usize,
-        group: &RowGroup,
-        slot: usize,
-    ) -> Result<Option<(i64, FieldValue)>, SegmentError> {
+        open: &Open,
+        groups: &[RowGroup],
+        mut slots: Vec<usize>,
+    ) -> Result<(), QueryError> {
         let scan = self.scan;
-        let (range, field) = (&scan.plan.range, scan.plan.ids[slot]);
-        let Some(open) = scan.sources.list[precedence].open(scan.plan, scan.losses) else { return Ok(None) };
-        if group.last_time < range.end
-            && let Some(block) = open.segment.statistics(group, field)?
-        {
-            scan.budget.blocks_from_statistics.fetch_add(1, Ordering::Relaxed);
-            return Ok(Some(block.last).filter(|(time, _)| *time >= range.start));
+        let source = &scan.sources.list[precedence];
+        let described = slots.iter().map(|slot| described(scan, source, open, groups, *slot));
+        let mut described: Vec<(usize, Described)> =
+            slots.iter().copied().zip(described.collect::<Result<Vec<_>, _>>()?).collect();
+        let mut block = Block::default();
+        for (i, group) in groups.iter().enumerate().rev() {
+            slots.retain(|slot| self.wants(*slot, precedence, group.last_time));
+            if slots.is_empty() {
+                break;
+            }
+            scan.budget.check()?;
+            let mut decoded = Vec::new();
+            for (slot, told) in described.iter_mut().filter(|(slot, _)| slots.contains(slot)) {
+                match told.blocks[i].take() {
+                    Some(known) if self.is_certain(*slot, precedence, known.last.0) => {
+                        scan.budget.blocks_from_statistics.fetch_add(1, Ordering::Relaxed);
+                        self.offer(*slot, precedence, known.last.0, || known.last.1);
+                    }
+                    None if told.all && !group.compact => {}
+                    _ => decoded.push(*slot),
+                }
+            }
+            if decoded.is_empty() {
+                continue;
+            }
+            let mut lost = Vec::new();
+            scan.decode(source, open, group, decoded.iter().copied(), &mut block, |field| lost.push(field))?;
+            for field in lost {
+                self.lose(precedence, (group.first_time, group.last_time), field);
+            }
+            for slot in decoded.into_iter().filter(|slot| block.present[*slot]) {
+                if let Some((time, value)) = self.newest_certain(&block, slot, precedence) {
+                    self.offer(slot, precedence, time, || value);
+                }
+            }
         }
-        let mut column = Block::column(scan.plan, slot);
-        if !open.segment.read_column(group, field, &mut column)? {
-            return Ok(None);
-        }
-        let mut times = Vec::new();
-        open.segment.read_times(group, &mut times)?;
-        scan.budget.blocks_decoded.fetch_add(2, Ordering::Relaxed);
-        scan.budget.points_scanned.fetch_add(u64::from(group.rows), Ordering::Relaxed);
-        let end = times.partition_point(|time| *time < range.end);
-        Ok(newest_of(&times, &column, end).filter(|(time, _)| *time >= range.start))
+        Ok(())
     }
+
+    /// The newest value of a decoded group that may be served.
+    fn newest_certain(&self, block: &Block, slot: usize, precedence: usize) -> Option<(i64, FieldValue)> {
+        let rows = block.rows_in(&self.scan.plan.range);
+        let mut end = rows.end;
+        loop {
+            let (time, value) = newest_of(&block.times, &block.columns[slot], end)?;
+            match self.mask(slot, precedence, time) {
+                None => return Some((time, value)).filter(|(time, _)| *time >= self.scan.plan.range.start),
+                Some(hole) => end = block.times.partition_point(|time| *time < hole.first),
+            }
+        }
+    }
+}
+
+/// Statistics of one field by group.
+struct Described {
+    blocks: Vec<Option<BlockStatistics>>,
+    /// Whether a group without statistics, unless it is compact, has no value of the field.
+    all: bool,
+}
+
+/// What is known of a field in each group, without decoding any.
+fn described(
+    scan: Scan<'_>,
+    source: &Source,
+    open: &Open,
+    groups: &[RowGroup],
+    slot: usize,
+) -> Result<Described, QueryError> {
+    let mut blocks = Vec::with_capacity(groups.len());
+    let read = scan.read_from(source, open, |open| {
+        blocks.clear();
+        open.segment.statistics_of(groups, scan.plan.ids[slot], |_, block| blocks.push(block))
+    })?;
+    if let Err(error) = &read {
+        scan.losses.report(error);
+    }
+    blocks.resize(groups.len(), None);
+    let all = read.is_ok() && scan.plan.def(slot).field_type != FieldType::String;
+    Ok(Described { blocks, all })
 }
 
 /// The last value of a column before row `end`.
@@ -205,37 +304,4 @@ fn newest_of(times: &[i64], column: &Column, end: usize) -> Option<(i64, FieldVa
     };
     let position = values.checked_sub(1)?;
     Some((times[column.row(position)], column.values.get(position)))
-}
-
-/// The same from merged rows, window by window from the newest: slower, and right where sources are lost.
-fn merged(scan: Scan<'_>, series: SeriesId) -> Result<Newest, QueryError> {
-    let mut newest: Newest = vec![None; scan.plan.ids.len()];
-    let mut end = scan.plan.range.end;
-    for cut in cuts(scan, series, Order::Descending).into_iter().chain([scan.plan.range.start]) {
-        if cut >= end || newest.iter().all(Option::is_some) {
-            continue;
-        }
-        let rows = rows_between(scan, series, &(cut..end))?;
-        for (slot, known) in newest.iter_mut().enumerate().filter(|(_, known)| known.is_none()) {
-            *known = last_value(&rows, slot);
-        }
-        scan.budget.give_back_rows(rows.len() as u64);
-        end = cut;
-    }
-    Ok(newest)
-}
-
-fn last_value(rows: &Rows, slot: usize) -> Option<(i64, FieldValue)> {
-    fn find<T: Clone>(values: &[Option<T>], wrap: impl Fn(T) -> FieldValue) -> Option<(usize, FieldValue)> {
-        let row = values.iter().rposition(Option::is_some)?;
-        Some((row, wrap(values[row].clone()?)))
-    }
-    let (row, value) = match &rows.columns[slot] {
-        ResultValues::Float(v) => find(v, FieldValue::Float),
-        ResultValues::Integer(v) | ResultValues::Time(v) => find(v, FieldValue::Integer),
-        ResultValues::Unsigned(v) => find(v, FieldValue::Unsigned),
-        ResultValues::Boolean(v) => find(v, FieldValue::Boolean),
-        ResultValues::String(v) => find(v, FieldValue::String),
-    }?;
-    Some((rows.times[row], value))
 }

@@ -101,9 +101,7 @@ fn points(scan: Scan<'_>, request: &QueryRequest) -> Result<Vec<ResultSeries>, Q
         }
         if members.len() > 1 {
             rows.sort(request.order);
-            let over = request.limit.map_or(0, |limit| rows.len().saturating_sub(limit));
-            scan.budget.give_back_rows(over as u64);
-            rows.truncate(rows.len() - over);
+            rows.keep(request.limit.unwrap_or(usize::MAX), scan.budget);
         }
         Ok(answer::points(plan, &plan.groups[i], rows))
     })?;
@@ -140,19 +138,17 @@ fn fold_all(
         for at in part * part_len..((part + 1) * part_len).min(plan.series.len()) {
             let found = fold::series(scan, plan.series[at], functions, buckets, &mut block)?;
             match out.last_mut() {
-                Some((group, known)) if *group == group_of(at) => fold::join(known, found),
+                Some((group, known)) if *group == group_of(at) => known.join(found, scan.budget)?,
                 _ => out.push((group_of(at), found)),
             }
         }
-        let bytes: u64 = out.iter().flat_map(|(_, fields)| fields).map(aggregate::Accumulator::bytes).sum();
-        scan.budget.hold_bytes(bytes)?;
         Ok(out)
     })?;
-    let mut groups: Vec<fold::Accumulators> =
-        plan.groups.iter().map(|_| fold::accumulators(plan, functions)).collect();
+    let empty = |_: &plan::Group| fold::Accumulators::new(scan, functions);
+    let mut groups = plan.groups.iter().map(empty).collect::<Result<Vec<_>, _>>()?;
     for (group, found) in parts.into_iter().flatten() {
         scan.budget.check()?;
-        fold::join(&mut groups[group], found);
+        groups[group].join(found, scan.budget)?;
     }
     Ok(groups)
 }

@@ -3,6 +3,7 @@
 //! A segment that is lost (set aside, or damaged beyond its blocks) is no error: the answer says which time may lack
 //! values. It also hides what older segments hold in that time, see `scan`.
 
+use super::error::QueryError;
 use super::plan::Plan;
 use super::result::PartialRange;
 use crate::error::Damage;
@@ -13,20 +14,37 @@ use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-/// A segment that can hold rows of the answer.
+/// A segment that can hold rows of the answer. It is not kept open between uses: that is up to the set of segments,
+/// which bounds how many are.
 #[derive(Debug)]
 pub(super) struct Source {
     handle: Arc<SegmentHandle>,
-    /// Opened once per query; none if it is lost.
-    opened: OnceLock<Option<Open>>,
+    /// Set at its first use.
+    state: OnceLock<SourceState>,
 }
 
-/// An open segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SourceState {
+    /// It cannot be read; the losses tell why.
+    Lost,
+    /// It has no rows of the measurement with a field of the answer.
+    Empty,
+    Used,
+}
+
+/// An open segment with rows of the measurement.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) segment: Arc<Segment>,
-    /// The measurement's rows in it, if it has any with a field of the answer.
-    pub(super) section: Option<Arc<Section>>,
+    pub(super) section: Arc<Section>,
+}
+
+/// What a source turned out to be.
+#[derive(Debug)]
+pub(super) enum Opened {
+    Lost,
+    Empty,
+    Rows(Open),
 }
 
 /// The segments of a query by precedence: a later one overrides an earlier one.
@@ -42,7 +60,7 @@ impl Sources {
         let segments = snapshot.segments();
         let list: Vec<Source> = segments
             .for_range(plan.namespace, plan.measurement, plan.range.clone())
-            .map(|handle| Source { handle: handle.clone(), opened: OnceLock::new() })
+            .map(|handle| Source { handle: handle.clone(), state: OnceLock::new() })
             .collect();
         let of_namespace = segments.iter().filter(|h| h.entry().namespace == plan.namespace).count();
         Self { pruned: (of_namespace - list.len()) as u64, list }
@@ -65,23 +83,58 @@ impl Source {
         self.handle.entry().id
     }
 
-    /// The segment; none if it is lost, which `losses` then knows.
-    pub(super) fn open(&self, plan: &Plan, losses: &Losses<'_>) -> Option<&Open> {
-        let open = || {
-            if self.handle.entry().quarantined {
-                losses.add(self.id(), None, self.times(), "the segment was set aside because it is damaged");
-                return None;
+    /// The segment, opened now if it is not; if it is lost, `losses` knows.
+    ///
+    /// # Errors
+    /// [`QueryError::NoResources`]: the machine cannot open it now, which says nothing about the file.
+    pub(super) fn open(&self, plan: &Plan, losses: &Losses<'_>) -> Result<Opened, QueryError> {
+        match self.state.get() {
+            Some(SourceState::Lost) => return Ok(Opened::Lost),
+            Some(SourceState::Empty) => return Ok(Opened::Empty),
+            Some(SourceState::Used) | None => {}
+        }
+        if self.handle.entry().quarantined {
+            losses.add(self.id(), None, self.times(), "the segment was set aside because it is damaged");
+            _ = self.state.set(SourceState::Lost);
+            return Ok(Opened::Lost);
+        }
+        let opened = self.handle.open().and_then(|segment| {
+            let section = segment.section(plan.measurement)?;
+            let wanted = section.map(|section| wanted(&segment, section, plan)).transpose()?;
+            Ok(wanted.flatten().map(|section| Open { segment, section }))
+        });
+        let (state, opened) = match opened {
+            Ok(Some(open)) => (SourceState::Used, Opened::Rows(open)),
+            Ok(None) => (SourceState::Empty, Opened::Empty),
+            Err(error) if error.is_out_of_resources() => {
+                return Err(QueryError::NoResources(error.to_damage().to_string()));
             }
-            let opened = self.handle.open().and_then(|segment| {
-                let section = segment.section(plan.measurement)?;
-                let wanted =
-                    |section: &Arc<Section>| plan.ids.iter().any(|id| section.field_place(*id).is_some());
-                Ok(Open { segment, section: section.filter(wanted) })
-            });
-            opened.inspect_err(|error| losses.add_error(self.id(), None, self.times(), error)).ok()
+            Err(error) => {
+                losses.add_error(self.id(), None, self.times(), &error);
+                (SourceState::Lost, Opened::Lost)
+            }
         };
-        self.opened.get_or_init(open).as_ref()
+        _ = self.state.set(state);
+        Ok(opened)
     }
+}
+
+/// The section, if it has a field of the answer; its types must be those of the catalog.
+fn wanted(
+    segment: &Segment,
+    section: Arc<Section>,
+    plan: &Plan,
+) -> Result<Option<Arc<Section>>, SegmentError> {
+    let mut found = false;
+    for field in &plan.fields {
+        let Some(place) = section.field_place(field.def.id) else { continue };
+        let (expected, own) = (field.def.field_type, section.fields()[place].field_type);
+        if expected != own {
+            return Err(segment.damage("field_type", 0, expected as u64, own as u64).into());
+        }
+        found = true;
+    }
+    Ok(found.then_some(section))
 }
 
 /// What could not be read, gathered by all threads of a query.
@@ -149,29 +202,55 @@ pub fn time_range(
     snapshot: &Snapshot,
     namespace: NamespaceId,
     measurement: MeasurementId,
-) -> Result<Option<(i64, i64)>, super::QueryError> {
+) -> Result<Option<(i64, i64)>, QueryError> {
     let mut found: Option<(i64, i64)> = None;
-    let mut widen = |(first, last): (i64, i64)| {
-        found = Some(found.map_or((first, last), |(a, b)| (a.min(first), b.max(last))));
-    };
     for series in snapshot.catalog().select(measurement, &[])? {
         for memtable in snapshot.memtables() {
-            memtable.time_range(series, snapshot.seq()).into_iter().for_each(&mut widen);
+            widen(&mut found, memtable.time_range(series, snapshot.seq()));
         }
     }
-    for handle in snapshot.segments().for_range(namespace, measurement, i64::MIN..i64::MAX) {
-        let entry = handle.entry();
-        if entry.quarantined {
-            continue;
+    let mut handles: Vec<&Arc<SegmentHandle>> =
+        snapshot.segments().for_range(namespace, measurement, i64::MIN..i64::MAX).collect();
+    handles.retain(|handle| !handle.entry().quarantined);
+    // From either end, until no segment that follows can reach further: history between the ends is not opened.
+    handles.sort_by_key(|handle| handle.entry().first_time);
+    for handle in &handles {
+        if found.is_some_and(|(first, _)| first <= handle.entry().first_time) {
+            break;
         }
-        if entry.measurement == Some(measurement) {
-            widen((entry.first_time, entry.last_time));
-            continue;
+        widen(&mut found, rows_of(snapshot, handle, measurement));
+    }
+    handles.sort_by_key(|handle| std::cmp::Reverse(handle.entry().last_time));
+    for handle in &handles {
+        if found.is_some_and(|(_, last)| last >= handle.entry().last_time) {
+            break;
         }
-        match handle.open().and_then(|segment| segment.section(measurement)) {
-            Ok(section) => section.map(|section| section.time_range()).into_iter().for_each(&mut widen),
-            Err(error) => snapshot.report_damage(&error.to_damage()),
-        }
+        widen(&mut found, rows_of(snapshot, handle, measurement));
     }
     Ok(found)
+}
+
+fn widen(found: &mut Option<(i64, i64)>, more: Option<(i64, i64)>) {
+    if let Some((first, last)) = more {
+        *found = Some(found.map_or((first, last), |(a, b)| (a.min(first), b.max(last))));
+    }
+}
+
+/// First and last time of a measurement's rows in a segment; none if it has none or cannot be read, which is reported.
+fn rows_of(
+    snapshot: &Snapshot,
+    handle: &Arc<SegmentHandle>,
+    measurement: MeasurementId,
+) -> Option<(i64, i64)> {
+    let entry = handle.entry();
+    if entry.measurement == Some(measurement) {
+        return Some((entry.first_time, entry.last_time));
+    }
+    match handle.open().and_then(|segment| segment.section(measurement)) {
+        Ok(section) => section.map(|section| section.time_range()),
+        Err(error) => {
+            snapshot.report_damage(&error.to_damage());
+            None
+        }
+    }
 }

@@ -42,9 +42,22 @@ impl Rows {
         self.times.len()
     }
 
-    /// Memory of one row, in bytes.
-    fn row_bytes(&self) -> u64 {
-        8 + self.columns.iter().map(value_bytes).sum::<u64>()
+    /// Memory of the rows from `from` on, in bytes, their texts as if none were shared.
+    fn bytes_from(&self, from: usize) -> u64 {
+        let row = 8 + self.columns.iter().map(value_bytes).sum::<u64>();
+        let texts = self.columns.iter().map(|column| match column {
+            ResultValues::String(texts) => texts[from..].iter().flatten().map(|text| text.len() as u64).sum(),
+            _ => 0,
+        });
+        row * (self.len() - from) as u64 + texts.sum::<u64>()
+    }
+
+    /// Keeps at most the first `rows` and gives the others back to the budget.
+    pub(super) fn keep(&mut self, rows: usize, budget: &Budget<'_>) {
+        if self.len() > rows {
+            budget.give_back((self.len() - rows) as u64, self.bytes_from(rows));
+            self.truncate(rows);
+        }
     }
 
     /// Appends the rows of `range` in which at least one column has a value.
@@ -106,7 +119,7 @@ impl Rows {
         self.columns.iter_mut().for_each(|column| each!(column, v => v.reverse()));
     }
 
-    pub(super) fn truncate(&mut self, rows: usize) {
+    fn truncate(&mut self, rows: usize) {
         self.times.truncate(rows);
         self.columns.iter_mut().for_each(|column| each!(column, v => v.truncate(rows)));
     }
@@ -212,9 +225,8 @@ struct RawSink<'a> {
 impl RawSink<'_> {
     fn take(&mut self, before: usize) -> Result<(), QueryError> {
         self.rows.truncate(self.limit.max(before));
-        let added = (self.rows.len() - before) as u64;
-        self.budget.answer_rows(added)?;
-        self.budget.hold_bytes(added * self.rows.row_bytes())
+        self.budget.answer_rows((self.rows.len() - before) as u64)?;
+        self.budget.hold_bytes(self.rows.bytes_from(before))
     }
 }
 
@@ -287,16 +299,18 @@ pub(super) fn series_rows(
         }
         Order::Descending => {
             let mut end = whole.end;
+            // A group may have few rows with a value, or none: what is tried doubles, so that looking for rows that are
+            // rare or not there costs a few passes over the list of groups, not one for each of them.
+            let mut tried = limit;
             for cut in cuts(scan, series, order).into_iter().chain([whole.start]) {
                 while cut < end && out.len() < limit {
                     let pieces = scan.pieces(series, &(cut..end))?;
-                    let start = newest_part(&pieces, limit - out.len(), cut..end);
+                    let start = newest_part(&pieces, tried, cut..end);
+                    tried = tried.saturating_mul(2);
                     let pieces = if start == cut { Some(pieces) } else { None };
                     let mut rows = gather(&(start..end), pieces, usize::MAX)?;
                     rows.reverse();
-                    let over = (out.len() + rows.len()).saturating_sub(limit);
-                    rows.truncate(rows.len() - over);
-                    scan.budget.give_back_rows(over as u64);
+                    rows.keep(limit - out.len(), scan.budget);
                     out.extend(rows);
                     end = start;
                 }
@@ -304,11 +318,6 @@ pub(super) fn series_rows(
         }
     }
     Ok(out)
-}
-
-/// All rows of a series in `range`, oldest first.
-pub(super) fn rows_between(scan: Scan<'_>, series: SeriesId, range: &Range<i64>) -> Result<Rows, QueryError> {
-    gather(scan, series, range, None, usize::MAX)
 }
 
 fn gather(
@@ -343,7 +352,7 @@ fn newest_part(pieces: &Pieces, wanted: usize, range: Range<i64>) -> i64 {
 
 /// Times within the range at which to pause and see whether there are enough rows: ends of sources, at doubling
 /// distances from the end that is asked for.
-pub(super) fn cuts(scan: Scan<'_>, series: SeriesId, order: Order) -> Vec<i64> {
+fn cuts(scan: Scan<'_>, series: SeriesId, order: Order) -> Vec<i64> {
     let seq = scan.snapshot.seq();
     let in_memory = scan.snapshot.memtables().iter().filter_map(|m| m.time_range(series, seq));
     let spans = scan.sources.list.iter().map(super::prune::Source::times).chain(in_memory);

@@ -12,11 +12,11 @@ use super::budget::Budget;
 use super::error::QueryError;
 use super::merge::{Carry, Hole, masked, slice};
 use super::plan::Plan;
-use super::prune::{Losses, Open, Source, Sources};
+use super::prune::{Losses, Open, Opened, Source, Sources};
 use crate::column::{Column, Presence, SeriesRows, Values};
 use crate::ids::{FieldId, SeriesId};
 use crate::memtable::FieldSet;
-use crate::segment::RowGroup;
+use crate::segment::{RowGroup, SegmentError};
 use crate::snapshot::Snapshot;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -99,14 +99,21 @@ impl<'a> Scan<'a> {
                 continue;
             }
             let lost = Hole { precedence, first, last, field: None };
-            let Some(open) = source.open(self.plan, self.losses) else {
-                pieces.holes.push(lost);
-                continue;
+            let open = match source.open(self.plan, self.losses)? {
+                Opened::Rows(open) => open,
+                Opened::Empty => continue,
+                Opened::Lost => {
+                    pieces.holes.push(lost);
+                    continue;
+                }
             };
-            let Some(section) = &open.section else { continue };
             let known = pieces.groups.len();
-            let visit = |group| pieces.groups.push(Piece { precedence, group });
-            if let Err(error) = open.segment.for_each_group(section, series, range.clone(), visit) {
+            let found = self.read_from(source, &open, |open| {
+                pieces.groups.truncate(known);
+                let visit = |group| pieces.groups.push(Piece { precedence, group });
+                open.segment.for_each_group(&open.section, series, range.clone(), visit)
+            })?;
+            if let Err(error) = found {
                 self.losses.add_error(source.id(), None, (first, last), &error);
                 pieces.groups.truncate(known);
                 pieces.holes.push(lost);
@@ -155,8 +162,8 @@ impl<'a> Scan<'a> {
                 at += batch.len();
                 carry.flush(Some(first.group.first_time), |rows, range| sink.rows(rows, range))?;
                 let source = &self.sources.list[first.precedence];
-                if let Some(open) = source.open(self.plan, self.losses) {
-                    sink.groups(GroupSource { source, open, groups: &batch }, range)?;
+                if let Opened::Rows(open) = source.open(self.plan, self.losses)? {
+                    sink.groups(GroupSource { source, open: &open, groups: &batch }, range)?;
                 }
             }
         }
@@ -175,10 +182,12 @@ impl<'a> Scan<'a> {
         carry: &mut Carry,
     ) -> Result<SeriesRows, QueryError> {
         let source = &self.sources.list[piece.precedence];
-        let Some(open) = source.open(self.plan, self.losses) else { return Ok(SeriesRows::default()) };
+        let Opened::Rows(open) = source.open(self.plan, self.losses)? else {
+            return Ok(SeriesRows::default());
+        };
         let mut block = Block::default();
         let mut lost = Vec::new();
-        self.decode(source, open, &piece.group, 0..self.plan.ids.len(), &mut block, |field| {
+        self.decode(source, &open, &piece.group, 0..self.plan.ids.len(), &mut block, |field| {
             lost.push(field)
         })?;
         for field in lost {
@@ -204,33 +213,69 @@ impl<'a> Scan<'a> {
         source: &Source,
         open: &Open,
         group: &RowGroup,
-        slots: Range<usize>,
+        slots: impl Iterator<Item = usize> + Clone,
         block: &mut Block,
         mut lost: impl FnMut(Option<FieldId>),
     ) -> Result<(), QueryError> {
-        block.begin(self.plan);
-        for slot in slots {
-            let field = &self.plan.ids[slot];
-            let read = open.segment.read_column(group, *field, &mut block.columns[slot]);
-            let times = (group.first_time, group.last_time);
-            block.present[slot] = read.unwrap_or_else(|error| {
-                self.losses.add_error(source.id(), Some(*field), times, &error);
-                lost(Some(*field));
-                false
-            });
+        let span = (group.first_time, group.last_time);
+        let read = if group.compact {
+            // One copy, checked once, holds all fields.
+            self.read_from(source, open, |open| {
+                block.begin(self.plan);
+                let Block { times, columns, present } = &mut *block;
+                let slot_of =
+                    |field| self.plan.slot(field).filter(|slot| slots.clone().any(|own| own == *slot));
+                open.segment.read_compact(group, slot_of, times, columns, present)
+            })?
+        } else {
+            block.begin(self.plan);
+            for slot in slots {
+                let field = self.plan.ids[slot];
+                let read = self.read_from(source, open, |open| {
+                    open.segment.read_column(group, field, &mut block.columns[slot])
+                })?;
+                block.present[slot] = read.unwrap_or_else(|error| {
+                    self.losses.add_error(source.id(), Some(field), span, &error);
+                    lost(Some(field));
+                    false
+                });
+            }
+            if block.present.contains(&true) {
+                self.read_from(source, open, |open| open.segment.read_times(group, &mut block.times))?
+            } else {
+                Ok(())
+            }
+        };
+        if let Err(error) = read {
+            self.losses.add_error(source.id(), None, span, &error);
+            lost(None);
+            block.begin(self.plan);
+            return Ok(());
         }
         let columns = block.present.iter().filter(|present| **present).count() as u64;
         if columns > 0 {
-            if let Err(error) = open.segment.read_times(group, &mut block.times) {
-                self.losses.add_error(source.id(), None, (group.first_time, group.last_time), &error);
-                lost(None);
-                block.begin(self.plan);
-                return Ok(());
-            }
             self.budget.blocks_decoded.fetch_add(columns + 1, Ordering::Relaxed);
             self.budget.scan(u64::from(group.rows), u64::from(group.rows) * columns)?;
         }
         Ok(())
+    }
+
+    /// Reads from an open segment; once more from a new map of it if a page could not be read, so that a page that is
+    /// lost costs what is in it and not the rest of the file.
+    pub(super) fn read_from<R>(
+        self,
+        source: &Source,
+        open: &Open,
+        mut read: impl FnMut(&Open) -> Result<R, SegmentError>,
+    ) -> Result<Result<R, SegmentError>, QueryError> {
+        let first = read(open);
+        if first.is_err()
+            && open.segment.is_poisoned()
+            && let Opened::Rows(again) = source.open(self.plan, self.losses)?
+        {
+            return Ok(read(&again));
+        }
+        Ok(first)
     }
 
     fn count(self, rows: &SeriesRows) -> Result<(), QueryError> {

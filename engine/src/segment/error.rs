@@ -25,6 +25,21 @@ pub enum SegmentError {
 }
 
 impl SegmentError {
+    /// Whether the machine lacked file descriptors or memory: then nothing is known about the file.
+    pub fn is_out_of_resources(&self) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        // The disk wraps the system's error to name the path.
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(source);
+        while let Some(error) = cause {
+            let code = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+            if matches!(code, Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// The same in the words in which damage is counted and reported: a file that cannot be read is missing data too.
     pub fn to_damage(&self) -> Damage {
         match self {

@@ -27,15 +27,8 @@ impl Segment {
     /// Decodes the times of a group into `out`, in place of what it held.
     pub fn read_times(&self, group: &RowGroup, out: &mut Vec<i64>) -> Result<(), SegmentError> {
         out.clear();
-        let found = self.with_block(group, TIME_FIELD, |bytes, _, offset| {
-            let decoded = codec::decode_times(bytes, group.rows as usize, out).map_err(BadBlock::from);
-            decoded.map_err(|bad| self.bad_block("time_block", offset, bad))?;
-            if (out.first(), out.last()) != (Some(&group.first_time), Some(&group.last_time)) {
-                let found = out.first().map_or(0, |time| *time as u64);
-                return Err(self.damage("time_block", offset, group.first_time as u64, found).into());
-            }
-            Ok(())
-        })?;
+        let found = self
+            .with_block(group, TIME_FIELD, |bytes, _, offset| self.take_times(bytes, group, offset, out))?;
         found.ok_or_else(|| self.damage("time_block", group.offset, 1, 0).into())
     }
 
@@ -55,6 +48,64 @@ impl Segment {
                 .map_err(|bad| self.bad_block("field_block", offset, bad))
         })?;
         Ok(found.is_some())
+    }
+
+    /// Decodes a compact group in one walk: its times, and each field for which `slot_of` names a column into that
+    /// column, in place of what it held; `present` tells which of them are here.
+    pub(crate) fn read_compact(
+        &self,
+        group: &RowGroup,
+        slot_of: impl Fn(FieldId) -> Option<usize>,
+        times: &mut Vec<i64>,
+        columns: &mut [Column],
+        present: &mut [bool],
+    ) -> Result<(), SegmentError> {
+        let section = self.section_of(group)?;
+        let rows = group.rows as usize;
+        times.clear();
+        self.with_compact(group, |bytes| {
+            let mut at = 0;
+            while let Some(block) = block::take_compact(bytes, &mut at) {
+                let block = block.map_err(|bad| self.bad_block("compact_group", group.offset, bad))?;
+                let offset = group.offset + block.offset as u64;
+                if block.field == TIME_FIELD {
+                    self.take_times(block.bytes, group, offset, times)?;
+                    continue;
+                }
+                let place = usize::from(block.field);
+                let Some(field) = section.fields().get(place) else {
+                    let (fields, place) = (section.fields().len() as u64, u64::from(block.field));
+                    return Err(self.damage("compact_group", offset, fields, place).into());
+                };
+                if let Some(slot) = slot_of(field.id) {
+                    let (texts, column) = (section.texts(&self.meta, place)?, &mut columns[slot]);
+                    block::decode(block.bytes, block.presence, rows, field.field_type, &texts, column)
+                        .map_err(|bad| self.bad_block("field_block", offset, bad))?;
+                    present[slot] = true;
+                }
+            }
+            if times.is_empty() {
+                return Err(self.damage("time_block", group.offset, 1, 0).into());
+            }
+            Ok(())
+        })
+    }
+
+    /// Decodes a block of times, whose ends must be those of the group.
+    fn take_times(
+        &self,
+        bytes: &[u8],
+        group: &RowGroup,
+        offset: u64,
+        out: &mut Vec<i64>,
+    ) -> Result<(), SegmentError> {
+        let decoded = codec::decode_times(bytes, group.rows as usize, out).map_err(BadBlock::from);
+        decoded.map_err(|bad| self.bad_block("time_block", offset, bad))?;
+        if (out.first(), out.last()) != (Some(&group.first_time), Some(&group.last_time)) {
+            let found = out.first().map_or(0, |time| *time as u64);
+            return Err(self.damage("time_block", offset, group.first_time as u64, found).into());
+        }
+        Ok(())
     }
 
     /// Fields that have a value in a group, by rising id.
@@ -140,7 +191,7 @@ impl Segment {
     }
 
     /// Statistics of a field over all rows of a series in this segment. None if the series or its values are not
-    /// here, or if none are kept: then its row groups tell.
+    /// here, or if none are kept (texts, compact groups, a single block among several groups): the row groups tell.
     pub fn series_statistics(
         &self,
         measurement: MeasurementId,

@@ -71,19 +71,36 @@ impl SegmentOpener {
     /// Notes that `handle` was opened, and lets the one go that was not read for longest if there are too many.
     fn opened(&self, handle: &Arc<SegmentHandle>) {
         let mut open = self.open.lock();
-        open.retain(|held| held.strong_count() > 0);
+        open.retain(|held| held.strong_count() > 0 && held.as_ptr() != Arc::as_ptr(handle));
         if open.len() >= self.max_open {
-            let mut held: Vec<_> = open.iter().filter_map(Weak::upgrade).collect();
-            held.sort_unstable_by_key(|held| held.last_read.load(Ordering::Relaxed));
-            for held in held {
-                // One that is being opened this moment is passed over.
-                let Some(mut segment) = held.segment.try_write() else { continue };
-                *segment = None;
-                open.retain(|other| other.as_ptr() != Arc::as_ptr(&held));
-                break;
-            }
+            let excess = open.len() + 1 - self.max_open;
+            Self::let_go(&mut open, excess);
         }
         open.push(Arc::downgrade(handle));
+    }
+
+    /// Closes half of what is open, for a machine that has no descriptors left.
+    fn make_room(&self) {
+        let mut open = self.open.lock();
+        let half = open.len().div_ceil(2);
+        Self::let_go(&mut open, half);
+    }
+
+    /// Closes up to `count` segments, those first that were not read for longest.
+    fn let_go(open: &mut Vec<Weak<SegmentHandle>>, count: usize) {
+        let mut held: Vec<_> = open.iter().filter_map(Weak::upgrade).collect();
+        held.sort_unstable_by_key(|held| held.last_read.load(Ordering::Relaxed));
+        let mut left = count;
+        for held in held {
+            if left == 0 {
+                break;
+            }
+            // One that is being opened this moment is passed over.
+            let Some(mut segment) = held.segment.try_write() else { continue };
+            *segment = None;
+            open.retain(|other| other.as_ptr() != Arc::as_ptr(&held));
+            left -= 1;
+        }
     }
 }
 
@@ -109,27 +126,33 @@ impl SegmentHandle {
             return Err(Damage { file, offset: 0, part: "quarantined", expected: 0, found: 1 }.into());
         }
         self.last_read.store(self.opener.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-        if let Some(segment) = &*self.segment.read() {
-            return Ok(Arc::clone(segment));
+        // A map that met a page it could not read gives nothing any more; a new one has all other pages.
+        let usable = |held: &Option<Arc<Segment>>| held.clone().filter(|segment| !segment.is_poisoned());
+        if let Some(segment) = usable(&self.segment.read()) {
+            return Ok(segment);
         }
         let mut place = self.segment.write();
-        if let Some(segment) = &*place {
-            return Ok(Arc::clone(segment));
+        if let Some(segment) = usable(&place) {
+            return Ok(segment);
         }
-        let opener = &self.opener;
-        let segment = Segment::open_with(
-            &*opener.disk,
-            &self.entry.path(),
-            opener.store,
-            self.entry.id,
-            opener.mode,
-            Arc::clone(&opener.cache),
-        )?;
+        let segment = match self.open_file() {
+            Err(error) if error.is_out_of_resources() => {
+                self.opener.make_room();
+                self.open_file()?
+            }
+            opened => opened?,
+        };
         let segment = Arc::new(segment);
         *place = Some(Arc::clone(&segment));
         drop(place);
-        opener.opened(self);
+        self.opener.opened(self);
         Ok(segment)
+    }
+
+    fn open_file(&self) -> Result<Segment, SegmentError> {
+        let opener = &self.opener;
+        let (path, cache) = (self.entry.path(), Arc::clone(&opener.cache));
+        Segment::open_with(&*opener.disk, &path, opener.store, self.entry.id, opener.mode, cache)
     }
 }
 

@@ -19,8 +19,8 @@ use wattlog_engine::query::{QueryControl, QueryRequest};
 use wattlog_engine::{Engine, Options};
 use wattlog_model::{ManualClock, Timestamp};
 
-/// Operations of one history; those of each read mode make ten thousand.
-const OPERATIONS: u64 = 2500;
+/// Operations of one history; those of both read modes make sixteen thousand.
+const OPERATIONS: u64 = 2000;
 const FIXED_SEEDS: u64 = 3;
 
 #[test]
