@@ -67,3 +67,19 @@ impl From<HeaderError> for SegmentError {
 pub(super) fn io_error(path: &str, source: io::Error) -> SegmentError {
     SegmentError::Io { file: path.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_descriptors_is_no_damage_however_it_is_wrapped() {
+        let wrapped = |code| {
+            let cause = io::Error::from_raw_os_error(code);
+            io_error("f", io::Error::new(cause.kind(), cause))
+        };
+        assert!(wrapped(libc::EMFILE).is_out_of_resources());
+        assert!(io_error("f", io::Error::from_raw_os_error(libc::ENFILE)).is_out_of_resources());
+        assert!(!wrapped(libc::EIO).is_out_of_resources());
+    }
+}
