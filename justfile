@@ -3,8 +3,8 @@
 default:
     @just --list
 
-# Format, lints, tests, docs.
-check: fmt lint test doc
+# Format, lints, tests, benches on little data, docs.
+check: fmt lint test bench-test doc
 
 fmt:
     cargo fmt --all --check
@@ -18,9 +18,13 @@ test:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-# Libraries' fuzz targets, SECONDS each.
+# What a fresh machine runs: all of `check` and short fuzz, crash and demo runs.
+ci:
+    bash .ci/run
+
+# Fuzz targets, SECONDS each.
 fuzz SECONDS="60":
-    fuzz/run.sh {{SECONDS}}
+    bash fuzz/run.sh {{SECONDS}}
 
 # Simulated power cuts and kill -9 with fresh seeds.
 crash CUTS="20000" KILLS="50":
@@ -29,6 +33,14 @@ crash CUTS="20000" KILLS="50":
 
 bench *ARGS:
     cargo bench {{ARGS}}
+
+# Benches once, on little data: they assert what they time.
+bench-test:
+    cargo test --benches
+
+# The whole thing in one go, from an empty folder.
+demo:
+    cargo run --release -- demo
 
 # Licences, bans and sources of all dependencies.
 deny:

@@ -1,18 +1,17 @@
 //! The command line, as data. What the words do is in `commands/`.
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use wattlog_collector::CollectorConfig;
+use wattlog_collector::config::{DeviceConfig, Interval, InvalidInterval};
 use wattlog_server::{InvalidQuantity, Span};
 
 /// Home-energy historian: polls the inverter, keeps every point, answers over HTTP.
 #[derive(Debug, Parser)]
 #[command(name = "wattlog", version, max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Cli {
-    /// Configuration file [default: $WATTLOG_CONFIG, ./wattlog.yaml, the XDG folder, /etc/wattlog/wattlog.yaml]
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -35,8 +34,7 @@ pub(crate) enum Command {
     /// Print one file of a store with the names of format-spec.md
     Dump(DumpArgs),
     /// Check, print or explain the configuration
-    #[command(subcommand)]
-    Config(ConfigCommand),
+    Config(ConfigArgs),
     /// Probe a running server: exit code 0 if it is well, 69 if not
     Health(HealthArgs),
     /// Print the completion script of a shell
@@ -49,8 +47,18 @@ pub(crate) enum Command {
     },
 }
 
+/// For the commands that read the configuration; the others have no use for it and refuse the flag.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigFile {
+    /// Configuration file [default: $WATTLOG_CONFIG, ./wattlog.yaml, the XDG folder, /etc/wattlog/wattlog.yaml]
+    #[arg(long = "config", global = true, value_name = "FILE")]
+    pub(crate) path: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
     /// Address to listen on [default: 127.0.0.1:8470]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
@@ -58,7 +66,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Allow an address that others can reach, although there is no authentication yet
-    #[arg(long, env = "WATTLOG_INSECURE")]
+    #[arg(long, env = "WATTLOG_INSECURE", value_parser = FalseyValueParser::new())]
     pub(crate) insecure: bool,
     /// error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL")]
@@ -89,8 +97,8 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub(crate) days: u32,
     /// Time between two polls of the plant
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = span)]
-    pub(crate) interval: Span,
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = poll_interval)]
+    pub(crate) interval: Interval,
 }
 
 #[derive(Debug, Args)]
@@ -204,6 +212,9 @@ pub(crate) struct GoodweArgs {
     /// Address of the UDP dialect
     #[arg(long, value_name = "ADDR")]
     pub(crate) udp: Option<SocketAddr>,
+    /// Answer the discovery packet here, as dongles do on port 48899
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) discovery: Option<SocketAddr>,
     /// Replay register captures from this folder
     #[arg(long, value_name = "DIR", conflicts_with = "live")]
     pub(crate) captures: Option<PathBuf>,
@@ -216,9 +227,29 @@ pub(crate) struct GoodweArgs {
     /// Which plant: the same seed makes the same sun, clouds and loads
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Comma list: delay=MS, silence, exception=CODE, doubled, split, sentinel-night, wrong-length, rubbish, short
+    /// Where the plant stands, in degrees, north positive [default: Kraków]
+    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, value_parser = latitude, conflicts_with = "captures")]
+    pub(crate) latitude: Option<f64>,
+    /// The same, east positive [default: Kraków]
+    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, value_parser = longitude, conflicts_with = "captures")]
+    pub(crate) longitude: Option<f64>,
+    /// Comma list: delay=MS, silence, exception=CODE, doubled, split, sentinel-night, wrong-length, rubbish, short,
+    /// asleep
     #[arg(long, value_delimiter = ',', value_name = "FAULTS")]
     pub(crate) fault: Vec<String>,
+}
+
+fn latitude(text: &str) -> Result<f64, String> {
+    degrees(text, 90.0)
+}
+
+fn longitude(text: &str) -> Result<f64, String> {
+    degrees(text, 180.0)
+}
+
+fn degrees(text: &str, most: f64) -> Result<f64, String> {
+    let degrees = text.parse::<f64>().map_err(|error| error.to_string())?;
+    if degrees.abs() <= most { Ok(degrees) } else { Err(format!("not within -{most}..{most}")) }
 }
 
 #[derive(Debug, Args)]
@@ -237,6 +268,14 @@ pub(crate) struct DumpArgs {
     /// One JSON object instead of text
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
 }
 
 #[derive(Debug, Subcommand)]
@@ -272,6 +311,15 @@ pub(crate) struct HealthArgs {
 
 fn span(text: &str) -> Result<Span, String> {
     text.parse().map_err(|error: InvalidQuantity| error.to_string())
+}
+
+/// As a device's in the configuration.
+fn poll_interval(text: &str) -> Result<Interval, String> {
+    let mut device = DeviceConfig::new("demo", "localhost");
+    device.interval = text.parse().map_err(|error: InvalidInterval| error.to_string())?;
+    let interval = device.interval;
+    let collector = CollectorConfig { devices: vec![device], ..CollectorConfig::default() };
+    collector.check().map(|()| interval).map_err(|error| error.to_string())
 }
 
 fn timestamp(text: &str) -> Result<wattlog_model::Timestamp, String> {

@@ -46,6 +46,18 @@ impl Reply {
     pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
+
+    /// What a refusal is to whoever called this program.
+    pub(crate) fn failure_kind(&self) -> Kind {
+        match self.status {
+            // The bytes that were sent are at fault.
+            400 | 413 | 415 | 422 => Kind::Data,
+            401 | 403 => Kind::Permission,
+            408 | 429 => Kind::Unavailable,
+            402..500 => Kind::Usage,
+            _ => Kind::Unavailable,
+        }
+    }
 }
 
 /// `http://host:port/prefix` in its parts.

@@ -31,7 +31,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// A wall clock that begins at a chosen moment and runs on, or stands still; monotonic time is real.
+/// Begins at a chosen moment and runs on, or stands still: both of its clocks, since a wall clock that falls behind the
+/// monotonic one is a step that the store records.
 #[derive(Debug)]
 pub(crate) struct DemoClock {
     start: Timestamp,
@@ -47,12 +48,30 @@ impl DemoClock {
 
 impl Clock for DemoClock {
     fn wall(&self) -> Timestamp {
-        let passed = if self.frozen { Duration::ZERO } else { self.started.elapsed() };
-        let passed_ns = i64::try_from(passed.as_nanos()).unwrap_or(i64::MAX);
+        let passed_ns = i64::try_from(self.monotonic().as_nanos()).unwrap_or(i64::MAX);
         Timestamp(self.start.0.saturating_add(passed_ns).clamp(Timestamp::MIN.0, Timestamp::MAX.0))
     }
 
     fn monotonic(&self) -> Duration {
-        self.started.elapsed()
+        if self.frozen { Duration::ZERO } else { self.started.elapsed() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frozen_clock_stands_still_as_a_whole() {
+        // Its wall clock alone stood still: every two seconds the store recorded a step of the clock and warned.
+        let clock = DemoClock::new(Timestamp(7), true);
+        std::thread::yield_now();
+        assert_eq!((clock.wall(), clock.monotonic()), (Timestamp(7), Duration::ZERO));
+        let clock = DemoClock::new(Timestamp(7), false);
+        let before = clock.monotonic();
+        let wall = clock.wall();
+        let after = clock.monotonic();
+        let passed = Duration::from_nanos((wall.0 - 7).unsigned_abs());
+        assert!((before..=after).contains(&passed));
     }
 }

@@ -36,6 +36,11 @@ pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 
+/// Whether a folder holds nothing at all.
+pub(crate) fn is_empty_folder(path: &Path) -> io::Result<bool> {
+    Ok(fs::read_dir(path)?.next().is_none())
+}
+
 /// Writes a text that can be made again at any time (a man page): no sync.
 pub(crate) fn write_text(path: &Path, text: &[u8]) -> io::Result<()> {
     fs::write(path, text)

@@ -6,6 +6,7 @@ mod client;
 mod clock;
 mod commands;
 mod config;
+mod databases;
 mod devices;
 mod failure;
 mod files;

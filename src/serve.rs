@@ -3,20 +3,22 @@
 //! Start: the HTTP side listens and answers `/ready` with "not yet"; then from the right of the data's way to its left: the
 //! engine opens (lock, replay), HTTP is joined to it, devices are polled.
 //! Stop, from the left: devices (their last points are delivered), HTTP (no new connections, requests under way are
-//! answered), units, the engine (everything written is synced, the log gets its sealing record).
+//! answered), units and databases, the engine (everything written is synced, the log gets its sealing record).
 //!
 //! Invariants
 //! 1. Nothing writes to the engine when it is closed: every task that could has been joined before.
 //! 2. A reload changes what can be changed while running and names the rest; a configuration that is refused changes
 //!    nothing.
 
-use crate::config::{Config, DurabilityPolicy, ReadWay};
+use crate::config::{Config, ReadWay};
+use crate::databases::{self, Databases};
 use crate::devices::Devices;
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, chain};
 use crate::logging::Reload;
 use crate::sink::EngineSink;
 use crate::units::{self, Units};
 use serde_json::Value;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -26,12 +28,9 @@ use tokio_util::sync::CancellationToken;
 use wattlog_collector::Collector;
 use wattlog_engine::io::ReadMode;
 use wattlog_engine::io::os::OsDisk;
-use wattlog_engine::{Durability, Engine, OpenError, Options};
+use wattlog_engine::{Engine, OpenError, Options};
 use wattlog_model::Clock;
-use wattlog_server::{BuildInfo, ServerState};
-
-/// Where the collector's points go.
-pub(crate) const COLLECTOR_DATABASE: &str = "wattlog";
+use wattlog_server::{BuildInfo, DeviceStatusProvider as _, IngestSource, ServerState};
 
 /// A runtime for everything that is not the engine; the engine has threads of its own.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
@@ -47,7 +46,7 @@ pub(crate) async fn open_store(
 ) -> Result<Engine, Failure> {
     let disk = OsDisk::new(folder).map_err(|error| {
         let kind = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => Kind::Permission,
+            ErrorKind::PermissionDenied => Kind::Permission,
             _ => Kind::CannotCreate,
         };
         Failure::new(kind, format!("open data folder {}: {error}", folder.display()))
@@ -56,22 +55,26 @@ pub(crate) async fn open_store(
     let opened =
         tokio::task::spawn_blocking(move || Engine::open(Arc::new(disk), options, clock, seed)).await;
     let engine = opened.map_err(|error| Failure::from_error(Kind::General, &error))?.map_err(|error| {
-        let kind = match error {
-            OpenError::InUse(_) => Kind::Busy,
-            OpenError::TooNew { .. } => Kind::Data,
-            _ => Kind::Io,
-        };
-        let cause = Failure::from_error(kind, &error);
-        Failure::new(kind, format!("open store {}: {cause}", folder.display()))
+        Failure::new(kind_of(&error), format!("open store {}: {}", folder.display(), chain(&error)))
     })?;
     tracing::info!(folder = %folder.display(), "store open");
     Ok(engine)
+}
+
+fn kind_of(error: &OpenError) -> Kind {
+    match error {
+        OpenError::InUse(_) => Kind::Busy,
+        OpenError::TooNew { .. } => Kind::Data,
+        OpenError::Disk { source, .. } if source.kind() == ErrorKind::PermissionDenied => Kind::Permission,
+        _ => Kind::Io,
+    }
 }
 
 fn engine_options(config: &Config) -> Options {
     let section = &config.engine;
     Options {
         read_mode: match section.read_mode {
+            ReadWay::Auto => Options::default().read_mode,
             ReadWay::Map => ReadMode::Map,
             ReadWay::Pread => ReadMode::Pread,
         },
@@ -84,15 +87,8 @@ fn engine_options(config: &Config) -> Options {
         max_series: section.max_series,
         max_open_maps: section.max_open_maps,
         auto_create_databases: section.auto_create_databases,
-        default_durability: durability(section.durability),
+        default_durability: databases::durability(section.durability),
         ..Options::default()
-    }
-}
-
-fn durability(policy: DurabilityPolicy) -> Durability {
-    match policy {
-        DurabilityPolicy::Always => Durability::Always,
-        DurabilityPolicy::Interval(span) => Durability::Interval(span.0),
     }
 }
 
@@ -157,30 +153,43 @@ impl Front {
         tracing::info!(%address, "listening");
         Ok(Self { address, state, http })
     }
+
+    /// For a stop before there is a store.
+    pub(crate) async fn stop(self) {
+        self.http.stop("http").await;
+    }
 }
 
 /// Everything that runs.
 pub(crate) struct Appliance {
     pub(crate) address: SocketAddr,
     pub(crate) engine: Engine,
+    /// What is in force, as far as it can change while running.
     config: Config,
+    /// What the rest of the configuration still is.
+    at_start: Config,
     clock: Arc<dyn Clock>,
     devices: Arc<Devices>,
+    /// Counts what the collector stores.
+    state: ServerState,
     http: Task,
     units: Task,
+    /// None once the databases are as configured.
+    databases: Option<Task>,
     /// None only while one replaces another.
     collector: Option<Task>,
 }
 
 impl Appliance {
     /// Joins the store to the HTTP side and begins to poll.
-    pub(crate) fn start(
+    pub(crate) async fn start(
         front: Front,
         config: Config,
         engine: Engine,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
-        set_durability(&engine, &config).map_err(|error| Failure::new(Kind::Io, error))?;
+        // Before anyone writes, so that the first point finds its database where writing makes none.
+        let databases = spawn_databases(&engine, &config, &config).await;
         let devices = Arc::new(Devices::default());
         front.state.set_devices(devices.clone());
         if !front.state.set_engine(engine.clone()) {
@@ -189,15 +198,19 @@ impl Appliance {
         let units = spawn_units(&engine, config.units.clone());
         let collector = Collector::new(config.collector.clone())
             .map_err(|error| Failure::from_error(Kind::Config, &error))?;
-        let collector = Some(spawn_collector(collector, &engine, &clock, &devices));
+        let database = &config.server.default_database;
+        let collector = Some(spawn_collector(collector, &engine, database, &clock, &devices, &front.state));
         Ok(Self {
             address: front.address,
             engine,
+            at_start: config.clone(),
             config,
             clock,
             devices,
+            state: front.state,
             http: front.http,
             units,
+            databases,
             collector,
         })
     }
@@ -221,9 +234,9 @@ impl Appliance {
         }
     }
 
-    /// Points of devices that were stored since the collector was started.
-    pub(crate) fn collected_points(&self) -> u64 {
-        self.devices.stored_points()
+    /// Answered polls of a device since the collector was started.
+    pub(crate) fn polls(&self, device: &str) -> u64 {
+        self.devices.devices().iter().find(|known| known.id == device).map_or(0, |known| known.polls_ok)
     }
 
     /// Takes over what can change while running: log level, devices, durability, units.
@@ -231,9 +244,10 @@ impl Appliance {
         if let Err(error) = log.set_level(&config.log.level) {
             tracing::error!(%error, "the log level stays as it was");
         }
-        if let Err(error) = set_durability(&self.engine, &config) {
-            tracing::error!(%error, "the durability stays as it was");
+        if let Some(former) = self.databases.take() {
+            former.stop("databases").await;
         }
+        self.databases = spawn_databases(&self.engine, &config, &self.at_start).await;
         if config.units != self.config.units {
             let fresh = spawn_units(&self.engine, config.units.clone());
             std::mem::replace(&mut self.units, fresh).stop("units").await;
@@ -244,7 +258,7 @@ impl Appliance {
                 Err(error) => tracing::error!(%error, "the devices stay as they were"),
             }
         }
-        let restart_needed = restart_needed(&self.config, &config);
+        let restart_needed = restart_needed(&self.at_start, &config);
         self.config = config;
         tracing::info!(restart_needed = restart_needed.join(", "), "reloaded");
     }
@@ -254,7 +268,10 @@ impl Appliance {
         if let Some(old) = self.collector.take() {
             old.stop("collector").await;
         }
-        self.collector = Some(spawn_collector(collector, &self.engine, &self.clock, &self.devices));
+        let database = &self.at_start.server.default_database;
+        let (clock, devices) = (&self.clock, &self.devices);
+        self.collector =
+            Some(spawn_collector(collector, &self.engine, database, clock, devices, &self.state));
     }
 
     /// Stops in order; what was acknowledged before is safe whether or not this succeeds.
@@ -264,6 +281,9 @@ impl Appliance {
         }
         self.http.stop("http").await;
         self.units.stop("units").await;
+        if let Some(databases) = self.databases {
+            databases.stop("databases").await;
+        }
         let engine = self.engine;
         let closed = tokio::task::spawn_blocking(move || engine.close()).await;
         closed
@@ -277,23 +297,31 @@ fn spawn_units(engine: &Engine, units: Units) -> Task {
     Task::spawn(|over| units::keep_told(engine, units, over))
 }
 
-fn spawn_collector(collector: Collector, engine: &Engine, clock: &Arc<dyn Clock>, devices: &Devices) -> Task {
-    let collector = collector.with_seed(u64::from(std::process::id()));
-    devices.watch(collector.status());
-    let sink = Arc::new(EngineSink::new(engine.clone(), COLLECTOR_DATABASE, clock.clone()));
-    let clock = clock.clone();
-    Task::spawn(|over| collector.run(sink, clock, over))
+/// Makes the databases and tells their durability; a task if something is left to try again.
+async fn spawn_databases(engine: &Engine, config: &Config, at_start: &Config) -> Option<Task> {
+    // The server and the collector keep the database they started with.
+    let databases = Arc::new(Databases::of(config, &at_start.server.default_database));
+    let settled = databases::settle(engine, &databases).await;
+    let engine = engine.clone();
+    (!settled).then(|| Task::spawn(|over| databases::keep_settling(engine, databases, over)))
 }
 
-/// Tells the engine the durability of the databases that the configuration names; those that are new are made.
-fn set_durability(engine: &Engine, config: &Config) -> Result<(), String> {
-    for (name, database) in &config.databases {
-        let policy = durability(database.durability.unwrap_or(config.engine.durability));
-        let made = engine.create_database(name).map_err(|error| error.to_string());
-        made.and_then(|_| engine.set_durability(name, None, policy).map_err(|error| error.to_string()))
-            .map_err(|error| format!("databases.{name}: {error}"))?;
-    }
-    Ok(())
+fn spawn_collector(
+    collector: Collector,
+    engine: &Engine,
+    database: &str,
+    clock: &Arc<dyn Clock>,
+    devices: &Devices,
+    state: &ServerState,
+) -> Task {
+    // Process numbers repeat in containers, where every start may be number 1.
+    let collector = collector.with_seed(u64::from(std::process::id()) ^ clock.wall().0.unsigned_abs());
+    devices.watch(collector.status());
+    let state = state.clone();
+    let count_stored = Arc::new(move |points| state.count_ingested(IngestSource::Collector, points));
+    let sink = Arc::new(EngineSink::new(engine.clone(), database, clock.clone(), count_stored));
+    let clock = clock.clone();
+    Task::spawn(|over| collector.run(sink, clock, over))
 }
 
 /// Keys that differ and that only a start takes over.
@@ -329,6 +357,15 @@ fn differences(path: &str, old: &Value, new: &Value, keys: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_that_may_not_be_read_is_a_matter_of_permission() {
+        // A data folder of another user left with 74, as a failing disk does.
+        let failed =
+            |kind: ErrorKind| kind_of(&OpenError::Disk { action: "lock the store", source: kind.into() });
+        assert_eq!(failed(ErrorKind::PermissionDenied), Kind::Permission);
+        assert_eq!(failed(ErrorKind::StorageFull), Kind::Io);
+    }
 
     #[test]
     fn what_needs_a_restart_is_named_by_its_path() {

@@ -35,9 +35,12 @@ impl Signals {
         }
     }
 
-    /// Waits for the first request to stop; reloads are of no interest to whoever calls this.
+    /// Waits for the first request to stop; a reload asked for meanwhile is told by the next [`Signals::next`].
     pub(crate) async fn stop(&mut self) {
-        while self.next().await != Request::Stop {}
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 
     /// From now on an INT ends the process at once: what was acknowledged is safe without a clean stop.

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Child, Output, Stdio};
 use support::{Server, lines, wait, wattlog};
 
 const QUIET: &str = "collector: { system_metrics: { enabled: false } }";
@@ -49,6 +49,11 @@ fn fails(output: &Output, code: i32, message: &str) {
     assert!(said.contains(message), "{message:?} is not in {said:?}");
 }
 
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+}
+
 #[test]
 fn help_version_completions_and_manual() {
     let folder = tempfile::tempdir().unwrap();
@@ -63,6 +68,13 @@ fn help_version_completions_and_manual() {
     assert!(succeeds(&run(folder, &["man"])).contains(".TH wattlog"));
     succeeds(&run(folder, &["man", "--out", "man"]));
     assert!(fs::read_to_string(folder.join("man/wattlog-serve.1")).unwrap().contains("insecure"));
+    for nested in ["wattlog-config-check.1", "wattlog-simulate-goodwe.1"] {
+        assert!(folder.join("man").join(nested).is_file(), "{nested}");
+    }
+    for command in [&["demo"][..], &["query"], &["write"], &["check", "."]] {
+        let flagged = [command, &["--config", "wattlog.yaml"]].concat();
+        fails(&run(folder, &flagged), 2, "unexpected argument '--config'");
+    }
 }
 
 #[test]
@@ -108,6 +120,16 @@ fn serve_says_why_it_does_not_start() {
     let folder = folder.path();
     fails(&run(folder, &["serve", "--listen", "0.0.0.0:0", "--data", "d"]), 77, "--insecure");
     assert!(!folder.join("d").exists(), "nothing is made before the address is accepted");
+    for (word, code) in [("1", 73), ("yes", 73), ("0", 77), ("", 77)] {
+        // Refused later, for the folder, if the address is accepted.
+        fs::write(folder.join("blocked"), "").unwrap();
+        let output = wattlog(folder)
+            .args(["serve", "--listen", "0.0.0.0:0", "--data", "blocked/below"])
+            .env("WATTLOG_INSECURE", word)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(code), "WATTLOG_INSECURE={word}: {}", err(&output));
+    }
 
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -140,6 +162,11 @@ fn write_query_and_health_talk_to_a_server() {
     fs::write(folder.join("in.csv"), csv).unwrap();
     let flags = ["write", "in.csv", "--measurement", "energy_data", "--tags", "device_id", "--url", url];
     assert_eq!(succeeds(&run(folder, &flags)).trim(), "2 lines stored");
+    fs::write(folder.join("gaps.csv"), "time,pv_power\n2026-03-01T10:00:20Z,\n").unwrap();
+    let gaps = ["write", "gaps.csv", "--measurement", "energy_data", "--url", url];
+    assert_eq!(succeeds(&run(folder, &gaps)).trim(), "0 lines stored, 1 rows without values left out");
+    let too_long = format!("m s=\"{}\" 1", "x".repeat(40 << 20));
+    fails(&run_with_input(folder, &["write", "--url", url], &too_long), 65, "--body-lines");
 
     let refused =
         run_with_input(folder, &["write", "--url", url], "power value=\"text\" 1\nother v=1 1\nrubbish\n");
@@ -148,6 +175,10 @@ fn write_query_and_health_talk_to_a_server() {
 
     let names = succeeds(&run(folder, &["query", "--url", url]));
     assert_eq!(names.lines().collect::<Vec<_>>(), ["energy_data", "other", "power"]);
+    let names = succeeds(&run(folder, &["query", "--format", "csv", "--url", url]));
+    assert_eq!(names.lines().collect::<Vec<_>>(), ["measurement", "energy_data", "other", "power"]);
+    fails(&run(folder, &["query", "--format", "plot", "--url", url]), 2, "a plot needs a measurement");
+    fails(&run(folder, &["query", "m", "--db", "nowhere", "--url", url]), 2, "nowhere");
     let range = ["--start", "2026-03-01T00:00:00Z", "--end", "2026-03-02T00:00:00Z", "--url", url];
     let query = |more: &[&str]| run(folder, &[&["query"], more, &range].concat());
     let table = succeeds(&query(&["energy_data"]));
@@ -211,10 +242,38 @@ fn check_finds_damage_and_dump_names_the_parts() {
     assert_eq!(json.status.code(), Some(65));
     assert!(out(&json).contains(&name));
 
+    // The whole file is gone: no other file tells of it.
+    fs::remove_file(&segment).unwrap();
+    fails(&run(folder, &["check", "data"]), 65, &format!("MISSING  segments/{name}"));
+    let json = run(folder, &["check", "data", "--json"]);
+    let json: Value = serde_json::from_str(&out(&json)).unwrap();
+    assert_eq!(json["between"][0]["file"], format!("segments/{name}"));
+
     fs::write(folder.join("rubbish"), [7; 5000]).unwrap();
     fails(&run(folder, &["dump", "rubbish"]), 65, "rubbish");
     fails(&run(folder, &["dump", "nothing"]), 74, "nothing");
     fails(&run(folder, &["check", "nothing"]), 74, "nothing");
+}
+
+#[test]
+fn check_tells_a_torn_end_from_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = Server::start(&data, QUIET);
+    for body in [b"m v=1 1", b"m v=2 2"] {
+        assert_eq!(server.post("/write?db=d", body).0, 204);
+    }
+    server.kill();
+    // The last byte of the last record did not reach the disk.
+    let log = fs::read_dir(data.join("wal")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&log).unwrap();
+    file.set_len(fs::metadata(&log).unwrap().len() - 1).unwrap();
+    let text = succeeds(&run(folder.path(), &["check", "data"]));
+    assert!(text.contains("torn write from byte "), "{text}");
+    let json: Value =
+        serde_json::from_str(&succeeds(&run(folder.path(), &["check", "data", "--json"]))).unwrap();
+    let torn = json["files"].as_array().unwrap().iter().filter(|file| file["torn_at"].is_u64()).count();
+    assert_eq!((torn, &json["whole"]), (1, &Value::Bool(true)));
 }
 
 #[test]
@@ -243,6 +302,69 @@ fn a_reload_changes_devices_and_durability_and_refuses_nonsense() {
 }
 
 #[test]
+fn a_reload_names_what_needs_a_restart_until_there_is_one() {
+    // The second reload compared with the first one and said that nothing was left to do.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wattlog.yaml");
+    let mut server = Server::start(&folder.path().join("data"), QUIET);
+    for _ in 0..2 {
+        fs::write(
+            &file,
+            "collector: { system_metrics: { enabled: false } }\nserver: { home_zone: Europe/Warsaw }\n",
+        )
+        .unwrap();
+        server.signal("HUP");
+        assert_eq!(server.wait_for("reloaded")["restart_needed"], "server.home_zone");
+    }
+    fs::write(&file, QUIET).unwrap();
+    server.signal("HUP");
+    assert_eq!(server.wait_for("reloaded")["restart_needed"], "");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn the_collector_writes_to_the_default_database_also_where_writing_makes_none() {
+    // Its database had a fixed name that nobody made: every point was refused for good.
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(
+        &folder.path().join("data"),
+        "server: { default_database: home }\nengine: { auto_create_databases: false }\ncollector: { system_metrics: { \
+         interval: 1s } }\n",
+    );
+    server.until("a point of the machine's own", |server| {
+        let asked = server.try_get("/api/v1/measurements?db=home");
+        asked.is_some_and(|(status, body)| status == 200 && body.contains("system_metrics"))
+    });
+    assert_eq!(server.post("/write?db=other", b"m v=1").0, 404);
+    assert!(server.stop().success());
+}
+
+#[test]
+fn a_stop_is_heard_while_the_store_is_being_opened() {
+    // TERM did nothing until the whole log was replayed, and the service manager killed the process.
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    Server::start(&data, QUIET).stop();
+    // Reading a pipe that nobody writes to never ends.
+    let log = fs::read_dir(data.join("wal")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    fs::remove_file(&log).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&log).status().unwrap().success());
+    let mut child = wattlog(folder.path())
+        .args(["serve", "--listen", "127.0.0.1:0", "--log-level", "info", "--data"])
+        .arg(&data)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = lines(child.stderr.take().unwrap());
+    let listening = log.iter().find(|line| line.contains("listening")).expect("it listens before it opens");
+    let address = serde_json::from_str::<Value>(&listening).unwrap()["address"].as_str().unwrap().to_owned();
+    assert_eq!(support::request(&address, "GET", "/ready", b"").unwrap().0, 503);
+    signal(&child, "TERM");
+    assert!(wait(&mut child).success());
+    assert!(log.iter().any(|line| line.contains("stopped before the store was open")));
+}
+
+#[test]
 fn the_simulator_prints_where_it_listens() {
     let folder = tempfile::tempdir().unwrap();
     let mut child = wattlog(folder.path())
@@ -254,8 +376,7 @@ fn the_simulator_prints_where_it_listens() {
     let line = |said: &std::sync::mpsc::Receiver<String>| said.recv_timeout(support::PATIENCE).unwrap();
     assert!(line(&said).starts_with("modbus tcp 127.0.0.1:"));
     assert!(line(&said).starts_with("udp 127.0.0.1:"));
-    let pid = child.id().to_string();
-    std::process::Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap();
+    signal(&child, "TERM");
     assert!(wait(&mut child).success());
     fails(&run(folder.path(), &["simulate", "goodwe", "--fault", "noise"]), 2, "noise");
     fails(&run(folder.path(), &["simulate", "goodwe", "--captures", "nowhere"]), 65, "nowhere");
@@ -277,13 +398,14 @@ fn the_demo_is_reproducible_and_leaves_nothing_behind() {
                 "--seed",
                 "5",
                 "--now",
-                "2026-06-15T12:00:00Z",
+                "2026-06-15T12:00:00.000000001Z",
             ])
             .args(["--frozen", "--listen", "127.0.0.1:0"])
             .env("TMPDIR", &temporary)
             .stdin(Stdio::null())
             .output()
             .unwrap();
+        assert_eq!(err(&output), "", "nothing to warn of, no step of the clock");
         succeeds(&output)
     };
     let (first, second) = (demo(), demo());
@@ -299,4 +421,59 @@ fn the_demo_is_reproducible_and_leaves_nothing_behind() {
     assert!(first.contains("1 live points answered back"), "{first}");
     assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "the demo's folder is gone");
     fails(&run(folder.path(), &["demo", "--listen", "0.0.0.0:0"]), 77, "loopback");
+    for interval in ["0s", "500ms", "11m"] {
+        fails(&run(folder.path(), &["demo", "--interval", interval]), 2, "outside 1s..10m");
+    }
+    // A store of somebody's own takes no invented points.
+    fs::create_dir_all(folder.path().join("store/wal")).unwrap();
+    fails(&run(folder.path(), &["demo", "--data", "store"]), 2, "neither empty nor a former demo");
+    assert_eq!(fs::read_dir(folder.path().join("store")).unwrap().count(), 1, "nothing was touched");
+}
+
+#[test]
+fn the_example_of_the_readme_is_what_the_demo_answers() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let example = readme.split("$ wattlog demo ").nth(1).unwrap().split("```").next().unwrap();
+    let (flags, rest) = example.split_once("\n$ curl 'http://127.0.0.1:8470").unwrap();
+    let (target, expected) = rest.split_once("'\n").unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = wattlog(folder.path())
+        .args(["demo", "--listen", "127.0.0.1:0"])
+        .args(flags.split(' '))
+        .env("TMPDIR", folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = lines(child.stdout.take().unwrap());
+    let live = said.iter().find_map(|line| line.strip_prefix("live: http://").map(str::to_owned));
+    let address = live.as_deref().and_then(|rest| rest.split_whitespace().next()).expect("an address");
+    let (status, answer) = support::request(address, "GET", target, b"").unwrap();
+    signal(&child, "INT");
+    assert_eq!((status, answer.as_str()), (200, expected));
+    // Its output is read to the end, so that it never waits for us.
+    said.iter().for_each(drop);
+    assert!(wait(&mut child).success());
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    // Ctrl-C during the history was swallowed, and the next one left the temporary folder.
+    let folder = tempfile::tempdir().unwrap();
+    let temporary = folder.path().join("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let mut child = wattlog(folder.path())
+        .args(["demo", "--days", "3650", "--listen", "127.0.0.1:0"])
+        .env("TMPDIR", &temporary)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = lines(child.stdout.take().unwrap());
+    assert!(said.iter().any(|line| line.starts_with("data: ")), "the history begins");
+    signal(&child, "INT");
+    assert_eq!(wait(&mut child).code(), Some(1), "no live point was shown");
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "the demo's folder is gone");
 }

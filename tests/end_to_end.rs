@@ -41,6 +41,7 @@ impl Inverter {
         let options = SimulatorOptions {
             tcp: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             udp: None,
+            discovery: None,
             source: Source::Live { plant: plant.clone(), clock: clock.clone() },
             faults: Faults::default(),
         };

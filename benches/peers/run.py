@@ -1,22 +1,28 @@
 #!/usr/bin/env python3
 """Runs each system on the same data in turn and prints one table.
 
-    run.py --wattlog target/release/wattlog [--influxdb path/to/influxd] [--data peers-data] [--out results.json]
+    run.py --size S [--wattlog BINARY] [--influxdb BINARY] [--data DIR] [--work DIR] [--out FILE]
 
-Size S: ingest over HTTP on two connections (three times, in turn), bytes at rest, kill -9 right after the last answer.
-Size M (if it was generated): load, memory, queries. Every answer is compared with the generator's own.
+Rounds, in turn: ingest over HTTP on two connections, kill -9 right after the last answer, time to the first answer
+again, lost rows. Then each system once more: load, memory after 60 s of idling in the process that loaded, bytes at
+rest by what they are, queries. Every answer is compared with the generator's own. Data that is missing is generated.
 """
 import argparse
 import json
 import math
 import os
+import shutil
 import statistics
+import subprocess
+import sys
 import threading
 import time
 
 from systems import QUERIES, SYSTEMS
+from workload import SIZES
 
 TICKS = os.sysconf("SC_CLK_TCK")
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def usage(pid):
@@ -55,13 +61,10 @@ class Peak(threading.Thread):
         return self.anon
 
 
-def folder_bytes(folder):
-    """Allocated bytes of a folder."""
-    return sum(os.lstat(os.path.join(base, name)).st_blocks * 512 for base, _, names in os.walk(folder) for name in names)
-
-
 def load(data, size):
     folder = os.path.join(data, size)
+    if not os.path.exists(os.path.join(folder, "meta.json")):
+        subprocess.run([sys.executable, os.path.join(HERE, "workload.py"), "--size", size, "--out", data], check=True)
     with open(os.path.join(folder, "meta.json"), encoding="utf-8") as file:
         meta = json.load(file)
     bodies = []
@@ -107,15 +110,16 @@ def compare(system, meta, query, data):
         raise RuntimeError(f"{system.name} {query}: {len(values)} values, sum {math.fsum(values)}; expected {count}, {total}")
 
 
-def small(system, meta, bodies, result):
-    system.start_s, system.end_s = meta["start_s"], meta["end_s"]
+def one_round(system, meta, bodies, result):
+    """Ingest, kill -9, and what is there again."""
     system.reset()
     system.start()
     before = usage(system.process.pid)
     seconds = ingest(system, bodies, 2)
     after = usage(system.process.pid)
     result.setdefault("ingest_values_per_s", []).append(meta["values"] / seconds)
-    result.setdefault("ingest_cpu_s_per_million", []).append((after["cpu_s"] - before["cpu_s"]) / meta["values"] * 1e6)
+    cpu_s = after["cpu_s"] - before["cpu_s"]
+    result.setdefault("ingest_cpu_s_per_million", []).append(cpu_s / meta["values"] * 1e6)
     system.kill()
     begin = time.perf_counter()
     system.start()
@@ -124,21 +128,32 @@ def small(system, meta, bodies, result):
     result.setdefault("start_after_kill_ms", []).append((time.perf_counter() - begin) * 1e3)
     result["lost_rows_after_kill"] = result.get("lost_rows_after_kill", 0) + max(0, meta["rows"] - int(present))
     connection.close()
-    system.flush()
-    result["bytes_per_value_S"] = folder_bytes(system.data_folder()) / meta["values"]
     system.stop()
 
 
-def large(system, meta, bodies, result, runs):
-    system.start_s, system.end_s = meta["start_s"], meta["end_s"]
+def at_rest(system, meta, bodies, result, runs, idle_s):
+    """Load, idle, bytes, queries."""
     system.reset()
     system.start()
-    peak = Peak(system.process.pid)
-    result["load_values_per_s_M"] = meta["values"] / ingest(system, bodies, 2)
-    result["peak_anon_mb_M"] = peak.stop() / 1e6
-    result["written_per_payload_M"] = usage(system.process.pid)["written"] / (meta["values"] * 16)
+    pid, payload = system.process.pid, meta["values"] * 16
+    peak = Peak(pid)
+    ingest(system, bodies, 2)
+    result["peak_anon_mb"] = peak.stop() / 1e6
+    # The process that loaded, the same for all: no flush and no restart before.
+    time.sleep(idle_s)
+    idle = usage(pid)
+    result["idle_rss_mb"], result["idle_anon_mb"] = idle["rss"] / 1e6, idle["anon"] / 1e6
+    result["cpu_s_per_million_with_background"] = idle["cpu_s"] / meta["values"] * 1e6
+    result["written_per_payload"] = idle["written"] / payload
+
     system.flush()
-    result["bytes_per_value_M"] = folder_bytes(system.data_folder()) / meta["values"]
+    kept, besides = system.sizes()
+    result["bytes_per_value"] = sum(kept.values()) / meta["values"]
+    for part, size in kept.items():
+        result[f"- {part}, per value"] = size / meta["values"]
+    for part, size in besides.items():
+        result[f"beside it: {part}, MB"] = size / 1e6
+
     connection = system.connect()
     for query in QUERIES:
         path = system.query_path(query)
@@ -151,9 +166,6 @@ def large(system, meta, bodies, result, runs):
             times.append((time.perf_counter() - begin) * 1e3)
         result[f"{query}_p50_ms"] = statistics.median(times)
     connection.close()
-    time.sleep(10)
-    now = usage(system.process.pid)
-    result["idle_rss_mb_M"], result["idle_anon_mb_M"] = now["rss"] / 1e6, now["anon"] / 1e6
     system.stop()
 
 
@@ -167,38 +179,42 @@ def shown(value):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in SYSTEMS:
-        parser.add_argument(f"--{name}", metavar="BINARY")
-    parser.add_argument("--data", default="peers-data")
+    built = os.path.join(HERE, "..", "..", "target", "release", "wattlog")
+    parser.add_argument("--wattlog", metavar="BINARY", default=built if os.path.exists(built) else None)
+    parser.add_argument("--influxdb", metavar="BINARY", default=shutil.which("influxd"))
+    parser.add_argument("--size", choices=SIZES, default="S")
+    parser.add_argument("--data", default="peers-data", help="generated data; made if it is not there")
     parser.add_argument("--work", default="peers-work", help="folder for the databases")
     parser.add_argument("--out", default="peers-results.json")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--runs", type=int, default=200, help="warm runs per query")
+    parser.add_argument("--runs", type=int, default=200, help="most runs per query")
+    parser.add_argument("--idle", type=float, default=60, help="seconds between the load and the look at memory")
     arguments = parser.parse_args()
     work = os.path.abspath(arguments.work)
     os.makedirs(work, exist_ok=True)
     systems = [kind(os.path.abspath(binary), work) for name, kind in SYSTEMS.items()
                if (binary := getattr(arguments, name)) is not None]
     if not systems:
-        parser.error("name at least one binary")
+        parser.error("no binary is named and none was found")
+    meta, bodies = load(arguments.data, arguments.size)
     results = {system.name: {"version": system.version()} for system in systems}
     try:
-        meta, bodies = load(arguments.data, "S")
+        for system in systems:
+            system.start_s, system.end_s = meta["start_s"], meta["end_s"]
         for _ in range(arguments.rounds):
             for system in systems:
-                small(system, meta, bodies, results[system.name])
-        if os.path.exists(os.path.join(arguments.data, "M", "meta.json")):
-            meta, bodies = load(arguments.data, "M")
-            for system in systems:
-                large(system, meta, bodies, results[system.name], arguments.runs)
+                one_round(system, meta, bodies, results[system.name])
+        for system in systems:
+            at_rest(system, meta, bodies, results[system.name], arguments.runs, arguments.idle)
     finally:
         for system in systems:
             system.stop()
         with open(arguments.out, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=1)
+            json.dump({"size": arguments.size, "systems": results}, file, indent=1)
     names = [system.name for system in systems]
     for name in names:
         print(f"{name}: {results[name].pop('version')}")
+    print(f"\nsize {arguments.size}: {meta['values']:,} values")
     print("\n| | " + " | ".join(names) + " |\n|" + "---|" * (len(names) + 1))
     for key in dict.fromkeys(key for name in names for key in results[name]):
         print(f"| {key} | " + " | ".join(shown(results[name].get(key)) for name in names) + " |")

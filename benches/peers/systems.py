@@ -16,6 +16,19 @@ FIELDS = ["battery_soc", "battery_temp", "pv_power", "grid_power", "consumption"
 QUERIES = ["last", "raw_24h", "hourly_1", "hourly_60", "daily_min_max", "minute_24h"]
 
 
+def file_bytes(path):
+    """Allocated bytes of a file; none if it has just been removed."""
+    try:
+        return os.lstat(path).st_blocks * 512
+    except FileNotFoundError:
+        return 0
+
+
+def folder_bytes(folder, counts=lambda name: True):
+    """Allocated bytes of the files in a folder, those below included, whose names count. Files may vanish meanwhile."""
+    return sum(file_bytes(os.path.join(base, name)) for base, _, names in os.walk(folder) for name in names if counts(name))
+
+
 class System:
     name = ""
     port = 0
@@ -37,7 +50,7 @@ class System:
             if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                 raise RuntimeError(f"port {self.port} is taken")
         with open(self.folder + ".log", "ab") as log:
-            self.process = subprocess.Popen(self.argv(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.argv(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment())
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -54,6 +67,10 @@ class System:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(60)
             self.process = None
+
+    def environment(self):
+        """Nothing of the machine's own settings reaches the server."""
+        return {"PATH": os.environ["PATH"], "HOME": self.folder}
 
     def kill(self):
         self.process.kill()
@@ -92,12 +109,20 @@ class System:
     def flush(self):
         """Leaves the data in the form it has at rest."""
 
+    def sizes(self):
+        """Bytes of what has to be kept, by what it is, and of what lies beside it (logs, reserves)."""
+        raise NotImplementedError
+
 
 class Wattlog(System):
     name, port = "wattlog", 39600
 
     def argv(self):
         return [self.binary, "serve", "--data", os.path.join(self.folder, "data"), "--listen", f"127.0.0.1:{self.port}"]
+
+    def environment(self):
+        # The machine's own metrics would be points that the others do not have.
+        return {**super().environment(), "WATTLOG_COLLECTOR__SYSTEM_METRICS__ENABLED": "false"}
 
     def version(self):
         return subprocess.run([self.binary, "--version"], capture_output=True, text=True, check=True).stdout.strip()
@@ -112,8 +137,18 @@ class Wattlog(System):
         self.once("POST", "/api/v1/admin/seal")
         self.once("POST", "/api/v1/admin/compact")
 
-    def data_folder(self):
-        return os.path.join(self.folder, "data")
+    def sizes(self):
+        told = json.loads(self.once("GET", "/api/v1/storage"))["bytes"]
+        data = os.path.join(self.folder, "data")
+        segments = folder_bytes(os.path.join(data, "segments"))
+        parts = {part: told[part] for part in ("data", "timestamps", "meta")}
+        kept = {**parts, "padding and headers": segments - sum(parts.values()),
+                "catalog": folder_bytes(os.path.join(data, "catalog")),
+                "manifest": folder_bytes(os.path.join(data, "manifest"))}
+        logs = os.path.join(data, "wal")
+        return kept, {"log": folder_bytes(logs, lambda name: not name.startswith("spare")),
+                      "spare logs": folder_bytes(logs, lambda name: name.startswith("spare")),
+                      "ballast": file_bytes(os.path.join(data, "ballast"))}
 
     def query_path(self, query):
         whole = {"start": f"{self.start_s}s", "end": f"{self.end_s}s"}
@@ -139,6 +174,7 @@ class Wattlog(System):
 
 class Influx(System):
     name, port = "influxdb", 39086
+    is_flushing = False
 
     def argv(self):
         config = os.path.join(self.folder, "influxdb.conf")
@@ -169,26 +205,30 @@ enabled = false
     def version(self):
         return subprocess.run([self.binary, "version"], capture_output=True, text=True, check=True).stdout.strip()
 
-    def data_folder(self):
-        # Column files and index. A last log segment stays until the next write and is not counted.
-        return os.path.join(self.folder, "data")
+    def environment(self):
+        cold = {"INFLUXDB_DATA_CACHE_SNAPSHOT_WRITE_COLD_DURATION": "1s",
+                "INFLUXDB_DATA_COMPACT_FULL_WRITE_COLD_DURATION": "1s"}
+        return {**super().environment(), **(cold if self.is_flushing else {})}
+
+    def sizes(self):
+        data = os.path.join(self.folder, "data")
+        columns = folder_bytes(data, lambda name: name.endswith(".tsm"))
+        return ({"data": columns, "index": folder_bytes(data) - columns},
+                {"log": folder_bytes(os.path.join(self.folder, "wal"))})
 
     def flush(self):
         """Starts it with short idle times, so that the cache is written and every shard compacted."""
         self.stop()
-        os.environ["INFLUXDB_DATA_CACHE_SNAPSHOT_WRITE_COLD_DURATION"] = "1s"
-        os.environ["INFLUXDB_DATA_COMPACT_FULL_WRITE_COLD_DURATION"] = "1s"
+        self.is_flushing = True
         self.start()
         seen, still, deadline = None, 0, time.monotonic() + 120
         while still < 6 and time.monotonic() < deadline:
             time.sleep(1)
-            now = sorted((entry.path, entry.stat().st_size) for shard in os.walk(self.data_folder())
-                         for entry in os.scandir(shard[0]) if entry.is_file())
+            now = self.sizes()
             still = still + 1 if now == seen else 0
             seen = now
         self.stop()
-        del os.environ["INFLUXDB_DATA_CACHE_SNAPSHOT_WRITE_COLD_DURATION"]
-        del os.environ["INFLUXDB_DATA_COMPACT_FULL_WRITE_COLD_DURATION"]
+        self.is_flushing = False
         self.start()
 
     def query_path(self, query):

@@ -14,7 +14,8 @@ pub(crate) const MEASUREMENT: &str = "energy_data";
 /// 2026-06-01, where the columns begin.
 pub(crate) const START_S: i64 = 1_780_272_000;
 pub(crate) const STEP_S: i64 = 10;
-const FIELDS: [&str; 6] = ["battery_soc", "battery_temp", "pv_power", "grid_power", "consumption", "price"];
+pub(crate) const FIELDS: [&str; 6] =
+    ["battery_soc", "battery_temp", "pv_power", "grid_power", "consumption", "price"];
 
 /// Rows of each device in a body.
 pub(crate) const ROWS_PER_BODY: usize = 500;

@@ -62,7 +62,13 @@ impl Recording {
         let clock = Arc::new(ManualClock::new(Timestamp(instant.as_second() * 1_000_000_000)));
         let loopback: Option<SocketAddr> = Some(([127, 0, 0, 1], 0).into());
         let source = Source::Live { plant: Plant::new(SEED, Place::default()), clock };
-        let options = SimulatorOptions { tcp: loopback, udp: loopback, source, faults: self.faults.clone() };
+        let options = SimulatorOptions {
+            tcp: loopback,
+            udp: loopback,
+            discovery: None,
+            source,
+            faults: self.faults.clone(),
+        };
         let simulator = Simulator::bind(options).await?;
         let (tcp, udp) = (simulator.tcp_addr().ok_or("no TCP")?, simulator.udp_addr().ok_or("no UDP")?);
         let stop = CancellationToken::new();

@@ -49,7 +49,8 @@ impl Collector {
         self.status.clone()
     }
 
-    /// Runs until `shutdown`, then stops the devices and delivers what they left, for at most some seconds.
+    /// Runs until `shutdown`, then stops the devices and delivers what they left, for at most some seconds. What the
+    /// store has not taken by then is lost, counted and logged.
     pub async fn run(self, sink: Arc<dyn Sink>, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
         let outbox = Arc::new(Outbox::new(self.config.buffer_points, self.status.clone()));
         let mut meanings = Meanings::default();
@@ -61,37 +62,63 @@ impl Collector {
         let mut tasks = JoinSet::new();
         for (index, config) in self.config.devices.into_iter().enumerate() {
             let (status, outbox, clock) = (self.status.clone(), Arc::clone(&outbox), Arc::clone(&clock));
-            let device = Device::new(index, config, self.seed, status, outbox, clock);
-            tasks.spawn(device.run(shutdown.clone()));
+            let (seed, over) = (self.seed, shutdown.clone());
+            let begin = move || {
+                let (status, outbox, clock) = (status.clone(), Arc::clone(&outbox), Arc::clone(&clock));
+                Device::new(index, config.clone(), seed, status, outbox, clock).run(over.clone())
+            };
+            tasks.spawn(keep_running(begin, shutdown.clone()));
         }
         if self.config.system_metrics.enabled {
             let interval = self.config.system_metrics.interval.0;
-            let metrics = SystemMetrics::new(interval, self.status.clone(), Arc::clone(&outbox), clock);
-            tasks.spawn(metrics.run(shutdown.clone()));
+            let (status, outbox, over) = (self.status.clone(), Arc::clone(&outbox), shutdown.clone());
+            let begin = move || {
+                let (outbox, clock) = (Arc::clone(&outbox), Arc::clone(&clock));
+                SystemMetrics::new(interval, status.clone(), outbox, clock).run(over.clone())
+            };
+            tasks.spawn(keep_running(begin, shutdown.clone()));
         }
         let closed = CancellationToken::new();
-        let delivery = tokio::spawn({
+        let deliver = {
             let (outbox, closed) = (Arc::clone(&outbox), closed.clone());
-            async move { outbox.deliver(sink, meanings, closed).await }
-        });
-
-        // Tasks end at shutdown alone. One that ends before has a fault of ours in it: say so at once, keep the others.
-        let mut stopping = false;
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled(), if !stopping => stopping = true,
-                ended = tasks.join_next(), if stopping || !tasks.is_empty() => match ended {
-                    Some(Err(error)) => tracing::error!(%error, "a collector task ended by itself"),
-                    Some(Ok(())) => {}
-                    None => break,
-                },
+            move || {
+                let (outbox, sink) = (Arc::clone(&outbox), Arc::clone(&sink));
+                let (meanings, closed) = (meanings.clone(), closed.clone());
+                async move { outbox.deliver(sink, meanings, closed).await }
             }
-        }
+        };
+        let mut delivery = JoinSet::new();
+        delivery.spawn(keep_running(deliver, closed.clone()));
+
+        shutdown.cancelled().await;
+        while tasks.join_next().await.is_some() {}
         closed.cancel();
-        let unfinished = delivery.abort_handle();
-        if tokio::time::timeout(LAST_DELIVERY, delivery).await.is_err() {
-            unfinished.abort();
-            tracing::warn!("the store did not take the last points in time");
+        let _in_time = tokio::time::timeout(LAST_DELIVERY, delivery.join_next()).await;
+        delivery.shutdown().await;
+        let lost = outbox.abandon();
+        if lost > 0 {
+            tracing::warn!(points = lost, "the store did not take the last points in time: they are lost");
         }
     }
 }
+
+/// Runs a task that ends at shutdown alone. One that panics has a fault of ours in it: it is said, and the task begun
+/// anew.
+async fn keep_running<F>(begin: impl Fn() -> F, shutdown: CancellationToken)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        // A set of one, because it ends its task when it is dropped.
+        let mut task = JoinSet::new();
+        task.spawn(begin());
+        let Some(Err(error)) = task.join_next().await else { return };
+        tracing::error!(%error, "a collector task ended by itself, it is begun anew");
+        if shutdown.run_until_cancelled(tokio::time::sleep(RESTART_AFTER)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Rest before a task that panicked is begun anew.
+const RESTART_AFTER: Duration = Duration::from_secs(1);

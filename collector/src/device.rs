@@ -2,17 +2,18 @@
 //!
 //! Promise: a point holds only what was read in its own cycle; a block that failed leaves its fields out. Nothing a
 //! device does or stops doing ends the loop.
+//! The first block goes ahead: silence to it is silence to all, so who the device is never stands in the way of data.
 //! Over TCP the connection lasts one cycle (dongles misbehave on kept ones); what is known of the device lasts for
-//! the session, which ends when a whole cycle fails.
+//! the session, which ends when a whole cycle gives nothing.
 
 use crate::config::{BlockName, DeviceConfig, Transport};
 use crate::goodwe::decode::{Reading, decode_into};
 use crate::goodwe::registers::info_layout;
-use crate::goodwe::{Assembler, DeviceInfo, MEASUREMENT};
-use crate::link::{Link, Target};
-use crate::modbus::{ReadError, Refusal};
+use crate::goodwe::{Assembler, DeviceInfo, MEASUREMENT, SecondBattery};
+use crate::link::{self, Link, Target};
+use crate::modbus::ReadError;
 use crate::outbox::Outbox;
-use crate::poll::{AfterRefusal, Backoff, Plan, Schedule};
+use crate::poll::{AfterFailure, Backoff, Introduction, Plan, Schedule};
 use crate::seed;
 use crate::status::{DeviceState, DeviceStatus, StatusHandle};
 use std::sync::Arc;
@@ -32,8 +33,13 @@ pub(crate) struct Device {
     assembler: Assembler,
     backoff: Backoff,
     link: Option<Link>,
-    /// True once the device told who it is, or refused to, in this session.
-    introduced: bool,
+    introduction: Introduction,
+    /// When the last request was over, answered or not.
+    last_request: Option<Instant>,
+    /// When the wake packet was sent last.
+    last_wake: Option<Instant>,
+    /// A read of this cycle failed.
+    erred: bool,
     status: StatusHandle,
     outbox: Arc<Outbox>,
     clock: Arc<dyn Clock>,
@@ -57,7 +63,10 @@ impl Device {
             assembler: Assembler::new(config.family, config.fields),
             backoff: Backoff::new(config.backoff_max.0, seed ^ seed::of_text(&config.id)),
             link: None,
-            introduced: false,
+            introduction: Introduction::default(),
+            last_request: None,
+            last_wake: None,
+            erred: false,
             config,
             status,
             outbox,
@@ -78,7 +87,10 @@ impl Device {
         let mut time = self.clock.wall().truncated_to_millis();
         loop {
             let begun = Instant::now();
-            self.note(|status| status.cycles += 1);
+            self.note(|status| {
+                status.cycles += 1;
+                status.last_attempt = Some(time);
+            });
             match self.cycle().await {
                 Ok(readings) => {
                     self.answered(time, begun.elapsed(), readings);
@@ -96,29 +108,32 @@ impl Device {
         }
     }
 
-    /// Reads every block once. An error means that the device did not answer at all.
+    /// Reads every block once. An error means that the device gave nothing at all.
     async fn cycle(&mut self) -> Result<Vec<Reading>, ReadError> {
-        if !self.introduced {
-            self.introduce().await?;
-        }
+        self.erred = false;
+        self.wake_if_due().await;
         let mut readings = Vec::new();
+        let mut first_error = None;
         let mut answers = 0;
-        for name in self.plan.wanted() {
+        let first = self.plan.wanted(Instant::now()).into_iter().next();
+        if let Some(name) = first {
+            match self.read_block(name, &mut readings).await {
+                Ok(()) => answers += 1,
+                Err(error @ ReadError::Refused(_)) => first_error = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        self.introduce_if_due().await;
+        for name in self.plan.wanted(Instant::now()).into_iter().filter(|name| Some(*name) != first) {
             // No battery: its block would be all zeros.
             if name == BlockName::Battery && battery_mode(&readings) == Some(0) {
                 continue;
             }
             match self.read_block(name, &mut readings).await {
                 Ok(()) => answers += 1,
-                // The running block comes first: silence to it is silence to all.
-                Err(error) if name == BlockName::Running && !matches!(error, ReadError::Refused(_)) => {
-                    return Err(error);
-                }
                 Err(error) => {
                     tracing::debug!(device = self.config.id, block = name.name(), %error, "block not read");
-                    if matches!(error, ReadError::Refused(_)) {
-                        answers += 1;
-                    }
+                    first_error.get_or_insert(error);
                 }
             }
         }
@@ -127,109 +142,138 @@ impl Device {
         {
             link.close().await;
         }
-        if answers == 0 { Err(ReadError::Silence) } else { Ok(readings) }
+        if answers == 0 { Err(first_error.unwrap_or(ReadError::Silence)) } else { Ok(readings) }
     }
 
-    /// Asks who the device is, once per session.
-    async fn introduce(&mut self) -> Result<(), ReadError> {
+    async fn wake_if_due(&mut self) {
+        let lately = |at: Instant| self.backoff.failures() == 0 && at.elapsed() < WAKE_EVERY;
+        if !self.config.wake || self.last_wake.is_some_and(lately) {
+            return;
+        }
+        self.last_wake = Some(Instant::now());
+        if let Err(error) = link::wake(&self.target).await {
+            tracing::debug!(device = self.config.id, %error, "wake packet not sent");
+        }
+    }
+
+    /// Asks who the device is, if that is not known yet. Until it is, the plan counts what it may have as there.
+    async fn introduce_if_due(&mut self) {
+        if !self.introduction.is_due() {
+            return;
+        }
         let layout = info_layout(self.config.family);
         let info = match self.read(layout.start, layout.count).await {
             Ok(words) => DeviceInfo::decode(self.config.family, &words),
             // It lives, it only does not say who it is.
-            Err(ReadError::Refused(_) | ReadError::Malformed(_)) => DeviceInfo::default(),
-            Err(error) => return Err(error),
+            Err(ReadError::Refused(refusal)) if refusal.is_final() => {
+                self.introduction.settle();
+                return;
+            }
+            Err(_) => DeviceInfo::default(),
         };
+        if info == DeviceInfo::default() {
+            // Lost, busy, or all ones as at night.
+            self.introduction.missed();
+            return;
+        }
+        self.introduction.settle();
         self.plan.start_session(self.config.family, &info);
         self.assembler.set_rated_power(info.rated_power_w);
         tracing::info!(
             device = self.config.id,
             model = info.model.as_deref(),
             rated_power_w = info.rated_power_w,
-            "device answers"
+            "device says who it is"
         );
         self.note(|status| status.info = info);
-        self.introduced = true;
-        Ok(())
     }
 
     async fn read_block(&mut self, name: BlockName, readings: &mut Vec<Reading>) -> Result<(), ReadError> {
         loop {
             let Some((block, count)) = self.plan.request(name) else { return Ok(()) };
-            if !self.config.pause.0.is_zero() {
-                tokio::time::sleep(self.config.pause.0).await;
-            }
-            let refusal = match self.read(block.start, count).await {
+            let error = match self.read(block.start, count).await {
                 Ok(words) => {
                     decode_into(block, &words, readings);
+                    self.plan.answered(name, Instant::now());
+                    self.note_refused_blocks();
                     return Ok(());
                 }
-                Err(ReadError::Refused(refusal)) => refusal,
-                Err(error) => return Err(error),
+                Err(error) => error,
             };
-            if !matches!(refusal, Refusal::ILLEGAL_DATA_ADDRESS | Refusal::ILLEGAL_FUNCTION) {
-                return Err(ReadError::Refused(refusal));
-            }
-            match self.plan.refuse(name) {
-                AfterRefusal::TryShorter => {}
-                AfterRefusal::TryNextCycle => return Err(ReadError::Refused(refusal)),
-                AfterRefusal::GivenUp => {
+            match self.plan.failed(name, &error, Instant::now()) {
+                AfterFailure::TryShorter => {}
+                AfterFailure::TryNextCycle => return Err(error),
+                AfterFailure::GivenUp => {
                     tracing::info!(
                         device = self.config.id,
                         block = name.name(),
                         "the device has no such block"
                     );
-                    let refused = self.plan.refused();
-                    self.note(|status| status.refused_blocks = refused);
-                    return Err(ReadError::Refused(refusal));
+                    self.note_refused_blocks();
+                    return Err(error);
                 }
             }
         }
     }
 
-    /// One request, tried again after silence or damage, over a new connection where the old one may be spoiled.
+    fn note_refused_blocks(&self) {
+        let refused = self.plan.refused();
+        self.note(|status| status.refused_blocks = refused);
+    }
+
+    /// One request, tried again after silence or damage, and after a rest where the device only needs time.
     async fn read(&mut self, start: u16, count: u16) -> Result<Vec<u16>, ReadError> {
+        let mut rest = self.config.pause.0;
         let mut tries_left = self.config.retries;
         loop {
-            let error = match self.read_once(start, count).await {
+            let error = match self.read_once(start, count, rest).await {
                 Ok(words) => return Ok(words),
                 Err(error) => error,
             };
+            self.erred = true;
             self.note(|status| {
                 status.errors.count(&error);
                 status.last_error = Some(error.to_string());
             });
-            // "Busy" passes; any other refusal is an answer. A host that is not there is left to the back-off.
-            let again = match &error {
-                ReadError::Refused(refusal) => *refusal == Refusal::BUSY,
-                ReadError::Connect(_) => false,
-                _ => true,
-            };
-            if !again || tries_left == 0 {
+            match &error {
+                ReadError::Refused(refusal) if refusal.is_momentary() => {
+                    rest = (2 * rest).clamp(BUSY_REST, BUSY_REST_LONGEST).max(self.config.pause.0);
+                }
+                // Any other refusal is an answer. A host that is not there is left to the back-off.
+                ReadError::Refused(_) | ReadError::Connect(_) => return Err(error),
+                ReadError::Silence | ReadError::Lost(_) | ReadError::Malformed(_) => {}
+            }
+            if tries_left == 0 {
                 return Err(error);
             }
             tries_left -= 1;
         }
     }
 
-    async fn read_once(&mut self, start: u16, count: u16) -> Result<Vec<u16>, ReadError> {
+    /// One request, not before the last one is over for as long as `rest`.
+    async fn read_once(&mut self, start: u16, count: u16, rest: Duration) -> Result<Vec<u16>, ReadError> {
+        if let Some(last) = self.last_request {
+            tokio::time::sleep_until(last + rest).await;
+        }
         let mut link = match self.link.take() {
             Some(link) => link,
-            None => Link::open(self.config.transport, &self.target, self.backoff.failures() > 0).await?,
+            None => Link::open(self.config.transport, &self.target).await?,
         };
         let answer = link.read(start, count).await;
+        self.last_request = Some(Instant::now());
         // After anything but an answer a late one may come: over TCP it would be taken for the next.
-        match (&answer, &link) {
-            (Ok(_) | Err(ReadError::Refused(_)), _) | (_, Link::Udp(_)) => self.link = Some(link),
-            _ => drop(link),
+        if matches!(answer, Ok(_) | Err(ReadError::Refused(_))) {
+            self.link = Some(link);
         }
         answer
     }
 
     fn answered(&mut self, time: Timestamp, took: Duration, mut readings: Vec<Reading>) {
         self.backoff.reset();
+        self.assembler.set_second_battery(self.plan.second_battery());
         let fields = self.assembler.fields(&mut readings, time);
         let left_out = self.assembler.left_out();
-        let has_data = !fields.is_empty();
+        let (has_data, erred) = (!fields.is_empty(), self.erred);
         if has_data {
             self.outbox.push(Point {
                 measurement: MEASUREMENT.to_owned(),
@@ -241,6 +285,10 @@ impl Device {
         self.note(|status| {
             status.state = DeviceState::Online;
             status.consecutive_failures = 0;
+            status.answered_cycles += 1;
+            if !erred {
+                status.last_error = None;
+            }
             status.last_success = Some(time);
             status.cycle_ms = u64::try_from(took.as_millis()).ok();
             status.left_out = left_out;
@@ -256,12 +304,17 @@ impl Device {
         if let Some(link) = self.link.take() {
             link.close().await;
         }
-        self.introduced = false;
+        self.introduction = Introduction::default();
+        self.plan.start_session(self.config.family, &DeviceInfo::default());
+        let state = match error {
+            ReadError::Refused(_) => DeviceState::Refusing,
+            _ => DeviceState::Silent,
+        };
         if self.backoff.failures() == 0 {
-            tracing::warn!(device = self.config.id, %error, "device does not answer, tried again for ever");
+            tracing::warn!(device = self.config.id, %error, "device gives nothing, tried again for ever");
         }
         self.note(|status| {
-            status.state = DeviceState::Silent;
+            status.state = state;
             status.failed_cycles += 1;
             status.consecutive_failures += 1;
             status.refused_blocks.clear();
@@ -274,6 +327,12 @@ impl Device {
     }
 }
 
+/// The wake packet goes out so often to a device that answers: dongles fall asleep after some hours.
+const WAKE_EVERY: Duration = Duration::from_mins(10);
+/// Rest before a busy device is asked again, at first and at most; it doubles.
+const BUSY_REST: Duration = Duration::from_millis(200);
+const BUSY_REST_LONGEST: Duration = Duration::from_secs(2);
+
 /// What a device says when it is asked once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Probe {
@@ -283,12 +342,14 @@ pub struct Probe {
     pub readings: Vec<Reading>,
     /// Blocks it refused.
     pub refused: Vec<BlockName>,
+    /// Whether a second battery may be a part of its balance.
+    pub second_battery: SecondBattery,
 }
 
 /// Asks a device once, with the retries of its configuration, and stores nothing.
 ///
 /// # Errors
-/// [`ReadError`] if it does not answer at all.
+/// [`ReadError`] if it gives nothing at all.
 pub async fn probe(config: &DeviceConfig) -> Result<Probe, ReadError> {
     let status = StatusHandle::new(std::slice::from_ref(config), 1);
     let outbox = Arc::new(Outbox::new(1, status.clone()));
@@ -300,7 +361,8 @@ pub async fn probe(config: &DeviceConfig) -> Result<Probe, ReadError> {
     }
     let readings = readings?;
     let info = status.device(0, |status| status.info.clone());
-    Ok(Probe { info, readings, refused: device.plan.refused() })
+    let (refused, second_battery) = (device.plan.refused(), device.plan.second_battery());
+    Ok(Probe { info, readings, refused, second_battery })
 }
 
 /// Tags of a device's points.

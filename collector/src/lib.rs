@@ -24,7 +24,8 @@
 //!     }
 //!     let loopback = Some(([127, 0, 0, 1], 0).into());
 //!     let source = Source::Live { plant, clock };
-//!     let options = SimulatorOptions { tcp: loopback, udp: loopback, source, faults: Faults::default() };
+//!     let faults = Faults::default();
+//!     let options = SimulatorOptions { tcp: loopback, udp: loopback, discovery: None, source, faults };
 //!     let simulator = Simulator::bind(options).await.expect("loopback");
 //!     println!("Modbus TCP on {:?}, UDP on {:?}", simulator.tcp_addr(), simulator.udp_addr());
 //!     simulator.run(stop).await.expect("sockets that stay");

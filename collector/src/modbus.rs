@@ -4,7 +4,8 @@
 //! Parsing is pure and total: any bytes give a frame, "more to come" or a reason.
 //!
 //! Answer in a datagram: `AA 55`, unit, function, byte count, data, CRC-16/Modbus (low byte first) over unit..data.
-//! A refusal has function | 0x80 and one code instead of count and data. Neither tells which request it answers.
+//! A refusal has function | 0x80 and one code instead of count and data; some firmware lets other bytes follow the code
+//! and puts the checksum over all of them at the end. Neither tells which request it answers.
 
 use std::io;
 
@@ -48,8 +49,22 @@ impl Refusal {
     pub const ILLEGAL_FUNCTION: Self = Self(1);
     /// The device has no such registers.
     pub const ILLEGAL_DATA_ADDRESS: Self = Self(2);
+    /// The device has the function and the registers, but not so many of them at once.
+    pub const ILLEGAL_DATA_VALUE: Self = Self(3);
     /// The device is busy.
     pub const BUSY: Self = Self(6);
+    /// A gateway got no answer from the device.
+    pub const NO_ANSWER_BEHIND_GATEWAY: Self = Self(11);
+
+    /// True if the same request will be refused again: the device lacks what was asked for.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::ILLEGAL_FUNCTION | Self::ILLEGAL_DATA_ADDRESS | Self::ILLEGAL_DATA_VALUE)
+    }
+
+    /// True if the same request may well be answered a moment later.
+    pub fn is_momentary(self) -> bool {
+        matches!(self, Self(5) | Self::BUSY | Self::NO_ANSWER_BEHIND_GATEWAY)
+    }
 
     fn text(self) -> String {
         let known = match self.0 {
@@ -183,28 +198,41 @@ pub fn parse_rtu_answer(bytes: &[u8], unit: u8, count: u16) -> Result<Answer, Ma
     if found_unit != unit {
         return Err(Malformed::Unit(found_unit));
     }
-    let data_len = match function {
-        READ => usize::from(len),
-        other if other == READ | REFUSAL => 0,
+    match function {
+        READ => {}
+        other if other == READ | REFUSAL => return parse_refusal(bytes, Refusal(len)),
         other => return Err(Malformed::Function(other)),
-    };
-    let expected_len = 2 * usize::from(count);
-    if function == READ && data_len != expected_len {
-        return Err(Malformed::ByteCount { expected: expected_len, found: data_len });
     }
-    let end = 5 + data_len;
-    let Some(checksum) = bytes.get(end..end + 2) else {
-        return Ok(Answer::Short(end + 2 - bytes.len()));
-    };
-    let (expected, found) = (crc16(&bytes[2..end]), u16::from_le_bytes([checksum[0], checksum[1]]));
+    let (expected, found) = (2 * usize::from(count), usize::from(len));
     if expected != found {
-        return Err(Malformed::Checksum { expected, found });
+        return Err(Malformed::ByteCount { expected, found });
     }
-    if function != READ {
-        return Ok(Answer::Refused(Refusal(len)));
+    let end = 5 + expected;
+    if let Some(missing) = (end + 2).checked_sub(bytes.len()).filter(|missing| *missing > 0) {
+        return Ok(Answer::Short(missing));
     }
+    check_sum(&bytes[..end + 2])?;
     let words = bytes[5..end].chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
     Ok(Answer::Words(words.collect()))
+}
+
+/// A refusal: its checksum follows the code, or stands at the end of everything that came.
+fn parse_refusal(bytes: &[u8], refusal: Refusal) -> Result<Answer, Malformed> {
+    if let Some(missing) = REFUSAL_BYTES.checked_sub(bytes.len()).filter(|missing| *missing > 0) {
+        return Ok(Answer::Short(missing));
+    }
+    check_sum(&bytes[..REFUSAL_BYTES]).or_else(|error| check_sum(bytes).map_err(|_| error))?;
+    Ok(Answer::Refused(refusal))
+}
+
+/// Prefix, unit, function, code, checksum.
+const REFUSAL_BYTES: usize = 7;
+
+/// Checks the last two bytes of a frame, at least 7 bytes long, against all from the unit on.
+fn check_sum(frame: &[u8]) -> Result<(), Malformed> {
+    let (body, checksum) = frame.split_at(frame.len() - 2);
+    let (expected, found) = (crc16(&body[2..]), u16::from_le_bytes([checksum[0], checksum[1]]));
+    if expected == found { Ok(()) } else { Err(Malformed::Checksum { expected, found }) }
 }
 
 #[cfg(test)]
@@ -236,6 +264,13 @@ mod tests {
         assert_eq!(parse("aa55f7"), Ok(Answer::Short(2)));
         assert_eq!(parse(""), Ok(Answer::Short(5)));
         assert_eq!(parse("aa55f7830256c2"), Err(Malformed::Checksum { expected: 0xC320, found: 0xC256 }));
+        let failure = Ok(Answer::Refused(Refusal(4)));
+        assert_eq!(parse("aa55f783040102030405b35e"), failure, "the checksum covers bytes behind the code");
+        let mut doubled = rtu_refusal(0xF7, Refusal(4));
+        doubled.extend_from_within(..);
+        assert_eq!(parse_rtu_answer(&doubled, 0xF7, 2), failure);
+        assert!(matches!(parse("aa55f783040102030405b35f"), Err(Malformed::Checksum { .. })));
+        assert_eq!(parse("aa55f78304"), Ok(Answer::Short(2)));
         let refusal = rtu_refusal(0xF7, Refusal::ILLEGAL_DATA_ADDRESS);
         let refused = Ok(Answer::Refused(Refusal::ILLEGAL_DATA_ADDRESS));
         assert_eq!(parse_rtu_answer(&refusal, 0xF7, 2), refused);

@@ -5,6 +5,7 @@
 //!    is dropped and counted.
 //! 2. A refused batch goes back to the front, so points are offered in the order they came.
 //! 3. A device never waits for the store.
+//! 4. A point that was pushed is counted once: as stored, rejected or dropped, or as waiting.
 
 use crate::sink::{Sink, SinkError};
 use crate::status::StatusHandle;
@@ -22,6 +23,8 @@ const BATCH_POINTS: usize = 500;
 /// Wait after a refusal that names no time; doubles up to the longest.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
+/// The same while the collector stops and little time is left.
+const RETRY_AT_THE_END: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -34,11 +37,15 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Point>,
-    in_flight: usize,
+    /// Who gave the points of the call in flight.
+    in_flight: Vec<Giver>,
     /// Durations of the calls since they were asked for last.
     calls: u32,
     calls_took: Duration,
 }
+
+/// Place of a device in the status; none for the program's own metrics.
+type Giver = Option<usize>;
 
 impl Outbox {
     pub(crate) fn new(capacity: usize, status: StatusHandle) -> Self {
@@ -61,37 +68,74 @@ impl Outbox {
         (calls > 0).then(|| took / calls)
     }
 
+    /// Drops everything that is left, the call in flight included (whether it succeeds, nobody will hear), and tells how
+    /// many points that were.
+    pub(crate) fn abandon(&self) -> u64 {
+        let mut queue = self.queue.lock();
+        let mut lost = std::mem::take(&mut queue.in_flight);
+        lost.extend(queue.waiting.drain(..).map(|point| self.status.giver_of(&point)));
+        self.count_dropped(&lost);
+        self.count_waiting(&queue);
+        lost.len() as u64
+    }
+
     fn trim(&self, queue: &mut Queue) {
-        let mut dropped = 0;
-        while queue.waiting.len() + queue.in_flight > self.capacity && queue.waiting.pop_front().is_some() {
-            dropped += 1;
+        let mut dropped = Vec::new();
+        while queue.waiting.len() + queue.in_flight.len() > self.capacity
+            && let Some(oldest) = queue.waiting.pop_front()
+        {
+            dropped.push(self.status.giver_of(&oldest));
         }
-        let waiting = queue.waiting.len() + queue.in_flight;
+        self.count_dropped(&dropped);
+        self.count_waiting(queue);
+    }
+
+    fn count_dropped(&self, givers: &[Giver]) {
+        self.status.buffer(|buffer| buffer.dropped += givers.len() as u64);
+        for device in givers.iter().flatten() {
+            self.status.device(*device, |device| device.dropped += 1);
+        }
+    }
+
+    fn count_waiting(&self, queue: &Queue) {
+        self.status.buffer(|buffer| buffer.waiting = queue.waiting.len() + queue.in_flight.len());
+    }
+
+    /// Counts a batch that the store has decided on; `rejected` are places in it.
+    fn count_decided(&self, batch: &[Point], rejected: &[usize]) {
+        let rejected: Vec<&Point> = rejected.iter().filter_map(|place| batch.get(*place)).collect();
         self.status.buffer(|buffer| {
-            buffer.dropped += dropped;
-            buffer.waiting = waiting;
+            buffer.rejected += rejected.len() as u64;
+            buffer.stored += (batch.len() - rejected.len()) as u64;
         });
+        for device in rejected.into_iter().filter_map(|point| self.status.giver_of(point)) {
+            self.status.device(device, |device| device.rejected += 1);
+        }
     }
 
     fn take(&self) -> Vec<Point> {
         let mut queue = self.queue.lock();
         let count = queue.waiting.len().min(BATCH_POINTS);
-        queue.in_flight = count;
-        queue.waiting.drain(..count).collect()
+        let batch: Vec<Point> = queue.waiting.drain(..count).collect();
+        let givers = batch.iter().map(|point| self.status.giver_of(point)).collect();
+        // What is in flight still belongs to a delivery that ended in the middle of its call.
+        self.count_dropped(&std::mem::replace(&mut queue.in_flight, givers));
+        batch
     }
 
     fn done(&self, took: Duration, returned: Vec<Point>) {
         let mut queue = self.queue.lock();
         queue.calls += 1;
         queue.calls_took += took;
-        queue.in_flight = 0;
+        queue.in_flight.clear();
         for point in returned.into_iter().rev() {
             queue.waiting.push_front(point);
         }
         self.trim(&mut queue);
     }
 
-    /// Carries points to the sink until `closed`, then what is left as far as the sink takes it at once.
+    /// Carries points to the sink, until it is `closed` and nothing is left. How long the store may take for the last
+    /// ones is the caller's to decide.
     pub(crate) async fn deliver(
         &self,
         sink: Arc<dyn Sink>,
@@ -111,29 +155,27 @@ impl Outbox {
             let asked = Instant::now();
             let outcome = sink.store(batch.clone()).await;
             let took = asked.elapsed();
-            let count = batch.len() as u64;
             let wait = match outcome {
                 Ok(()) => {
-                    self.status.buffer(|buffer| buffer.stored += count);
-                    self.done(took, Vec::new());
+                    // Whoever waits for stored points finds their units too.
                     meanings.tell(&batch, &*sink).await;
+                    self.count_decided(&batch, &[]);
+                    self.done(took, Vec::new());
                     None
                 }
                 Err(SinkError::Rejected { points, reason }) => {
-                    let lost = points.min(count);
-                    self.status.buffer(|buffer| {
-                        buffer.rejected += lost;
-                        buffer.stored += count - lost;
-                    });
-                    tracing::warn!(points = lost, reason, "the store rejected points for good");
+                    self.count_decided(&batch, &points);
                     self.done(took, Vec::new());
+                    tracing::warn!(points = points.len(), reason, "the store rejected points for good");
                     None
                 }
-                Err(SinkError::Refused { retry_after }) => {
+                Err(SinkError::Refused { retry_after, reason }) => {
                     self.status.buffer(|buffer| buffer.refusals += 1);
                     if retry == RETRY_FIRST {
+                        let points = batch.len();
                         tracing::warn!(
-                            points = count,
+                            points,
+                            reason,
                             "the store takes no points for now, they wait in memory"
                         );
                     }
@@ -141,23 +183,22 @@ impl Outbox {
                     Some(retry_after.unwrap_or(retry))
                 }
             };
-            match wait {
-                None => retry = RETRY_FIRST,
-                Some(_) if closed.is_cancelled() => return,
-                Some(wait) => {
-                    retry = (2 * retry).min(RETRY_LONGEST);
-                    tokio::select! {
-                        () = tokio::time::sleep(wait.min(RETRY_LONGEST)) => {}
-                        () = closed.cancelled() => {}
-                    }
-                }
+            let Some(wait) = wait else {
+                retry = RETRY_FIRST;
+                continue;
+            };
+            retry = (2 * retry).min(RETRY_LONGEST);
+            if closed.is_cancelled() {
+                tokio::time::sleep(wait.min(RETRY_AT_THE_END)).await;
+            } else {
+                closed.run_until_cancelled(tokio::time::sleep(wait.min(RETRY_LONGEST))).await;
             }
         }
     }
 }
 
 /// Units and kinds, told to the sink once per field, after the field was first stored.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Meanings {
     /// What is not told yet, by measurement and field.
     known: HashMap<(&'static str, String), FieldMeaning>,
@@ -196,7 +237,9 @@ impl Meanings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wattlog_model::{FieldValue, TagSet, Timestamp};
+    use crate::config::DeviceConfig;
+    use crate::sink::BoxFuture;
+    use wattlog_model::{FieldKind, FieldValue, TagSet, Timestamp};
 
     fn outbox(capacity: usize) -> (Outbox, StatusHandle) {
         let status = StatusHandle::new(&[], capacity);
@@ -241,6 +284,56 @@ mod tests {
         assert_eq!((status.snapshot().buffer.dropped, status.snapshot().buffer.waiting), (2, 3));
         outbox.done(Duration::ZERO, batch);
         assert_eq!(times(&outbox.take()), [1, 2, 5]);
+    }
+
+    /// Notes how many points counted as stored when it was told units.
+    struct Told(StatusHandle, Mutex<Vec<u64>>);
+
+    impl Sink for Told {
+        fn store(&self, _: Vec<Point>) -> BoxFuture<'_, Result<(), SinkError>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn describe<'a>(&'a self, _: &'a str, _: Vec<FieldMeaning>) -> BoxFuture<'a, Result<(), SinkError>> {
+            self.1.lock().push(self.0.snapshot().buffer.stored);
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn units_are_told_before_the_first_points_count_as_stored() {
+        // The demo asked for the first stored points and showed them without units, now and then.
+        let (outbox, status) = outbox(10);
+        let mut meanings = Meanings::default();
+        meanings.add("m", vec![FieldMeaning { field: "f".into(), unit: None, kind: FieldKind::Linear }]);
+        (1..=2).for_each(|time| outbox.push(point(time)));
+        let (sink, closed) = (Arc::new(Told(status.clone(), Mutex::default())), CancellationToken::new());
+        closed.cancel();
+        outbox.deliver(Arc::clone(&sink) as Arc<dyn Sink>, meanings, closed).await;
+        assert_eq!((sink.1.lock().as_slice(), status.snapshot().buffer.stored), (&[0_u64][..], 2));
+    }
+
+    #[test]
+    fn what_is_left_at_the_end_is_counted_for_the_device_that_gave_it() {
+        let devices = [DeviceConfig::new("roof", "h"), DeviceConfig::new("barn", "h")];
+        let status = StatusHandle::new(&devices, 10);
+        let outbox = Outbox::new(10, status.clone());
+        let of =
+            |id: &str, time: i64| Point { tags: TagSet::new([("device_id", id)]).unwrap(), ..point(time) };
+        outbox.push(of("barn", 1));
+        let batch = outbox.take();
+        outbox.count_decided(&batch, &[0]);
+        outbox.done(Duration::ZERO, Vec::new());
+        outbox.push(of("roof", 2));
+        let _in_flight = outbox.take();
+        outbox.push(of("roof", 3));
+        outbox.push(point(4));
+        assert_eq!(outbox.abandon(), 3);
+        let now = status.snapshot();
+        assert_eq!((now.buffer.dropped, now.buffer.rejected, now.buffer.waiting), (3, 1, 0));
+        let counts: Vec<(u64, u64)> = now.devices.iter().map(|d| (d.dropped, d.rejected)).collect();
+        assert_eq!(counts, [(2, 0), (0, 1)]);
+        assert_eq!(outbox.abandon(), 0);
     }
 
     #[test]

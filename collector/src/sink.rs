@@ -30,16 +30,18 @@ pub trait Sink: Send + Sync {
 #[non_exhaustive]
 pub enum SinkError {
     /// Not now: the store is busy, full or read-only. The same points are offered again later.
-    #[error("the store takes nothing for now")]
+    #[error("the store takes nothing for now: {reason}")]
     Refused {
         /// When to try again, if the store knows.
         retry_after: Option<Duration>,
+        /// Why it takes nothing.
+        reason: String,
     },
-    /// Never: `points` of the batch cannot be stored as they are; the others are stored.
-    #[error("{points} points cannot be stored: {reason}")]
+    /// Never: some points of the batch cannot be stored as they are; the others are stored.
+    #[error("{count} points cannot be stored: {reason}", count = points.len())]
     Rejected {
-        /// How many points of the batch were not stored.
-        points: u64,
+        /// Places in the batch, from 0, of the points that were not stored.
+        points: Vec<usize>,
         /// What was wrong with them.
         reason: String,
     },

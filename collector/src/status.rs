@@ -6,7 +6,7 @@ use crate::modbus::ReadError;
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::sync::Arc;
-use wattlog_model::Timestamp;
+use wattlog_model::{Point, Timestamp};
 
 /// Everything at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,6 +27,15 @@ pub enum DeviceState {
     Online,
     /// The last cycle failed; it is tried again for ever.
     Silent,
+    /// It answered the last cycle with refusals alone; it is tried again for ever.
+    Refusing,
+}
+
+impl DeviceState {
+    /// True if it was asked and gave nothing.
+    pub fn is_failing(self) -> bool {
+        matches!(self, Self::Silent | Self::Refusing)
+    }
 }
 
 /// One device.
@@ -48,27 +57,35 @@ pub struct DeviceStatus {
     pub state: DeviceState,
     /// Time between cycles.
     pub interval_ms: u64,
+    /// When the last cycle began.
+    pub last_attempt: Option<Timestamp>,
     /// Time of the last cycle in which it answered.
     pub last_success: Option<Timestamp>,
     /// Time of the last point it gave; older than `last_success` while it answers without data, as at night.
     pub last_point: Option<Timestamp>,
     /// Cycles begun.
     pub cycles: u64,
-    /// Cycles in which it did not answer.
+    /// Cycles in which it answered; the one that runs counts neither as such nor as failed.
+    pub answered_cycles: u64,
+    /// Cycles in which it gave nothing.
     pub failed_cycles: u64,
     /// Those of them since it answered last.
     pub consecutive_failures: u64,
     /// Points given to the buffer.
     pub points: u64,
+    /// Those of them that were dropped because the store refused for too long.
+    pub dropped: u64,
+    /// Those of them that the store rejected for good.
+    pub rejected: u64,
     /// How long the last cycle with an answer took.
     pub cycle_ms: Option<u64>,
     /// Failed reads by reason.
     pub errors: ErrorCounts,
-    /// The last of them, for people.
+    /// The last of them, for people; none after a cycle without one.
     pub last_error: Option<String>,
     /// Values left out, by reason.
     pub left_out: LeftOut,
-    /// Blocks the device refused in this session.
+    /// Blocks the device refused; asked for again after an hour.
     pub refused_blocks: Vec<BlockName>,
     /// Who it says it is.
     pub info: DeviceInfo,
@@ -85,12 +102,16 @@ impl DeviceStatus {
             address: format!("{}:{}", config.host, config.port()),
             state: DeviceState::Starting,
             interval_ms: u64::try_from(config.interval.0.as_millis()).unwrap_or(u64::MAX),
+            last_attempt: None,
             last_success: None,
             last_point: None,
             cycles: 0,
+            answered_cycles: 0,
             failed_cycles: 0,
             consecutive_failures: 0,
             points: 0,
+            dropped: 0,
+            rejected: 0,
             cycle_ms: None,
             errors: ErrorCounts::default(),
             last_error: None,
@@ -149,7 +170,7 @@ pub struct BufferStatus {
     pub capacity: usize,
     /// Stored until now.
     pub stored: u64,
-    /// Dropped, oldest first, because the store refused for too long.
+    /// Dropped because the store refused for too long: oldest first, and those that were left at the stop.
     pub dropped: u64,
     /// Rejected by the store for good.
     pub rejected: u64,
@@ -177,6 +198,12 @@ impl StatusHandle {
             devices: self.devices.iter().map(|device| device.lock().clone()).collect(),
             buffer: *self.buffer.lock(),
         }
+    }
+
+    /// The device that gave a point; none for the program's own.
+    pub(crate) fn giver_of(&self, point: &Point) -> Option<usize> {
+        let id = point.tags.value("device_id")?;
+        self.devices.iter().position(|device| device.lock().id == id)
     }
 
     pub(crate) fn device<T>(&self, index: usize, change: impl FnOnce(&mut DeviceStatus) -> T) -> T {

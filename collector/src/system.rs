@@ -1,11 +1,11 @@
 //! The program's own metrics, read from `/proc` by hand.
 //!
 //! Measurement `system_metrics`, tags `component` (always `wattlog`) and `status` (`ok`, or `degraded` while a device
-//! is silent or the store refuses). On systems without `/proc` only the response time is stored.
+//! gives nothing or the store refuses). On systems without `/proc` only the response time is stored.
 
 use crate::outbox::Outbox;
 use crate::poll::Schedule;
-use crate::status::{DeviceState, StatusHandle};
+use crate::status::StatusHandle;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -84,9 +84,9 @@ impl SystemMetrics {
 
     fn health(&self) -> &'static str {
         let status = self.status.snapshot();
-        let silent = status.devices.iter().any(|device| device.state == DeviceState::Silent);
+        let failing = status.devices.iter().any(|device| device.state.is_failing());
         let refusing = status.buffer.waiting * 2 > status.buffer.capacity;
-        if silent || refusing { "degraded" } else { "ok" }
+        if failing || refusing { "degraded" } else { "ok" }
     }
 }
 

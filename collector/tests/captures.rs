@@ -53,7 +53,9 @@ async fn check(folder: &Path) -> usize {
 }
 
 fn compare(family: Family, probe: &Probe, sensors: &Value, place: &str) -> usize {
-    let fields = Assembler::new(family, FieldChoice::All).fields(&mut probe.readings.clone(), Timestamp(0));
+    let mut assembler = Assembler::new(family, FieldChoice::All);
+    assembler.set_second_battery(probe.second_battery);
+    let fields = assembler.fields(&mut probe.readings.clone(), Timestamp(0));
     let mut compared = 0;
     for (sensor, expected) in sensors.as_object().unwrap() {
         let context = format!("{place}: {sensor}");

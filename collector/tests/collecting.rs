@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Collecting, Running, TRANSPORTS, WallClock, collecting, device, value};
+use common::{
+    Collecting, Fake, Reaction, Running, TRANSPORTS, WallClock, collecting, device, identity, value,
+};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,8 +12,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 use wattlog_collector::config::{BlockName, Family, FieldChoice, Interval, SystemMetricsConfig, Transport};
-use wattlog_collector::modbus::{parse_rtu_request, rtu_answer};
-use wattlog_collector::simulator::{Faults, Place, Plant, PlantPoints, Source};
+use wattlog_collector::modbus::{Refusal, parse_rtu_request, rtu_answer};
+use wattlog_collector::simulator::{Faults, Place, Plant, PlantPoints, SimulatorOptions, Source};
 use wattlog_collector::status::DeviceState;
 use wattlog_collector::{CollectorConfig, SinkError};
 use wattlog_model::{Clock, FieldKind, FieldValue, ManualClock, Point, Timestamp};
@@ -158,9 +160,10 @@ async fn a_device_that_comes_to_life_later_is_found() {
     drop(reserved);
     let collector = Collecting::start(collecting(device(Transport::Tcp, address)), Arc::new(WallClock));
     collector.until("refused connection", || collector.status.snapshot().devices[0].errors.connect > 0).await;
-    let options = wattlog_collector::simulator::SimulatorOptions {
+    let options = SimulatorOptions {
         tcp: Some(address),
         udp: None,
+        discovery: None,
         source: Source::Live { plant: plant(), clock: Arc::new(WallClock) },
         faults: Faults::default(),
     };
@@ -189,7 +192,7 @@ async fn a_night_of_all_ones_gives_no_points_but_is_no_silence() {
 async fn a_refused_block_disables_itself_alone() {
     let simulator = live(Arc::new(WallClock)).await;
     let mut config = simulator.device(Transport::Tcp);
-    // The simulated inverter has no second battery; the long meter form it has.
+    // The simulated inverter has no second battery.
     config.blocks = Some(vec![BlockName::Running, BlockName::Battery2, BlockName::Meter]);
     let collector = Collecting::start(collecting(config), Arc::new(WallClock));
     let points = collector.points(3).await;
@@ -198,7 +201,7 @@ async fn a_refused_block_disables_itself_alone() {
     assert_eq!(device.refused_blocks, [BlockName::Battery2]);
     assert_eq!(device.errors.refused, 1, "asked once");
     for point in points {
-        assert!(value(&point, "meter_voltage_l1").is_some() && value(&point, "pv_power").is_some());
+        assert!(value(&point, "meter_frequency").is_some() && value(&point, "pv_power").is_some());
         assert!(value(&point, "battery_soc").is_none(), "not configured");
     }
 }
@@ -275,7 +278,7 @@ async fn while_the_store_refuses_points_wait_and_the_oldest_are_dropped_and_coun
     let collector = Collecting::start(config, Arc::new(WallClock));
     let before = collector.points(1).await.len();
     let retry_after = Some(Duration::from_millis(50));
-    *collector.sink.error.lock() = Some(SinkError::Refused { retry_after });
+    *collector.sink.error.lock() = Some(SinkError::Refused { retry_after, reason: "full".into() });
     let buffer = || collector.status.snapshot().buffer;
     collector.until("dropped points", || buffer().dropped >= 2).await;
     assert!(buffer().waiting <= 3 && buffer().refusals > 0);
@@ -323,26 +326,199 @@ async fn rejected_points_are_counted_and_do_not_stop_the_others() {
     let simulator = live(Arc::new(WallClock)).await;
     let collector = Collecting::start(collecting(simulator.device(Transport::Udp)), Arc::new(WallClock));
     collector.points(1).await;
-    *collector.sink.error.lock() = Some(SinkError::Rejected { points: 1, reason: "field type".into() });
+    *collector.sink.error.lock() = Some(SinkError::Rejected { points: vec![0], reason: "field type".into() });
     collector.until("rejected point", || collector.status.snapshot().buffer.rejected >= 1).await;
     *collector.sink.error.lock() = None;
     collector.points(2).await;
-    let buffer = collector.status.snapshot().buffer;
-    assert_eq!(buffer.dropped, 0);
+    let status = collector.status.snapshot();
+    assert_eq!((status.buffer.dropped, status.devices[0].rejected), (0, status.buffer.rejected));
     collector.stop().await;
+}
+
+fn refusing() -> Option<SinkError> {
+    Some(SinkError::Refused { retry_after: None, reason: "full".into() })
 }
 
 #[tokio::test]
 async fn what_waits_when_the_collector_stops_is_still_delivered() {
     let simulator = live(Arc::new(WallClock)).await;
     let collector = Collecting::start(collecting(simulator.device(Transport::Udp)), Arc::new(WallClock));
-    *collector.sink.error.lock() = Some(SinkError::Refused { retry_after: None });
+    *collector.sink.error.lock() = refusing();
     collector.until("waiting point", || collector.status.snapshot().buffer.waiting > 0).await;
-    *collector.sink.error.lock() = None;
+    // The store refuses once more after the stop: that was the end of it, and the points were gone uncounted.
+    let (status, sink) = (collector.status.clone(), Arc::clone(&collector.sink));
+    let before = status.snapshot().buffer.refusals;
+    let stopping = tokio::spawn(collector.stop());
+    let refused_again = async {
+        while status.snapshot().buffer.refusals < before + 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(4), refused_again).await.expect("it goes on trying");
+    *sink.error.lock() = None;
+    stopping.await.unwrap();
+    let status = status.snapshot();
+    assert_eq!(sink.points.lock().len() as u64, status.devices[0].points);
+    assert_eq!((status.buffer.waiting, status.buffer.dropped), (0, 0));
+}
+
+#[tokio::test]
+async fn what_the_store_does_not_take_at_the_stop_is_counted_as_dropped() {
+    let simulator = live(Arc::new(WallClock)).await;
+    let collector = Collecting::start(collecting(simulator.device(Transport::Udp)), Arc::new(WallClock));
+    *collector.sink.error.lock() = refusing();
+    collector.until("waiting points", || collector.status.snapshot().buffer.waiting >= 2).await;
     let status = collector.status.clone();
-    let sink = collector.stop().await;
-    assert!(!sink.points.lock().is_empty());
-    assert_eq!(status.snapshot().buffer.waiting, 0);
+    collector.stop().await;
+    let status = status.snapshot();
+    assert_eq!(status.buffer.waiting, 0);
+    assert_eq!(status.buffer.dropped + status.buffer.stored, status.devices[0].points);
+    assert!(status.devices[0].dropped >= 2 && status.devices[0].dropped == status.buffer.dropped);
+}
+
+#[tokio::test]
+async fn a_device_that_refuses_everything_is_no_online_one_and_is_asked_ever_more_rarely() {
+    for transport in TRANSPORTS {
+        let simulator = live(Arc::new(WallClock)).await;
+        let collector = Collecting::start(collecting(simulator.device(transport)), Arc::new(WallClock));
+        collector.points(1).await;
+        let device = || collector.status.snapshot().devices.remove(0);
+        simulator.faults.set(Faults { exception: Some(4), ..Faults::default() });
+        collector.until("failures", || device().consecutive_failures >= 2).await;
+        assert_eq!(device().state, DeviceState::Refusing, "{transport:?}");
+        assert_eq!(device().last_error.as_deref(), Some("the device refused: device failure"));
+        simulator.faults.set(Faults::default());
+        let before = collector.sink.points.lock().len();
+        collector.points(before + 1).await;
+        assert_eq!((device().state, device().last_error), (DeviceState::Online, None));
+        let device = device();
+        assert!((0..=1).contains(&(device.cycles - device.answered_cycles - device.failed_cycles)));
+        assert!(device.last_attempt >= device.last_success);
+        collector.stop().await;
+        simulator.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn consumption_is_missing_until_a_busy_inverter_says_that_it_has_one_battery() {
+    for transport in TRANSPORTS {
+        let fake = Fake::start(transport, |number, start, count| match start {
+            35000 if number < 3 => Reaction::Refuse(Refusal::BUSY),
+            35000 => Reaction::Words(identity(10_000)),
+            35262 => Reaction::Refuse(Refusal::BUSY),
+            35100 => Reaction::Words(vec![0; usize::from(count)]),
+            _ => Reaction::Words(vec![1; usize::from(count)]),
+        })
+        .await;
+        let collector = Collecting::start(collecting(device(transport, fake.address)), Arc::new(WallClock));
+        let points = collector.points(2).await;
+        assert_eq!(value(&points[0], "consumption"), None, "{transport:?}");
+        assert!(value(&points[0], "pv_power").is_some() && value(&points[0], "grid_power").is_some());
+        assert_eq!(value(&points[1], "consumption"), Some(&FieldValue::Float(0.0)), "{transport:?}");
+        collector.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_night_that_hides_a_part_leaves_that_part_out() {
+    // 35100: the PV and AC side sleep, battery and totals do not; the identity block sleeps until the third request.
+    let mut night = [0xFFFF_u16; 125];
+    for (at, word) in [(80, 4_000), (81, 21), (82, 0), (83, 800), (84, 2), (91, 1), (92, 500)] {
+        night[at] = word;
+    }
+    for transport in TRANSPORTS {
+        let fake = Fake::start(transport, move |number, start, count| match start {
+            35000 if number < 3 => Reaction::Words(vec![0xFFFF; usize::from(count)]),
+            35000 => Reaction::Words(identity(10_000)),
+            35100 => Reaction::Words(night.to_vec()),
+            35262 | 36000 => Reaction::Words(vec![0xFFFF; usize::from(count)]),
+            _ => Reaction::Words(vec![55; usize::from(count)]),
+        })
+        .await;
+        let collector = Collecting::start(collecting(device(transport, fake.address)), Arc::new(WallClock));
+        let points = collector.points(2).await;
+        for (field, expected) in [
+            ("battery_voltage", Some(400.0)),
+            ("battery_power", Some(800.0)),
+            ("battery_soc", Some(55.0)),
+            ("pv_energy_total", Some(6_603.6)),
+            ("pv_power", None),
+            ("pv1_current", None),
+            ("grid_power", None),
+            ("consumption", None),
+            ("ac_voltage_l1", None),
+            ("ac_power_l1", None),
+            ("inverter_temp", None),
+            ("meter_power", None),
+            ("grid_export_energy_total", None),
+            ("battery2_power", None),
+        ] {
+            let expected = expected.map(FieldValue::Float);
+            assert_eq!(value(&points[1], field), expected.as_ref(), "{transport:?} {field}");
+        }
+        assert_eq!(collector.status.snapshot().devices[0].info.rated_power_w, Some(10_000), "asked again");
+        collector.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_dongle_that_fell_asleep_is_woken() {
+    // The packet goes to port 48899 whatever the dongle's address: one of the many loopback addresses for this test alone.
+    let pid = std::process::id().to_be_bytes();
+    let host = std::net::IpAddr::from([127, pid[2].max(1), pid[3], 48]);
+    if UdpSocket::bind((host, 48899)).await.is_err() {
+        println!("skipped: {host}:48899 cannot be had here");
+        return;
+    }
+    let options = SimulatorOptions {
+        tcp: Some((host, 0).into()),
+        udp: Some((host, 0).into()),
+        discovery: Some((host, 48899).into()),
+        source: Source::Live { plant: plant(), clock: Arc::new(WallClock) },
+        faults: Faults { asleep: true, ..Faults::default() },
+    };
+    let simulator = Running::start_with(options).await;
+    let mut config = simulator.device(Transport::Udp);
+    config.timeout = Interval::from_millis(200);
+    let collector = Collecting::start(collecting(config.clone()), Arc::new(WallClock));
+    let device = |collector: &Collecting| collector.status.snapshot().devices.remove(0);
+    collector.until("silence", || device(&collector).failed_cycles >= 2).await;
+    assert!(collector.stop().await.points.lock().is_empty());
+
+    config.wake = true;
+    let collector = Collecting::start(collecting(config), Arc::new(WallClock));
+    let before = collector.points(1).await.len();
+    simulator.faults.set(Faults { asleep: true, ..Faults::default() });
+    collector.until("silence", || device(&collector).failed_cycles >= 1).await;
+    collector.points(before + 2).await;
+    collector.stop().await;
+    simulator.stop().await;
+}
+
+/// A clock that has a fault of ours in it, once.
+#[derive(Debug, Default)]
+struct FaultyClock(AtomicUsize);
+
+impl Clock for FaultyClock {
+    fn wall(&self) -> Timestamp {
+        assert_ne!(self.0.fetch_add(1, Ordering::Relaxed), 3, "the fault");
+        WallClock.wall()
+    }
+
+    fn monotonic(&self) -> Duration {
+        WallClock.monotonic()
+    }
+}
+
+#[tokio::test]
+async fn a_device_whose_task_panicked_is_polled_again() {
+    let simulator = live(Arc::new(WallClock)).await;
+    let config = collecting(simulator.device(Transport::Udp));
+    let clock = Arc::new(FaultyClock::default());
+    let collector = Collecting::start(config, Arc::clone(&clock) as Arc<dyn Clock>);
+    collector.points(3).await;
+    assert!(clock.0.load(Ordering::Relaxed) > 4, "it panicked");
+    collector.stop().await;
 }
 
 #[tokio::test]

@@ -2,17 +2,19 @@
 
 mod common;
 
-use common::{Running, TRANSPORTS, device, own_captures};
-use std::net::SocketAddr;
+use common::{
+    Collecting, Fake, LARGE, Reaction, Running, TRANSPORTS, WallClock, collecting, device, identity,
+    own_captures, value,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
-use wattlog_collector::config::{BlockName, DeviceConfig, Transport};
-use wattlog_collector::modbus::{Malformed, ReadError, Refusal, parse_rtu_request, rtu_answer, rtu_refusal};
+use wattlog_collector::config::{BlockName, DeviceConfig, Interval, Transport};
+use wattlog_collector::modbus::{Malformed, ReadError, Refusal, rtu_answer, rtu_refusal};
 use wattlog_collector::simulator::{Captures, Faults, Place, Plant, Source};
 use wattlog_collector::{Probe, probe};
-use wattlog_model::{ManualClock, Timestamp};
+use wattlog_model::{FieldValue, ManualClock, Timestamp};
 
 /// A plant at a noon in summer, for ever.
 async fn noon() -> Running {
@@ -72,17 +74,13 @@ async fn silence_and_short_answers_are_silence() {
 }
 
 #[tokio::test]
-async fn a_device_that_refuses_everything_says_so_and_gives_nothing() {
+async fn a_device_that_refuses_everything_gives_nothing_and_says_why() {
     for transport in TRANSPORTS {
-        for code in [1, 2, 4, 11] {
+        for code in [1, 2, 4, 6, 11] {
             let (faulty, _) =
                 probe_with(transport, Faults { exception: Some(code), ..Faults::default() }).await;
-            let probe = faulty.unwrap();
-            assert!(probe.readings.is_empty(), "{transport:?} {code}");
-            assert_eq!(probe.info, wattlog_collector::goodwe::DeviceInfo::default());
-            // Only "no such function" and "no such address" disable a block; failures pass.
-            let disabled = if code <= 2 { vec![BlockName::Battery, BlockName::Meter] } else { vec![] };
-            assert_eq!(probe.refused, disabled, "{transport:?} {code}");
+            let error = faulty.unwrap_err();
+            assert!(matches!(error, ReadError::Refused(Refusal(found)) if found == code), "{error:?}");
         }
     }
 }
@@ -119,99 +117,221 @@ async fn a_host_may_be_given_by_name() {
     simulator.stop().await;
 }
 
-/// A UDP device that answers what `answer` makes of each request (its number, start, count).
-async fn udp_device(
-    mut answer: impl FnMut(usize, u16, u16) -> Vec<Vec<u8>> + Send + 'static,
-) -> (SocketAddr, tokio::task::JoinHandle<()>) {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = socket.local_addr().unwrap();
-    let task = tokio::spawn(async move {
-        let mut buffer = [0; 64];
-        for number in 0.. {
-            let Ok((len, peer)) = socket.recv_from(&mut buffer).await else { return };
-            let (_, start, count) = parse_rtu_request(&buffer[..len]).expect("nothing but reads is asked");
-            for datagram in answer(number, start, count) {
-                let _ = socket.send_to(&datagram, peer).await;
-            }
-        }
-    });
-    (address, task)
-}
-
 fn running_only(config: &mut DeviceConfig) {
     config.blocks = Some(vec![BlockName::Running]);
 }
 
 #[tokio::test]
 async fn a_datagram_with_another_byte_count_is_no_answer() {
-    let (address, task) = udp_device(|_, start, count| {
+    let fake = Fake::start(Transport::Udp, |_, start, count| {
         let count = if start == 35100 { count - 1 } else { count };
-        vec![rtu_answer(0xF7, &vec![7; usize::from(count)])]
+        Reaction::Words(vec![7; usize::from(count)])
     })
     .await;
-    let mut config = device(Transport::Udp, address);
+    let mut config = device(Transport::Udp, fake.address);
     running_only(&mut config);
     let error = probe(&config).await.unwrap_err();
     let expected = Malformed::ByteCount { expected: 250, found: 248 };
     assert!(matches!(error, ReadError::Malformed(found) if found == expected), "{error:?}");
-    task.abort();
 }
 
 #[tokio::test]
 async fn a_damaged_datagram_is_no_answer_and_asked_for_again() {
-    let (address, task) = udp_device(|number, _, count| {
+    let fake = Fake::start(Transport::Udp, |number, _, count| {
         let mut frame = rtu_answer(0xF7, &vec![7; usize::from(count)]);
-        if number == 1 {
+        if number <= 1 {
             frame[20] ^= 0x10;
         }
-        vec![frame]
+        Reaction::Send(vec![frame])
     })
     .await;
-    let mut config = device(Transport::Udp, address);
+    let mut config = device(Transport::Udp, fake.address);
     running_only(&mut config);
     let error = probe(&config).await.unwrap_err();
     assert!(matches!(error, ReadError::Malformed(Malformed::Checksum { .. })), "{error:?}");
     config.retries = 1;
     assert!(!probe(&config).await.unwrap().readings.is_empty());
-    task.abort();
+}
+
+/// What a probe found in a register.
+fn found(probe: &Probe, field: &str) -> Option<FieldValue> {
+    probe.readings.iter().find(|reading| reading.register.field == field)?.value.clone()
+}
+
+/// A large inverter: 0x0102 in every word of the running block, 0x0304 in the others.
+fn plain(start: u16, count: u16) -> Vec<u16> {
+    match start {
+        35000 => identity(LARGE),
+        35100 => vec![0x0102; usize::from(count)],
+        // Totals of 64 bits, behind the 58 words of the middle form: a number that fits.
+        36000 => (0..count).map(|at| if at >= 92 && at % 4 != 3 { 0 } else { 0x0304 }).collect(),
+        _ => vec![0x0304; usize::from(count)],
+    }
 }
 
 #[tokio::test]
-async fn a_late_answer_to_an_earlier_read_is_drained_before_the_next() {
-    // Answers to the identity come twice, the second time with the byte count of the running block, ahead of its
-    // request: taken for its answer, every value would be 0x1111.
-    let (address, task) = udp_device(|_, start, count| {
-        let mut datagrams = vec![rtu_answer(0xF7, &vec![0x0102; usize::from(count)])];
-        if start == 35000 {
-            datagrams.push(rtu_answer(0xF7, &[0x1111; 125]));
-        }
-        datagrams
+async fn an_answer_that_comes_twice_in_two_datagrams_is_read_once() {
+    // "running" and the long meter block have 125 words each: the second answer to one was taken for the other.
+    let fake = Fake::start(Transport::Udp, |_, start, count| {
+        let answer = vec![rtu_answer(0xF7, &plain(start, count))];
+        Reaction::Late(answer.clone(), answer)
     })
     .await;
-    let mut config = device(Transport::Udp, address);
-    running_only(&mut config);
-    config.pause = wattlog_collector::config::Interval::from_millis(50);
-    let probe = probe(&config).await.unwrap();
-    let voltage = probe.readings.iter().find(|reading| reading.register.field == "pv1_voltage").unwrap();
-    assert_eq!(voltage.value, Some(wattlog_model::FieldValue::Float(f64::from(0x0102) / 10.0)));
-    task.abort();
+    let mut config = device(Transport::Udp, fake.address);
+    config.blocks = Some(vec![BlockName::Running, BlockName::Meter]);
+    let collector = Collecting::start(collecting(config), Arc::new(WallClock));
+    // In the first cycle the question who it is stands between the two.
+    for point in collector.points(2).await {
+        assert_eq!(value(&point, "pv1_voltage"), Some(&FieldValue::Float(25.8)));
+        assert_eq!(value(&point, "meter_frequency"), Some(&FieldValue::Float(7.72)));
+    }
+    collector.stop().await;
 }
 
 #[tokio::test]
-async fn a_busy_device_is_asked_again() {
-    let (address, task) = udp_device(|number, _, count| {
-        vec![if number % 2 == 0 {
-            rtu_refusal(0xF7, Refusal::BUSY)
-        } else {
-            rtu_answer(0xF7, &vec![0; usize::from(count)])
-        }]
+async fn a_late_answer_of_the_same_size_is_not_taken_for_another_block() {
+    // The first answer to "running" comes when its time is over and the next request is out.
+    let fake = Fake::start(Transport::Udp, |number, start, count| match number {
+        0 => Reaction::Late(vec![], vec![rtu_answer(0xF7, &vec![0x1111; usize::from(count)])]),
+        _ => Reaction::Words(plain(start, count)),
     })
     .await;
-    let mut config = device(Transport::Udp, address);
-    running_only(&mut config);
+    let mut config = device(Transport::Udp, fake.address);
+    config.timeout = Interval::from_millis(150);
     config.retries = 1;
+    config.blocks = Some(vec![BlockName::Running, BlockName::Meter]);
+    let probe = probe(&config).await.unwrap();
+    assert_eq!(found(&probe, "pv1_voltage"), Some(FieldValue::Float(25.8)));
+
+    // The same between two blocks of one size, with no request repeated between them.
+    let fake = Fake::start(Transport::Udp, |_, start, count| match (start, count) {
+        (36000, 125) => Reaction::Late(vec![], vec![rtu_answer(0xF7, &[0x1111; 125])]),
+        _ => Reaction::Words(plain(start, count)),
+    })
+    .await;
+    config.port = Some(fake.address.port());
+    config.retries = 0;
+    let probe = wattlog_collector::probe(&config).await.unwrap();
+    assert_eq!(found(&probe, "meter_frequency"), Some(FieldValue::Float(7.72)));
+}
+
+#[tokio::test]
+async fn a_late_refusal_does_not_disable_the_block_that_is_asked_next() {
+    let fake = Fake::start(Transport::Udp, |_, start, count| match start {
+        37000 => Reaction::Late(vec![], vec![rtu_refusal(0xF7, Refusal::ILLEGAL_DATA_ADDRESS)]),
+        _ => Reaction::Words(plain(start, count)),
+    })
+    .await;
+    let mut config = device(Transport::Udp, fake.address);
+    config.timeout = Interval::from_millis(150);
+    let probe = probe(&config).await.unwrap();
+    assert_eq!(probe.refused, []);
+    assert!(found(&probe, "meter_long_export_energy").is_some(), "not even its longest form");
+    assert!(found(&probe, "battery_soc").is_none() && found(&probe, "pv_channels").is_some());
+}
+
+#[tokio::test]
+async fn a_split_answer_whose_second_half_is_lost_is_asked_for_again() {
+    let fake = Fake::start(Transport::Udp, |number, start, count| {
+        let mut first = rtu_answer(0xF7, &plain(start, count));
+        let second = first.split_off(100.min(first.len() / 2));
+        Reaction::Send(if number == 0 { vec![first] } else { vec![first, second] })
+    })
+    .await;
+    let mut config = device(Transport::Udp, fake.address);
+    config.timeout = Interval::from_millis(150);
+    config.retries = 1;
+    let probe = probe(&config).await.unwrap();
+    assert_eq!(found(&probe, "pv1_voltage"), Some(FieldValue::Float(25.8)));
+    assert_eq!(found(&probe, "meter_frequency"), Some(FieldValue::Float(7.72)));
+}
+
+#[tokio::test]
+async fn a_block_with_short_answers_leaves_its_own_fields_out() {
+    for transport in TRANSPORTS {
+        let fake = Fake::start(transport, |_, start, count| {
+            let count = if start == 37000 { count - 4 } else { count };
+            Reaction::Words(plain(start, count))
+        })
+        .await;
+        let mut config = device(transport, fake.address);
+        config.timeout = Interval::from_millis(150);
+        let probe = probe(&config).await.unwrap();
+        assert_eq!(found(&probe, "battery_soc"), None, "{transport:?}");
+        assert_eq!(probe.refused, [], "short is not refused");
+        assert_eq!(found(&probe, "pv1_voltage"), Some(FieldValue::Float(25.8)));
+        assert_eq!(found(&probe, "meter_frequency"), Some(FieldValue::Float(7.72)));
+    }
+}
+
+#[tokio::test]
+async fn a_meter_that_refuses_or_ignores_its_long_forms_is_read_in_the_shortest() {
+    for transport in TRANSPORTS {
+        for refuses in [true, false] {
+            let fake = Fake::start(transport, move |_, start, count| match (start, count) {
+                (36000, 46..) if refuses => Reaction::Refuse(Refusal::ILLEGAL_DATA_ADDRESS),
+                (36000, 46..) => Reaction::Keep,
+                _ => Reaction::Words(plain(start, count)),
+            })
+            .await;
+            let mut config = device(transport, fake.address);
+            config.timeout = Interval::from_millis(150);
+            let probe = probe(&config).await.unwrap();
+            assert_eq!(found(&probe, "meter_frequency"), Some(FieldValue::Float(7.72)), "{transport:?}");
+            assert_eq!(found(&probe, "meter_voltage_l1"), None);
+            assert_eq!(probe.refused, []);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_inverter_that_does_not_say_who_it_is_is_polled_all_the_same() {
+    for transport in TRANSPORTS {
+        let fake = Fake::start(transport, |_, start, count| match start {
+            35000 => Reaction::Keep,
+            _ => Reaction::Words(plain(start, count)),
+        })
+        .await;
+        let mut config = device(transport, fake.address);
+        config.timeout = Interval::from_millis(150);
+        let probe = probe(&config).await.unwrap();
+        assert_eq!(found(&probe, "pv1_voltage"), Some(FieldValue::Float(25.8)), "{transport:?}");
+        assert!(found(&probe, "battery2_power").is_some(), "it may have one");
+    }
+}
+
+#[tokio::test]
+async fn a_busy_device_is_asked_again_after_a_rest() {
+    let fake = Fake::start(Transport::Udp, |number, _, count| match number {
+        0 | 1 | 3 => Reaction::Refuse(Refusal::BUSY),
+        _ => Reaction::Words(vec![0; usize::from(count)]),
+    })
+    .await;
+    let mut config = device(Transport::Udp, fake.address);
+    running_only(&mut config);
+    config.retries = 2;
+    let begun = std::time::Instant::now();
     assert!(!probe(&config).await.unwrap().readings.is_empty());
-    task.abort();
+    // 200 ms and 400 ms for the running block, 200 ms for the identity.
+    assert!(begun.elapsed() >= Duration::from_millis(800), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn repeated_requests_keep_the_pause_too() {
+    let fake = Fake::start(Transport::Udp, |number, start, count| match number {
+        0..=2 => Reaction::Send(vec![vec![0xAA]]),
+        _ => Reaction::Words(plain(start, count)),
+    })
+    .await;
+    let mut config = device(Transport::Udp, fake.address);
+    running_only(&mut config);
+    config.timeout = Interval::from_millis(100);
+    config.pause = Interval::from_millis(150);
+    config.retries = 3;
+    let begun = std::time::Instant::now();
+    assert!(!probe(&config).await.unwrap().readings.is_empty());
+    // Three time-outs, and a pause before each request but the first.
+    assert!(begun.elapsed() >= Duration::from_millis(3 * 100 + 4 * 150), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

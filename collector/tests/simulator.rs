@@ -9,8 +9,9 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use tokio_modbus::client::{Reader, Writer, tcp};
 use tokio_modbus::{ExceptionCode, Slave};
+use tokio_util::sync::CancellationToken;
 use wattlog_collector::modbus::{Answer, crc16, parse_rtu_answer, rtu_request};
-use wattlog_collector::simulator::{Captures, Place, Plant, Source};
+use wattlog_collector::simulator::{Captures, Faults, Place, Plant, Simulator, SimulatorOptions, Source};
 use wattlog_model::{ManualClock, Timestamp};
 
 async fn live() -> Running {
@@ -85,6 +86,31 @@ async fn datagrams_that_are_no_question_are_ignored() {
     let more = timeout(Duration::from_millis(100), socket.recv(&mut buffer)).await;
     assert!(more.is_err(), "one question, one answer");
     simulator.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_there_is_answered_with_address_mac_and_name() {
+    let clock = Arc::new(ManualClock::new(Timestamp(1_767_225_600_000_000_000)));
+    let options = SimulatorOptions {
+        tcp: None,
+        udp: None,
+        discovery: Some(([127, 0, 0, 1], 0).into()),
+        source: Source::Live { plant: Plant::new(5, Place::default()), clock },
+        faults: Faults::default(),
+    };
+    let simulator = Simulator::bind(options).await.unwrap();
+    let (address, stop) = (simulator.discovery_addr().unwrap(), CancellationToken::new());
+    let running = tokio::spawn(simulator.run(stop.clone()));
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for question in ["who", "WIFIKIT-214028-READ"] {
+        socket.send_to(question.as_bytes(), address).await.unwrap();
+    }
+    let mut buffer = [0; 64];
+    let len = timeout(Duration::from_secs(5), socket.recv(&mut buffer)).await.unwrap().unwrap();
+    let answer = std::str::from_utf8(&buffer[..len]).unwrap();
+    assert!(answer.starts_with("127.0.0.1,") && answer.split(',').count() == 3, "{answer}");
+    stop.cancel();
+    running.await.unwrap().unwrap();
 }
 
 #[tokio::test]

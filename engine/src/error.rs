@@ -46,6 +46,12 @@ pub enum WriteError {
         /// Most bytes of one record.
         limit: usize,
     },
+    /// The rows lie on so many days, or go to and fro between days so often, that one body would take the memory of many.
+    #[error("the rows of the body lie on too many days (limit {limit}): send them by time, in parts")]
+    TooScattered {
+        /// Most days of all series of a body.
+        limit: usize,
+    },
     /// The disk is full: nothing of the body was stored. Writes resume by themselves when space returns.
     #[error("the disk is full, nothing was stored: {0}")]
     DiskFull(String),

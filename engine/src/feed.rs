@@ -7,6 +7,7 @@
 //! 1. The feed keeps at most `feed_bytes` of bodies; the oldest go first, and `evicted` remembers up to where.
 //! 2. Sequences of kept bodies rise. Numbers between them belong to records that are no points.
 
+use crate::column::{Column, Values};
 use crate::ids::{LogId, NamespaceId, Seq};
 use crate::memtable::SeriesBatch;
 use parking_lot::{Condvar, Mutex};
@@ -105,7 +106,10 @@ struct State {
     bytes: usize,
     /// Last sequence that is not kept any more (or never was, being older than this opening of the store).
     evicted: Seq,
+    /// Last sequence that was published, of a body or of another record.
     newest: Seq,
+    /// Where this opening of the store began: a cursor of an older log beyond it is of an end that a power cut took.
+    opened: Cursor,
     closed: bool,
 }
 
@@ -114,20 +118,28 @@ struct State {
 pub struct FeedReader {
     shared: Arc<Shared>,
     after: Seq,
+    /// Where the reader had come to in a log whose end is lost: its sequences were given again.
+    lost: Option<Seq>,
 }
 
 impl Feed {
-    /// A feed that begins after `newest`, the last sequence of the store so far.
-    pub(crate) fn new(newest: Seq, limit_bytes: usize) -> Self {
-        let state = State { kept: VecDeque::new(), bytes: 0, evicted: newest, newest, closed: false };
+    /// A feed that begins after `opened`, the end of the store so far.
+    pub(crate) fn new(opened: Cursor, limit_bytes: usize) -> Self {
+        let (evicted, newest) = (opened.seq, opened.seq);
+        let state = State { kept: VecDeque::new(), bytes: 0, evicted, newest, opened, closed: false };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }), limit_bytes }
     }
 
-    /// Adds a body; called in commit order.
+    /// Everything up to `seq` is about to be published; its bodies are pushed after their writers were answered.
+    pub(crate) fn published(&self, seq: Seq) {
+        self.shared.state.lock().newest = seq;
+    }
+
+    /// Adds a body; called in commit order, after [`Feed::published`] of its group.
     pub(crate) fn push(&self, batch: CommittedBatch) {
         let bytes = 64 + batch.batches.iter().map(size_of_batch).sum::<usize>();
         let mut state = self.shared.state.lock();
-        state.newest = batch.cursor.seq;
+        debug_assert!(batch.cursor.seq <= state.newest, "pushed before it is published");
         state.bytes += bytes;
         state.kept.push_back((bytes, Arc::new(batch)));
         while state.bytes > self.limit_bytes
@@ -148,11 +160,18 @@ impl Feed {
 
     /// A new reader.
     pub(crate) fn reader(&self, start: FeedStart) -> FeedReader {
-        let after = match start {
-            FeedStart::Now => self.shared.state.lock().newest,
-            FeedStart::After(cursor) => cursor.seq,
+        let state = self.shared.state.lock();
+        let (after, lost) = match start {
+            FeedStart::Now => (state.newest, None),
+            FeedStart::After(cursor)
+                if cursor.log_id <= state.opened.log_id && cursor.seq > state.opened.seq =>
+            {
+                (state.opened.seq, Some(cursor.seq))
+            }
+            FeedStart::After(cursor) => (cursor.seq, None),
         };
-        FeedReader { shared: self.shared.clone(), after }
+        drop(state);
+        FeedReader { shared: self.shared.clone(), after, lost }
     }
 }
 
@@ -160,11 +179,14 @@ impl FeedReader {
     /// The next event, waiting for at most `timeout`.
     pub fn next(&mut self, timeout: Duration) -> FeedEvent {
         let deadline = Instant::now() + timeout;
+        if let Some(after) = self.lost.take() {
+            return FeedEvent::Gap { after, upto: self.after };
+        }
         let mut state = self.shared.state.lock();
         loop {
             let ahead = self.after > state.newest;
             if self.after < state.evicted || ahead {
-                // A cursor ahead of the store is from a log whose unsynced end a power cut took.
+                // A cursor ahead of the store is of another store, or made up.
                 let upto = if ahead { state.newest } else { state.evicted };
                 let event = FeedEvent::Gap { after: self.after, upto };
                 self.after = upto;
@@ -186,7 +208,11 @@ impl FeedReader {
 }
 
 fn size_of_batch(batch: &SeriesBatch) -> usize {
-    let values = batch.columns.iter().map(|(_, column)| column.values.len() * 12 + 48).sum::<usize>();
+    let text = |column: &Column| match &column.values {
+        Values::String(texts) => texts.iter().map(|text| text.len() + 16).sum(),
+        _ => 0_usize,
+    };
+    let values = batch.columns.iter().map(|(_, c)| c.values.len() * 12 + 48 + text(c)).sum::<usize>();
     batch.times.len() * 8 + values + 96
 }
 
@@ -219,17 +245,32 @@ mod tests {
 
     #[test]
     fn a_reader_gets_each_body_once_or_hears_of_the_gap() {
-        let feed = Feed::new(Seq(10), 3 * 64);
+        let feed = Feed::new(at(10), 3 * 64);
+        let push = |seq| {
+            feed.published(Seq(seq));
+            feed.push(body(seq));
+        };
         let mut from_now = feed.reader(FeedStart::Now);
         let mut resumed = feed.reader(FeedStart::After(at(10)));
         let mut stale = feed.reader(FeedStart::After(at(4)));
         assert_eq!(seqs(&mut stale), ["gap 4..=10"]);
-        [12, 13, 15].into_iter().for_each(|seq| feed.push(body(seq)));
+        [12, 13, 15].into_iter().for_each(push);
         assert_eq!(seqs(&mut from_now), ["12", "13", "15"]);
-        [16, 18].into_iter().for_each(|seq| feed.push(body(seq)));
+        [16, 18].into_iter().for_each(push);
         assert_eq!(seqs(&mut resumed), ["gap 10..=13", "15", "16", "18"]);
         assert_eq!(seqs(&mut from_now), ["16", "18"]);
-        assert_eq!(seqs(&mut feed.reader(FeedStart::After(at(99)))), ["gap 99..=18"]);
+        let ahead = Cursor { log_id: LogId(9), seq: Seq(99) };
+        assert_eq!(seqs(&mut feed.reader(FeedStart::After(ahead))), ["gap 99..=18"]);
+        // A record that is no body is a place to resume from, too.
+        feed.published(Seq(19));
+        assert!(
+            seqs(&mut feed.reader(FeedStart::After(Cursor { log_id: LogId(2), seq: Seq(19) }))).is_empty()
+        );
+        // The log of this cursor lost its end; what has these sequences now is something else.
+        assert_eq!(
+            seqs(&mut feed.reader(FeedStart::After(at(16)))),
+            ["gap 16..=10", "gap 10..=13", "15", "16", "18"]
+        );
         feed.close();
         assert_eq!(seqs(&mut from_now), ["closed"]);
         assert_eq!(seqs(&mut stale), ["gap 10..=13", "15", "16", "18", "closed"]);

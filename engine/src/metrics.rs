@@ -118,6 +118,8 @@ metrics! {
     catalog_bytes_written,
     /// Parts of files found damaged while reading.
     damaged_parts,
+    /// Catalog files given up for what segments tell.
+    catalog_files_lost,
     /// Steps of the wall clock of more than two seconds.
     clock_steps,
     /// Times the ballast was given up for room.

@@ -37,6 +37,8 @@ pub struct Options {
     pub ballast_bytes: u64,
     /// Most series of the store.
     pub max_series: u32,
+    /// Most fields of one measurement.
+    pub max_fields: u32,
     /// Most segments open at a time.
     pub max_open_maps: usize,
     /// Whether a write to an unknown database creates it.
@@ -62,6 +64,7 @@ impl Default for Options {
             group_bytes: 8 << 20,
             ballast_bytes: 8 << 20,
             max_series: 1_000_000,
+            max_fields: 16_384,
             max_open_maps: 1024,
             auto_create_databases: true,
             default_durability: Durability::Always,

@@ -20,10 +20,13 @@ use crate::io::{Access, Disk, ReadMode, open_sealed, read_exact_at};
 use crate::manifest::{Edit, Manifest, ManifestCondition, State};
 use crate::memtable::Memtable;
 use crate::options::Options;
-use crate::segment::{Segment, SegmentEntry, SegmentError, SegmentOpener, SegmentSet, peek_identity};
+use crate::segment::{
+    Segment, SegmentEntry, SegmentError, SegmentHandle, SegmentOpener, SegmentSet, peek_identity,
+};
 use crate::wal::{
     Record, RecordKind, Recycler, ReplayFloor, ReplayReport, log_path, record::LOG_MAGIC, replay, set_aside,
 };
+use hashbrown::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -137,9 +140,10 @@ pub(crate) fn recover(
         report
             .alarms
             .push("the manifest was damaged: the list of files was rebuilt from the segments".to_owned());
-        let mut rebuilt = state.clone();
-        rebuilt.edit = manifest.state().edit.max(replay.manifest_edit_attested);
-        manifest.append(&Edit::Snapshot(rebuilt), 0).map_err(OpenError::disk("write a new manifest"))?;
+        manifest.restart_above(replay.manifest_edit_attested);
+        manifest
+            .append(&Edit::Snapshot(state.clone()), 0)
+            .map_err(OpenError::disk("write a new manifest"))?;
     } else {
         report.orphans_removed = remove_orphans(&**disk, &state);
     }
@@ -226,16 +230,18 @@ impl<'a> Attempt<'a> {
                 Err(error) => report.damage.push(damage_of(&path, &error)),
             }
         }
-        let catalogs = Catalog::list_files(&**self.disk, self.store, self.options.read_mode);
+        let catalogs = Catalog::list_files(self.disk, self.store, self.options.read_mode);
         self.state.catalogs = catalogs.map_err(OpenError::disk("list the catalog files"))?;
         Ok(())
     }
 
     fn load(&mut self, report: &mut RecoveryReport) -> Result<Outcome, OpenError> {
         let present = self.disk.list("segments").map_err(OpenError::disk("list the segments"))?;
+        let lens: HashMap<&str, u64> = present.iter().map(|file| (file.name.as_str(), file.len)).collect();
         for entry in self.state.segments.values_mut() {
             let path = entry.path();
-            let len = present.iter().find(|file| path.ends_with(&file.name)).map_or(0, |file| file.len);
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let len = lens.get(name).copied().unwrap_or(0);
             if len != entry.file_bytes && !entry.quarantined {
                 let part = "segment file";
                 report.damage.push(Damage {
@@ -304,24 +310,29 @@ impl<'a> Attempt<'a> {
     /// Segments hold the names of all they contain: what no catalog file tells is taken from them.
     fn names_from_segments(&self, catalog: &Catalog, segments: &SegmentSet, report: &mut RecoveryReport) {
         for handle in segments.iter() {
-            if let Err(error) = names_of(handle, catalog) {
-                report.damage.push(damage_of(&handle.entry().path(), &error));
+            match names_of(handle) {
+                Ok(definitions) => drop(catalog.apply(&definitions)),
+                Err(error) => report.damage.push(damage_of(&handle.entry().path(), &error)),
             }
         }
     }
 }
 
-fn names_of(handle: &Arc<crate::segment::SegmentHandle>, catalog: &Catalog) -> Result<(), SegmentError> {
+/// What a segment says of the names of all it holds.
+pub(crate) fn names_of(handle: &Arc<SegmentHandle>) -> Result<Vec<Definition>, SegmentError> {
     let segment = handle.open()?;
     let spec = segment.spec();
     let (database, policy) = &spec.namespace_name;
     let namespace = spec.namespace;
     let (database, policy) = (Arc::from(database.as_str()), Arc::from(policy.as_str()));
-    catalog.apply(&[Definition::Namespace { id: namespace, database, policy }]);
+    let mut definitions = vec![Definition::Namespace { id: namespace, database, policy }];
     for section in segment.sections()? {
         let measurement = section.measurement();
-        let mut definitions =
-            vec![Definition::Measurement { id: measurement, namespace, name: section.name().clone() }];
+        definitions.push(Definition::Measurement {
+            id: measurement,
+            namespace,
+            name: section.name().clone(),
+        });
         for field in section.fields().iter() {
             let (id, name, field_type) = (field.id, field.name.clone(), field.field_type);
             definitions.push(Definition::Field { id, measurement, name, field_type });
@@ -330,9 +341,8 @@ fn names_of(handle: &Arc<crate::segment::SegmentHandle>, catalog: &Catalog) -> R
         segment.series_keys(&section, &mut |id, tags| {
             definitions.push(Definition::Series { id, measurement, tags });
         })?;
-        catalog.apply(&definitions);
     }
-    Ok(())
+    Ok(definitions)
 }
 
 /// Takes one record in; the name of what is wrong with it otherwise.
@@ -382,14 +392,14 @@ fn segment_id_of(name: &str) -> Option<SegmentId> {
 /// Removes what a whole manifest does not name. A file that cannot be removed stays an orphan for the next opening.
 fn remove_orphans(disk: &dyn Disk, state: &State) -> u64 {
     let mut removed = 0;
-    let segments: Vec<String> = state.segments.values().map(SegmentEntry::path).collect();
-    let catalogs: Vec<String> =
-        state.catalogs.iter().map(|entry| crate::catalog::file_path(entry.id)).collect();
+    let segments = state.segments.values().map(SegmentEntry::path);
+    let named: HashSet<String> =
+        segments.chain(state.catalogs.iter().map(|entry| crate::catalog::file_path(entry.id))).collect();
     for folder in ["segments", "catalog"] {
         let Ok(entries) = disk.list(folder) else { continue };
         for entry in entries.iter().filter(|entry| !entry.is_dir) {
             let path = format!("{folder}/{}", entry.name);
-            if !segments.contains(&path) && !catalogs.contains(&path) && disk.remove(&path).is_ok() {
+            if !named.contains(&path) && disk.remove(&path).is_ok() {
                 tracing::info!(file = %path, "an unfinished or unused file was removed");
                 removed += 1;
             }

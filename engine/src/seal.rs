@@ -16,11 +16,12 @@ use crate::manifest::Edit;
 use crate::memtable::{FieldSet, Memtable, SeriesDay};
 use crate::segment::{SegmentEntry, SegmentSpec, SegmentWriter, segment_path};
 use crossbeam_channel::{Receiver, Sender};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+use wattlog_model::Timestamp;
 
 /// A memtable to seal.
 #[derive(Debug)]
@@ -84,6 +85,10 @@ pub(crate) fn run(shared: &Arc<Shared>, jobs: &Receiver<SealJob>, news: &Sender<
                 }
                 Err(error) => {
                     shared.metrics.seal_failures.add(1);
+                    if shared.heal_catalog() {
+                        tracing::warn!(%error, "a catalog file is damaged: its names were taken from the segments");
+                        continue;
+                    }
                     let full = is_disk_full(&error);
                     if full && shared.ballast.release(&*shared.disk) {
                         shared.metrics.ballast_released.add(1);
@@ -113,13 +118,30 @@ fn pause(shared: &Shared) -> bool {
     !shared.status.closing()
 }
 
+/// Files that an attempt has begun. Dropped before the manifest may name them, it removes them: attempts that fail one
+/// after the other must not fill the disk.
+struct Begun<'a> {
+    shared: &'a Shared,
+    paths: Vec<String>,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        for path in self.paths.drain(..) {
+            // One that cannot be removed stays an orphan for the next opening.
+            let _ = self.shared.disk.remove(&path);
+        }
+    }
+}
+
 fn seal(shared: &Arc<Shared>, job: &SealJob) -> io::Result<(u64, SealReport)> {
     let memtable = &*job.memtable;
     let days = memtable.series_days();
     let mut entries = Vec::new();
     let mut report = SealReport::default();
+    let mut begun = Begun { shared, paths: Vec::new() };
     for window in windows(&days) {
-        let entry = write_segment(shared, job, &window, &days)?;
+        let entry = write_segment(shared, job, &window, &days, &mut begun)?;
         report.segments += 1;
         report.rows += entry.rows;
         report.values += entry.values;
@@ -127,6 +149,8 @@ fn seal(shared: &Arc<Shared>, job: &SealJob) -> io::Result<(u64, SealReport)> {
         entries.push(entry);
     }
     let catalog_id = CatalogFileId(shared.next_file_id());
+    let catalog_path = crate::catalog::file_path(catalog_id);
+    begun.paths.extend([format!("{catalog_path}.tmp"), catalog_path]);
     let sealed_names = shared.catalog.write_unsealed(&shared.disk, shared.store, catalog_id)?;
     if let Some(names) = &sealed_names {
         shared.metrics.catalog_bytes_written.add(names.entry().file_bytes);
@@ -139,6 +163,8 @@ fn seal(shared: &Arc<Shared>, job: &SealJob) -> io::Result<(u64, SealReport)> {
         next_file: shared.peek_next_file(),
         next_ids: shared.catalog.next_ids(),
     };
+    // From here on a manifest may name them, also one that was begun and not finished.
+    begun.paths.clear();
     let number = shared.manifest.lock().append(&edit, shared.clock.wall().0)?;
     if let Some(names) = sealed_names {
         shared.catalog.adopt(names);
@@ -201,6 +227,7 @@ fn write_segment(
     job: &SealJob,
     window: &Window,
     days: &[SeriesDay],
+    begun: &mut Begun<'_>,
 ) -> io::Result<SegmentEntry> {
     let belongs = |d: &&SeriesDay| {
         d.namespace == window.namespace
@@ -214,6 +241,7 @@ fn write_segment(
     let id = SegmentId(shared.next_file_id());
     let path = segment_path(id);
     let temporary = format!("{path}.tmp");
+    begun.paths.extend([temporary.clone(), path.clone()]);
     let names = shared.catalog.namespace_name(window.namespace).unwrap_or_default();
     let spec = SegmentSpec {
         store: shared.store,
@@ -225,14 +253,16 @@ fn write_segment(
         first_day: window.days.start,
         end_day: window.days.end,
     };
-    let day_ns = wattlog_model::Timestamp::DAY_NS;
-    let range = i64::from(window.days.start).saturating_mul(day_ns)
-        ..i64::from(window.days.end).saturating_mul(day_ns);
+    let range = Timestamp::of_utc_days(window.days.clone());
     let mut writer = SegmentWriter::create(&*shared.disk, &temporary, spec.clone())?;
     for section in series.chunk_by(|a, b| a.measurement == b.measurement) {
         let measurement = section[0].measurement;
         let name = shared.catalog.measurement_name(measurement).unwrap_or_else(|| "".into());
-        writer.begin_section(measurement, &name, &shared.catalog.fields(measurement))?;
+        let mut used = BTreeSet::new();
+        section.iter().for_each(|item| job.memtable.fields_of(item.series, &mut used));
+        let mut fields = shared.catalog.fields(measurement).as_ref().clone();
+        fields.retain(|field| used.contains(&field.id));
+        writer.begin_section(measurement, &name, &fields)?;
         for item in section {
             let Some((_, tags)) = shared.catalog.series_tags(item.series).map_err(io::Error::other)? else {
                 return Err(io::Error::other(format!("series {} has rows but no name", item.series)));

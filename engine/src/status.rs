@@ -4,13 +4,13 @@ use crate::error::Damage;
 use parking_lot::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Damaged parts told apart in [`Health`]; more are counted only.
+/// Damaged parts that [`Health`] lists and the log names; further ones are as little news as these a second time.
 const MAX_LISTED_DAMAGE: usize = 64;
 
 /// Condition of an open store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Health {
-    /// False if writes are refused until the store is opened again.
+    /// False if writes are refused: until the store is opened again, or for as long as the disk is full.
     pub writable: bool,
     /// Why not.
     pub reason: Option<String>,
@@ -24,6 +24,8 @@ pub struct Health {
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     read_only: RwLock<Option<String>>,
+    refusing: RwLock<Option<String>>,
+    beats: AtomicU64,
     closing: AtomicBool,
     damage: RwLock<Vec<Damage>>,
     alarms: RwLock<Vec<String>>,
@@ -48,15 +50,29 @@ impl Status {
         self.closing.load(Ordering::Acquire)
     }
 
+    /// What makes the writer refuse bodies at the moment; none once it takes them again.
+    pub(crate) fn set_refusing(&self, reason: Option<String>) {
+        if reason.is_some() || self.refusing.read().is_some() {
+            *self.refusing.write() = reason;
+        }
+    }
+
+    /// The writer thread goes round.
+    pub(crate) fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
     /// Notes damage; true if it was not known yet.
     pub(crate) fn add_damage(&self, damage: &Damage) -> bool {
         let mut known = self.damage.write();
-        if known.contains(damage) {
+        if known.contains(damage) || known.len() >= MAX_LISTED_DAMAGE {
             return false;
         }
-        if known.len() < MAX_LISTED_DAMAGE {
-            known.push(damage.clone());
-        }
+        known.push(damage.clone());
         true
     }
 
@@ -70,7 +86,7 @@ impl Status {
     }
 
     pub(crate) fn health(&self) -> Health {
-        let reason = self.read_only();
+        let reason = self.read_only().or_else(|| self.refusing.read().clone());
         Health {
             writable: reason.is_none(),
             reason,

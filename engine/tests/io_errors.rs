@@ -5,12 +5,13 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::content::{Body, Cell, Content, Exact, read_everything};
 use support::history::{Author, Life, START_NS, Step, options};
 use support::run::{Run, Told, open};
 use support::seeds::seeds;
 use support::verdict::judge;
+use wattlog_engine::Health;
 use wattlog_engine::error::WriteError;
 use wattlog_engine::io::ReadMode;
 use wattlog_engine::io::sim::{CallKind, Fault, FaultError, Lasting, Rng, SimDisk};
@@ -60,8 +61,7 @@ fn live(history: &[Step], options: &Options, fault: Fault) -> Result<(), String>
         reads_go_on(&run).map_err(|wrong| with_trace(wrong, &run))?;
         // Writes go on, or the store says why not. (A full disk that is so no more must not keep it read-only.)
         run.complaints.clear();
-        run.step(&Step::Write(body(0, 7)));
-        let health = run.engine().expect("still open").health();
+        let health = write_until_taken(&mut run);
         let last = run.entries.last().expect("just written").told;
         if last != Told::Stored {
             let excused = !health.writable && health.reason.is_some() && fault.error != FaultError::NoSpace;
@@ -88,6 +88,23 @@ fn live(history: &[Step], options: &Options, fault: Fault) -> Result<(), String>
         ));
     }
     Ok(())
+}
+
+/// Writes a body; again, as a client would, while the store says that the disk is full: it looks for room by itself.
+fn write_until_taken(run: &mut Run) -> Health {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        run.step(&Step::Write(body(0, 7)));
+        let health = run.engine().expect("still open").health();
+        let refused = run.entries.last().expect("just written").told == Told::Refused;
+        let full = run.complaints.last().is_some_and(|told| told.contains("the disk is full"));
+        if !refused || !full || Instant::now() > deadline {
+            return health;
+        }
+        // Nothing of it was stored: it is not one more body in doubt.
+        run.entries.pop();
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// What callers were told is stored is readable in this opening, and nothing else. A page that could not be read may make

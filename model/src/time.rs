@@ -35,6 +35,12 @@ impl Timestamp {
         self.0.div_euclid(Self::DAY_NS) as i32
     }
 
+    /// The instants of whole UTC days, as nanoseconds, cut where they leave the range of a timestamp.
+    pub fn of_utc_days(days: std::ops::Range<i32>) -> std::ops::Range<i64> {
+        let edge = |day: i32| i64::from(day).saturating_mul(Self::DAY_NS);
+        edge(days.start)..edge(days.end)
+    }
+
     /// The same instant cut down to whole milliseconds (towards the past).
     #[must_use]
     pub fn truncated_to_millis(self) -> Self {
@@ -61,6 +67,8 @@ mod tests {
     #[test]
     fn days_and_milliseconds_round_towards_the_past() {
         assert_eq!(Timestamp(-1).utc_day(), -1);
+        let first = Timestamp::MIN.utc_day();
+        assert_eq!(Timestamp::of_utc_days(first..first + 1), i64::MIN..-106_751 * Timestamp::DAY_NS);
         assert_eq!(Timestamp(Timestamp::DAY_NS).utc_day(), 1);
         assert_eq!(Timestamp(-1).truncated_to_millis(), Timestamp(-1_000_000));
         assert_eq!(Timestamp(1_999_999).truncated_to_millis(), Timestamp(1_000_000));

@@ -1,57 +1,22 @@
 //! Request bodies: received within bounds, decompressed within bounds.
 //!
 //! Promise: no number that a client states makes us allocate; what all bodies hold together never passes
-//! `bodies_in_memory`; a bomb is found while it unfolds, not after.
+//! `bodies_in_memory`, nor those of one address `bodies_per_address`; a body that comes too slowly is given up; a bomb is
+//! found while it unfolds, not after. A refusal that is no fault of the body is 503, since clients throw away what was
+//! answered 4xx.
 
+use crate::budget::{Charge, Peer};
 use crate::error::ApiError;
 use crate::options::Limits;
 use crate::state::ServerState;
 use axum::body::Body;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use flate2::read::MultiGzDecoder;
 use http_body_util::BodyExt;
 use std::io::{ErrorKind, Read};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-/// Bytes that bodies hold at the moment.
-#[derive(Debug, Default)]
-pub(crate) struct BodyBudget(AtomicU64);
-
-/// The share of one body; given back when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Charge {
-    state: ServerState,
-    bytes: u64,
-}
-
-impl Charge {
-    fn new(state: &ServerState) -> Self {
-        Self { state: state.clone(), bytes: 0 }
-    }
-
-    fn add(&mut self, bytes: usize) -> Result<(), ApiError> {
-        let shared = &self.state.shared;
-        let limit = shared.options.limits.bodies_in_memory.0;
-        let bytes = bytes as u64;
-        if shared.bodies.0.fetch_add(bytes, Ordering::Relaxed) + bytes > limit {
-            shared.bodies.0.fetch_sub(bytes, Ordering::Relaxed);
-            shared.metrics.limit_reached("bodies_in_memory");
-            let error =
-                ApiError::unavailable("too many large bodies at a time, try again", Duration::from_secs(1));
-            return Err(ApiError { close: true, ..error });
-        }
-        self.bytes += bytes;
-        Ok(())
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.state.shared.bodies.0.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
+use tokio::time::Instant;
 
 /// A body as it came, and how it is packed.
 #[derive(Debug)]
@@ -59,87 +24,114 @@ pub(crate) struct Received {
     bytes: Vec<u8>,
     gzip: bool,
     charge: Charge,
+    limits: Limits,
 }
 
 /// A body ready to be read. It counts against the budget as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Plain {
     pub(crate) bytes: Vec<u8>,
-    _charge: Charge,
+    charge: Charge,
 }
 
 /// Most room made ahead of the bytes themselves.
 const FIRST_ROOM_BYTES: usize = 1 << 20;
+/// When a client may send a body again that came too slowly.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Receives a whole body.
-pub(crate) async fn receive(
-    state: &ServerState,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<Received, ApiError> {
-    let limits = &state.shared.options.limits;
-    let gzip = match headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase())
-    {
-        None => false,
-        Some(word) if word.is_empty() || word == b"identity" => false,
-        Some(word) if word == b"gzip" || word == b"x-gzip" => true,
-        Some(_) => {
-            let message = "Content-Encoding must be gzip or identity";
-            let error = ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported media type", message);
-            return Err(ApiError { close: true, ..error });
-        }
-    };
+pub(crate) async fn receive(state: &ServerState, head: &Parts, mut body: Body) -> Result<Received, ApiError> {
+    let limits = state.shared.options.limits;
+    let gzip = is_gzip(&head.headers)?;
     let too_large = || {
-        state.shared.metrics.limit_reached("body");
-        ApiError::too_large(format!("the body is larger than {}: send it in parts", limits.body))
+        let message = format!("the body is larger than {}: send it in parts", limits.body);
+        ApiError::too_large("body", message).closing()
     };
     let stated =
-        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if stated.is_some_and(|length| length > limits.body.0) {
         return Err(too_large());
     }
     let room = stated.map_or(0, |length| (length as usize).min(FIRST_ROOM_BYTES));
     let mut bytes = Vec::with_capacity(room);
-    let mut charge = Charge::new(state);
-    let mut body = body;
+    let mut charge = state.shared.bodies.charge(Peer::of(&head.extensions));
+    let mut pace = Pace::begin();
     loop {
         let Ok(frame) = tokio::time::timeout(limits.body_idle_time.0, body.frame()).await else {
-            state.shared.metrics.limit_reached("body_idle_time");
             let message = format!("no byte of the body came for {}", limits.body_idle_time);
-            let error = ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", message);
-            return Err(ApiError { close: true, ..error });
+            return Err(ApiError::unavailable(message, RETRY_AFTER).at_limit("body_idle_time").closing());
         };
         let Some(frame) = frame else { break };
-        let frame = frame.map_err(|_| ApiError {
-            close: true,
-            ..ApiError::bad_request("the body ended before its end")
-        })?;
+        let frame = frame.map_err(|_| ApiError::bad_request("the body ended before its end").closing())?;
         let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > limits.body.len() {
+        if bytes.len() + data.len() > limits.body.in_memory() {
             return Err(too_large());
         }
-        charge.add(data.len())?;
+        pace.came(data.len(), &limits)?;
+        charge.add(data.len()).map_err(ApiError::closing)?;
         bytes.extend_from_slice(&data);
     }
-    Ok(Received { bytes, gzip, charge })
+    Ok(Received { bytes, gzip, charge, limits })
+}
+
+fn is_gzip(headers: &HeaderMap) -> Result<bool, ApiError> {
+    let Some(word) = headers.get(header::CONTENT_ENCODING) else { return Ok(false) };
+    match word.as_bytes().to_ascii_lowercase().as_slice() {
+        b"" | b"identity" => Ok(false),
+        b"gzip" | b"x-gzip" => Ok(true),
+        _ => {
+            let message = "Content-Encoding must be gzip or identity";
+            let error = ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported media type", message);
+            Err(error.closing())
+        }
+    }
+}
+
+/// How fast a body comes: counted over windows of `body_idle_time`, so that a short pause is forgiven.
+struct Pace {
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    fn begin() -> Self {
+        Self { since: Instant::now(), bytes: 0 }
+    }
+
+    fn came(&mut self, bytes: usize, limits: &Limits) -> Result<(), ApiError> {
+        self.bytes += bytes as u64;
+        if self.since.elapsed() < limits.body_idle_time.0 {
+            return Ok(());
+        }
+        if self.bytes < limits.least_per_window() {
+            let message = format!("the body came at less than {} a second", limits.transfer_rate);
+            return Err(ApiError::unavailable(message, RETRY_AFTER).at_limit("transfer_rate").closing());
+        }
+        *self = Self::begin();
+        Ok(())
+    }
 }
 
 impl Received {
     /// Unpacks the body. Costs processor time: call it off the async threads.
     pub(crate) fn unpack(mut self) -> Result<Plain, ApiError> {
         if self.gzip && !self.bytes.is_empty() {
-            let limits = self.charge.state.shared.options.limits;
             let mut unpacked = Vec::new();
-            let result = gunzip(&self.bytes, &limits, &mut unpacked, |bytes| self.charge.add(bytes));
-            result.map_err(|error| {
-                if error.status == StatusCode::PAYLOAD_TOO_LARGE {
-                    self.charge.state.shared.metrics.limit_reached("decompressed_body");
-                }
-                error
-            })?;
+            gunzip(&self.bytes, &self.limits, &mut unpacked, |bytes| self.charge.add(bytes))?;
             self.bytes = unpacked;
+            self.charge.set(self.bytes.len() as u64)?;
         }
-        Ok(Plain { bytes: self.bytes, _charge: self.charge })
+        Ok(Plain { bytes: self.bytes, charge: self.charge })
+    }
+}
+
+impl Plain {
+    /// Lets go of the bytes once they were read into something that holds `bytes`: the charge is for that from here on.
+    pub(crate) fn read_into(self, bytes: usize) -> Result<Charge, ApiError> {
+        let Self { bytes: body, mut charge } = self;
+        drop(body);
+        charge.set(bytes as u64)?;
+        Ok(charge)
     }
 }
 
@@ -151,8 +143,7 @@ fn gunzip(
 ) -> Result<(), ApiError> {
     /// A short body of repetitions may pack better than any ratio without being a bomb.
     const FREE_BYTES: usize = 1 << 20;
-    let ratio = packed.len().saturating_mul(limits.decompression_ratio as usize).max(FREE_BYTES);
-    let most = limits.decompressed_body.len().min(ratio);
+    let most = packed.len().saturating_mul(limits.decompression_ratio as usize).max(FREE_BYTES);
     let mut decoder = MultiGzDecoder::new(packed);
     let mut chunk = vec![0; 64 * 1024];
     loop {
@@ -165,19 +156,20 @@ fn gunzip(
             }
             Err(error) => return Err(ApiError::bad_request(format!("gzip: {error}"))),
         };
+        if out.len() + read > limits.decompressed_body.in_memory() {
+            let message =
+                format!("the body unpacks to more than {}: send it in parts", limits.decompressed_body);
+            return Err(ApiError::too_large("decompressed_body", message));
+        }
         if out.len() + read > most {
-            return Err(ApiError::too_large(format!(
-                "the body unpacks to more than {} or {} times its size: send it in parts",
-                limits.decompressed_body, limits.decompression_ratio
-            )));
+            let message =
+                format!("the body unpacks to more than {} times its size", limits.decompression_ratio);
+            return Err(ApiError::too_large("decompression_ratio", message));
         }
         charge(read)?;
         out.extend_from_slice(&chunk[..read]);
     }
 }
-
-/// Kept by the state.
-pub(crate) type SharedBudget = Arc<BodyBudget>;
 
 #[cfg(test)]
 mod tests {
@@ -222,7 +214,7 @@ mod tests {
         assert!(bomb.len() < 64 * 1024);
         let mut out = Vec::new();
         let error = gunzip(&bomb, &Limits::default(), &mut out, |_| Ok(())).unwrap_err();
-        assert_eq!(error.status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!((error.status, error.limit), (StatusCode::PAYLOAD_TOO_LARGE, Some("decompression_ratio")));
         assert!(out.len() <= bomb.len() * 200, "{} bytes unfolded", out.len());
     }
 }

@@ -3,6 +3,7 @@
 //! Promise: every answer that is no success carries a body in the dialect of its route, a text the client can act on,
 //! and the request id that the log line has too. Domain errors know no HTTP; this file alone knows status codes.
 
+use crate::options::Size;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use axum::response::IntoResponse;
@@ -43,11 +44,26 @@ pub(crate) struct ApiError {
     pub(crate) details: Map<String, Value>,
     /// The connection cannot be used any more: part of the body was left unread.
     pub(crate) close: bool,
+    /// Name of the limit that was met; counted when the refusal is told.
+    pub(crate) limit: Option<&'static str>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), retry_after: None, details: Map::new(), close: false }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            retry_after: None,
+            details: Map::new(),
+            close: false,
+            limit: None,
+        }
+    }
+
+    /// 422: an answer beyond a limit of the store or the server.
+    pub(crate) fn beyond(limit: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "limit exceeded", message).at_limit(limit)
     }
 
     /// 400: the request itself is wrong.
@@ -60,9 +76,15 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not found", message)
     }
 
-    /// 413: a body above a limit.
-    pub(crate) fn too_large(message: impl Into<String>) -> Self {
-        Self { close: true, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request too large", message) }
+    /// 413: a body above the limit of that name.
+    pub(crate) fn too_large(limit: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request too large", message).at_limit(limit)
+    }
+
+    /// 413: the points of a body take more memory than one body may.
+    pub(crate) fn batch_too_large(limit: Size) -> Self {
+        let message = format!("the points of the body take more than {limit} of memory: send it in parts");
+        Self::too_large("batch", message)
     }
 
     /// 503 with the time after which to try again.
@@ -78,13 +100,24 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error", message)
     }
 
+    /// Says which limit was met.
+    pub(crate) fn at_limit(self, name: &'static str) -> Self {
+        Self { limit: Some(name), ..self }
+    }
+
+    /// Says that the rest of the body was left unread, so that the connection ends after the answer.
+    pub(crate) fn closing(self) -> Self {
+        Self { close: true, ..self }
+    }
+
+    /// Adds a member to the own dialect's body.
     pub(crate) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.details.insert(key.to_owned(), value.into());
         self
     }
 
-    /// The answer, in the words of `dialect`.
-    pub(crate) fn render(&self, dialect: Dialect, request_id: &str) -> Response<Body> {
+    /// The body, in the words of `dialect`.
+    fn text(&self, dialect: Dialect, request_id: &str) -> String {
         let mut body = Map::new();
         match dialect {
             Dialect::Influx1 => {
@@ -103,7 +136,28 @@ impl ApiError {
         }
         let mut text = Value::Object(body).to_string();
         text.push('\n');
-        let mut response = Response::new(Body::from(text));
+        text
+    }
+
+    /// A whole answer as bytes, for a connection that has no route. Its path is not known, so the body speaks the own
+    /// dialect and has the member that 1.x clients read.
+    pub(crate) fn raw(&self, request_id: &str) -> Vec<u8> {
+        let body = self.clone().with("error", self.influx1_text()).text(Dialect::Own, request_id);
+        let (status, length) = (self.status, body.len());
+        let retry =
+            self.retry_after.map(|wait| format!("retry-after: {}\r\n", seconds(wait))).unwrap_or_default();
+        let head = format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{retry}\
+             x-request-id: {request_id}\r\nconnection: close\r\n\r\n",
+            status.as_u16(),
+            status.canonical_reason().unwrap_or_default(),
+        );
+        [head.into_bytes(), body.into_bytes()].concat()
+    }
+
+    /// The answer, in the words of `dialect`.
+    pub(crate) fn render(&self, dialect: Dialect, request_id: &str) -> Response<Body> {
+        let mut response = Response::new(Body::from(self.text(dialect, request_id)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -115,7 +169,7 @@ impl ApiError {
             headers.insert(HeaderName::from_static("x-platform-error-code"), header_text(self.code));
         }
         if let Some(wait) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs_f64().ceil().max(1.0) as u64));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds(wait)));
         }
         if self.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -126,11 +180,16 @@ impl ApiError {
     /// Clients of the 1.x API look for these exact words; our longer text would make some drop what they hold.
     fn influx1_text(&self) -> &str {
         match self.status {
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => "timeout",
+            StatusCode::SERVICE_UNAVAILABLE => "timeout",
             StatusCode::PAYLOAD_TOO_LARGE => "Request Entity Too Large",
             _ => &self.message,
         }
     }
+}
+
+/// Whole seconds for `Retry-After`, at least one.
+fn seconds(wait: Duration) -> u64 {
+    wait.as_secs_f64().ceil().max(1.0) as u64
 }
 
 /// The error travels in the extensions of an empty answer until the outermost layer, which knows dialect and request

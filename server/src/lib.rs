@@ -12,7 +12,9 @@
 //! ```
 
 mod activity;
+mod answer;
 mod body;
+mod budget;
 mod devices;
 mod error;
 mod exposition;
@@ -25,6 +27,8 @@ mod service;
 mod state;
 mod store;
 mod tasks;
+mod url;
+mod watched;
 pub mod wire;
 
 pub use devices::{DeviceStatus, DeviceStatusProvider};

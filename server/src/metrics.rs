@@ -143,6 +143,13 @@ impl ServerMetrics {
         self.limits.get_or_create(&[("limit", name)]).inc();
     }
 
+    /// The same for a limit that one request may meet many times.
+    pub(crate) fn limit_reached_by(&self, name: &'static str, times: u64) {
+        if times > 0 {
+            self.limits.get_or_create(&[("limit", name)]).inc_by(times);
+        }
+    }
+
     pub(crate) fn answered(&self, status: u16) {
         let class = match status {
             200..300 => "2xx",

@@ -40,8 +40,12 @@ pub struct Limits {
     pub decompressed_body: Size,
     /// Most times that a body may grow by decompression.
     pub decompression_ratio: u32,
+    /// Memory that the points of one body may take once they are read.
+    pub batch: Size,
     /// Bytes that all bodies being received or stored may hold together.
     pub bodies_in_memory: Size,
+    /// The part of it that bodies from one address may hold.
+    pub bodies_per_address: Size,
     /// Longest line of line protocol.
     pub line: Size,
     /// Longest request line and headers together.
@@ -52,6 +56,8 @@ pub struct Limits {
     pub header_time: Span,
     /// Longest pause inside a request body, or of a client that does not take its answer.
     pub body_idle_time: Span,
+    /// Least bytes per second of a body, or of an answer that waits for its client, on average over `body_idle_time`.
+    pub transfer_rate: Size,
     /// Time for a whole request, from its headers to its answer.
     pub request_time: Span,
     /// How long an idle connection is kept.
@@ -70,6 +76,10 @@ pub struct Limits {
     pub query_time: Span,
     /// Longest answer of a query.
     pub answer: Size,
+    /// Bytes that all answers of queries may hold together until they are sent.
+    pub answers_in_memory: Size,
+    /// The part of it that answers to one address may hold.
+    pub answers_per_address: Size,
     /// How long requests may go on after the server was told to stop.
     pub drain_time: Span,
 }
@@ -93,12 +103,15 @@ impl Default for Limits {
             body: Size::mib(32),
             decompressed_body: Size::mib(32),
             decompression_ratio: 200,
-            bodies_in_memory: Size::mib(96),
+            batch: Size::mib(64),
+            bodies_in_memory: Size::mib(128),
+            bodies_per_address: Size::mib(96),
             line: Size::mib(1),
             header: Size::kib(16),
             header_count: 100,
             header_time: Span::secs(10),
             body_idle_time: Span::secs(30),
+            transfer_rate: Size::kib(4),
             request_time: Span::secs(300),
             keep_alive_time: Span::secs(75),
             connections: 2048,
@@ -108,6 +121,8 @@ impl Default for Limits {
             queue_time: Span::secs(5),
             query_time: Span::secs(30),
             answer: Size::mib(128),
+            answers_in_memory: Size::mib(384),
+            answers_per_address: Size::mib(256),
             drain_time: Span::secs(10),
         }
     }
@@ -155,14 +170,30 @@ impl ServerOptions {
 }
 
 impl Limits {
+    /// Bytes that must pass within `body_idle_time` to keep up `transfer_rate`.
+    pub(crate) fn least_per_window(&self) -> u64 {
+        (self.transfer_rate.0 as f64 * self.body_idle_time.0.as_secs_f64()) as u64
+    }
+
     fn check(&self) -> Result<(), InvalidOption> {
         let sizes = [
             ("limits.body", self.body, Size::kib(1)),
             ("limits.decompressed_body", self.decompressed_body, Size::kib(1)),
-            ("limits.bodies_in_memory", self.bodies_in_memory, self.body.max(self.decompressed_body)),
+            ("limits.batch", self.batch, Size::kib(64)),
+            // A packed body and what it unpacks to are held at the same time.
+            (
+                "limits.bodies_per_address",
+                self.bodies_per_address,
+                Size(self.body.0 + self.decompressed_body.0),
+            ),
+            ("limits.bodies_in_memory", self.bodies_in_memory, self.bodies_per_address),
+            ("limits.transfer_rate", self.transfer_rate, Size(1)),
             ("limits.line", self.line, Size::kib(1)),
             ("limits.header", self.header, Size::kib(8)),
             ("limits.answer", self.answer, Size::kib(64)),
+            // A buffer that grows holds up to twice the bytes written into it.
+            ("limits.answers_per_address", self.answers_per_address, Size(2 * self.answer.0)),
+            ("limits.answers_in_memory", self.answers_in_memory, self.answers_per_address),
         ];
         for (key, size, least) in sizes {
             if size < least || size > Size::mib(4096) {
@@ -243,7 +274,7 @@ impl Size {
     }
 
     /// As a length in memory.
-    pub fn len(self) -> usize {
+    pub fn in_memory(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 }

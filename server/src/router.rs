@@ -44,7 +44,12 @@ pub enum Idle {
 pub(crate) struct Route {
     pub(crate) path: &'static str,
     /// `GET` includes `HEAD`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the handler knows it; tests compare the table by it"))]
     pub(crate) method: &'static str,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "authentication will ask it; tests hold the rows to it")
+    )]
     pub(crate) access: Access,
     pub(crate) idle: Idle,
     handler: MethodRouter<ServerState>,

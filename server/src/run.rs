@@ -6,19 +6,24 @@
 //!
 //! hyper speaks HTTP/1.1 and nothing else. The caller passes the listener, so tests use port 0.
 
-use crate::activity::{Activity, Phase, Watched};
+use crate::activity::{Activity, Phase};
+use crate::budget::Peer;
+use crate::error::ApiError;
 use crate::options::Limits;
 use crate::service::Service;
 use crate::state::ServerState;
+use crate::watched::Watched;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 /// How a server stopped.
@@ -41,6 +46,7 @@ pub async fn run(
     let limits = state.shared.options.limits;
     let service = Service::new(state.clone());
     let per_address = Arc::new(Addresses::default());
+    let lingering = Arc::new(Semaphore::new(LINGERING_REFUSALS));
     let tracker = TaskTracker::new();
     let (drain, draining) = watch::channel(false);
     let mut shutdown = std::pin::pin!(shutdown);
@@ -60,16 +66,15 @@ pub async fn run(
         };
         state.shared.metrics.connections_total.inc();
         if tracker.len() >= limits.connections as usize {
-            state.shared.metrics.limit_reached("connections");
-            refuse(&socket);
+            refuse(socket, &state, "connections", &lingering);
             continue;
         }
         let Some(address) = per_address.clone().enter(peer.ip(), limits.connections_per_address) else {
-            state.shared.metrics.limit_reached("connections_per_address");
-            refuse(&socket);
+            refuse(socket, &state, "connections_per_address", &lingering);
             continue;
         };
-        let connection = serve_connection(socket, service.clone(), state.clone(), draining.clone());
+        let connection =
+            serve_connection(socket, Peer(peer.ip()), service.clone(), state.clone(), draining.clone());
         tracker.spawn(async move {
             connection.await;
             drop(address);
@@ -82,6 +87,7 @@ pub async fn run(
     let over = tokio::time::timeout(limits.drain_time.0, tracker.wait()).await;
     let cut = if over.is_ok() { 0 } else { tracker.len() };
     if cut > 0 {
+        state.shared.metrics.limit_reached("drain_time");
         tracing::warn!(connections = cut, "cut connections that did not end in time");
     }
     // Dropping the sender tells the connections that are left to end at once.
@@ -96,6 +102,7 @@ const READ_BUFFER_BYTES: usize = 128 * 1024;
 
 async fn serve_connection(
     socket: TcpStream,
+    peer: Peer,
     service: Service,
     state: ServerState,
     mut draining: watch::Receiver<bool>,
@@ -107,28 +114,26 @@ async fn serve_connection(
         return;
     }
     let activity = Arc::new(Activity::new());
-    let io = TokioIo::new(Watched::new(socket, activity.clone()));
+    let io = TokioIo::new(Watched::new(socket, activity.clone(), state.clone()));
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         // Measured from the first byte by `Activity`; hyper's own clock would also cut idle connections.
         .header_read_timeout(None)
         .max_headers(limits.header_count as usize)
-        .max_header_size(limits.header.len())
-        .max_buf_size(READ_BUFFER_BYTES.max(limits.header.len()))
-        .pipeline_flush(true);
-    let connection = builder.serve_connection(io, service.for_connection(activity.clone()));
-    let mut connection = std::pin::pin!(connection);
+        .max_header_size(limits.header.in_memory())
+        .max_buf_size(READ_BUFFER_BYTES.max(limits.header.in_memory()));
+    let mut connection = builder.serve_connection(io, service.for_connection(activity.clone(), peer));
     let mut tick = tokio::time::interval(tick(&limits));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut stopping = false;
     loop {
         tokio::select! {
-            ended = connection.as_mut() => {
+            ended = &mut connection => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a connection ended early");
                 }
-                return;
+                break;
             }
             _ = tick.tick() => {
                 if let Some(limit) = activity.expired(&limits) {
@@ -144,13 +149,40 @@ async fn serve_connection(
                     return;
                 }
                 stopping = true;
-                connection.as_mut().graceful_shutdown();
             }
         }
-        if stopping && activity.phase() == Phase::Idle {
-            return;
+        if stopping {
+            Pin::new(&mut connection).graceful_shutdown();
+            if activity.phase() == Phase::Idle {
+                return;
+            }
         }
     }
+    linger(connection.into_parts().io.into_inner().into_socket()).await;
+}
+
+/// Longest time a connection is read on after its last answer.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+/// Most bytes read then.
+const LINGER_BYTES: usize = 64 << 20;
+
+/// Reads on for a while after the last answer was sent and the sending side shut: closing a socket while bytes of the
+/// client are unread resets it, and a reset takes the answer away from a client that has not read it yet.
+async fn linger(mut socket: TcpStream) {
+    let discard = async {
+        // Most ways here have shut it already.
+        let _ = socket.shutdown().await;
+        let mut chunk = vec![0; 16 * 1024];
+        let mut total = 0;
+        while let Ok(read @ 1..) = socket.read(&mut chunk).await {
+            total += read;
+            if total > LINGER_BYTES {
+                break;
+            }
+        }
+    };
+    // Whoever still sends after that has had time to hear the answer.
+    let _ = tokio::time::timeout(LINGER_TIME, discard).await;
 }
 
 /// How often a connection looks at its limits: often enough for the shortest of them.
@@ -159,13 +191,21 @@ fn tick(limits: &Limits) -> Duration {
     (shortest / 4).clamp(Duration::from_millis(5), Duration::from_secs(1))
 }
 
+/// Refused connections that are read on at a time.
+const LINGERING_REFUSALS: usize = 64;
+
 /// Tells a client that there are too many, without waiting for it.
-fn refuse(socket: &TcpStream) {
-    const ANSWER: &[u8] =
-        b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n\
-        Connection: close\r\nContent-Length: 20\r\n\r\n{\"error\":\"timeout\"}\n";
+fn refuse(socket: TcpStream, state: &ServerState, limit: &'static str, lingering: &Arc<Semaphore>) {
+    let message = format!("server.limits.{limit} is reached, try again");
+    let error = ApiError::unavailable(message, Duration::from_secs(1)).at_limit(limit);
     // Whether the client gets the words or only sees the connection end is the same to us.
-    let _ = socket.try_write(ANSWER);
+    let _ = socket.try_write(&state.raw_refusal(&error));
+    if let Ok(permit) = lingering.clone().try_acquire_owned() {
+        tokio::spawn(async move {
+            linger(socket).await;
+            drop(permit);
+        });
+    }
 }
 
 struct OpenConnection(ServerState);

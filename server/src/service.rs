@@ -1,6 +1,7 @@
 //! What every request passes on its way to its route and back: prefix, request id, time limit, panic guard, headers.
 
 use crate::activity::{Activity, Phase};
+use crate::budget::Peer;
 use crate::error::{ApiError, Dialect};
 use crate::router;
 use crate::state::ServerState;
@@ -8,14 +9,15 @@ use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use futures_util::FutureExt;
 use hyper::body::{Frame, Incoming, SizeHint};
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tower::ServiceExt;
 
 /// The routes with all that surrounds them.
@@ -31,14 +33,13 @@ pub(crate) struct Service {
 pub(crate) struct ConnectionService {
     service: Service,
     activity: Arc<Activity>,
+    peer: Peer,
 }
-
-/// Id of a request, in its answer and its log lines.
-#[derive(Debug, Clone)]
-pub(crate) struct RequestId(pub(crate) String);
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+/// When to come back after a request that took too long.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Longest request id taken from a client.
 const REQUEST_ID_BYTES: usize = 128;
 
@@ -50,28 +51,23 @@ impl Service {
         Self { routes: router::routes(state.clone()), version, state }
     }
 
-    pub(crate) fn for_connection(&self, activity: Arc<Activity>) -> ConnectionService {
-        ConnectionService { service: self.clone(), activity }
+    pub(crate) fn for_connection(&self, activity: Arc<Activity>, peer: Peer) -> ConnectionService {
+        ConnectionService { service: self.clone(), activity, peer }
     }
 
     /// Answers one request; never fails, never panics.
     pub(crate) async fn answer(self, mut request: Request) -> Response<Body> {
-        strip_prefix(&mut request, &self.state.shared.options.path_prefix);
+        let prefix = &self.state.shared.options.path_prefix;
+        if let Some(redirect) = to_prefix_folder(&request, prefix) {
+            return self.finished(redirect, &self.state.next_request_id());
+        }
+        strip_prefix(&mut request, prefix);
         let id = request_id(request.headers()).unwrap_or_else(|| self.state.next_request_id());
-        let dialect = Dialect::of_path(request.uri().path());
-        let mut response = match ambiguous_length(request.headers()) {
-            Some(error) => error.render(dialect, &id),
-            None => {
-                request.extensions_mut().insert(RequestId(id.clone()));
-                let path = request.uri().path().to_owned();
-                self.guarded(request, &id, &path).await
-            }
-        };
+        let path = request.uri().path().to_owned();
+        let mut response = self.guarded(request, &id, &path).await;
         if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-            if error.status.is_server_error() {
-                tracing::warn!(request_id = %id, status = error.status.as_u16(), message = %error.message, "refused");
-            }
-            let rendered = error.render(dialect, &id);
+            self.state.note_refusal(&error, &id);
+            let rendered = error.render(Dialect::of_path(&path), &id);
             let headers = std::mem::take(response.headers_mut());
             response = rendered;
             // What the routes added (Allow, for one) stays; the length was that of the empty answer.
@@ -81,9 +77,14 @@ impl Service {
                 }
             }
         }
+        self.finished(response, &id)
+    }
+
+    /// Counts an answer and adds what every answer carries.
+    fn finished(&self, mut response: Response<Body>, id: &str) -> Response<Body> {
         self.state.shared.metrics.answered(response.status().as_u16());
         let headers = response.headers_mut();
-        if let Ok(id) = HeaderValue::from_str(&id) {
+        if let Ok(id) = HeaderValue::from_str(id) {
             headers.insert(REQUEST_ID, id.clone());
             headers.insert(X_REQUEST_ID, id);
         }
@@ -103,23 +104,13 @@ impl Service {
             Ok(Err(_)) => {
                 self.state.shared.metrics.panics.inc();
                 tracing::error!(request_id = %id, path, "a handler panicked: please report this");
-                ApiError {
-                    close: true,
-                    ..ApiError::internal("the request met a bug; the log has this request id")
-                }
+                ApiError::internal("the request met a bug; the log has this request id").closing()
             }
             Err(_) => {
-                self.state.shared.metrics.limit_reached("request_time");
-                ApiError {
-                    close: true,
-                    ..ApiError::unavailable(
-                        format!(
-                            "the request took longer than {}",
-                            self.state.shared.options.limits.request_time
-                        ),
-                        std::time::Duration::from_secs(1),
-                    )
-                }
+                let limit = self.state.shared.options.limits.request_time;
+                ApiError::unavailable(format!("the request took longer than {limit}"), RETRY_AFTER)
+                    .at_limit("request_time")
+                    .closing()
             }
         };
         axum::response::IntoResponse::into_response(error)
@@ -135,23 +126,36 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
         self.activity.enter(Phase::Request);
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.activity.clone());
-        let end = RequestEnd(self.activity.clone());
+        request.extensions_mut().insert(self.peer);
+        let end = AnswerEnd(self.activity.clone());
         let service = self.service.clone();
-        Box::pin(async move { Ok(service.answer(request).await.map(|body| WatchedBody { body, _end: end })) })
+        Box::pin(async move { Ok(service.answer(request).await.map(|body| WatchedBody::new(body, end))) })
     }
 }
 
-/// The body of an answer; when it is gone, the request is over.
+/// The body of an answer in pieces, so that no more of it than one piece waits in the connection; when it is gone, all
+/// that is left is to send what waits.
 pub(crate) struct WatchedBody {
     body: Body,
-    _end: RequestEnd,
+    /// What is left of a frame that was longer than a piece.
+    rest: Bytes,
+    _end: AnswerEnd,
 }
 
-struct RequestEnd(Arc<Activity>);
+struct AnswerEnd(Arc<Activity>);
 
-impl Drop for RequestEnd {
+impl Drop for AnswerEnd {
     fn drop(&mut self) {
-        self.0.enter(Phase::Idle);
+        self.0.enter(Phase::Sending);
+    }
+}
+
+/// Longest piece of an answer.
+const PIECE_BYTES: usize = 64 * 1024;
+
+impl WatchedBody {
+    fn new(body: Body, end: AnswerEnd) -> Self {
+        Self { body, rest: Bytes::new(), _end: end }
     }
 }
 
@@ -163,27 +167,52 @@ impl HttpBody for WatchedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+        let piece = self.rest.len().min(PIECE_BYTES);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (inner, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower() + rest);
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
     }
 }
 
-/// A request that gives its length twice could be read as two different requests by two machines in a row.
-fn ambiguous_length(headers: &HeaderMap) -> Option<ApiError> {
-    let both =
-        headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH);
-    let twice = headers.get_all(header::CONTENT_LENGTH).iter().count() > 1;
-    (both || twice).then(|| ApiError {
-        close: true,
-        ..ApiError::bad_request("the request states its length in more than one way")
-    })
+impl ServerState {
+    /// Counts a refusal by the limit that was met, and logs it if it is no fault of the client.
+    pub(crate) fn note_refusal(&self, error: &ApiError, id: &str) {
+        if let Some(limit) = error.limit {
+            self.shared.metrics.limit_reached(limit);
+        }
+        if error.status.is_server_error() {
+            tracing::warn!(request_id = %id, status = error.status.as_u16(), message = %error.message, "refused");
+        }
+    }
+
+    /// A whole answer as bytes, for a connection on which no route answers: it is counted like any other.
+    pub(crate) fn raw_refusal(&self, error: &ApiError) -> Vec<u8> {
+        let id = self.next_request_id();
+        self.note_refusal(error, &id);
+        self.shared.metrics.answered(error.status.as_u16());
+        error.raw(&id)
+    }
 }
 
 /// The client's id, if it is one a log line can hold.
@@ -191,6 +220,20 @@ fn request_id(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(X_REQUEST_ID).or_else(|| headers.get(REQUEST_ID))?.to_str().ok()?;
     let plain = value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(&b));
     (plain && (1..=REQUEST_ID_BYTES).contains(&value.len())).then(|| value.to_owned())
+}
+
+/// `GET /wattlog` would show a page whose relative links lead outside: the folder is `/wattlog/`.
+fn to_prefix_folder(request: &Request, prefix: &str) -> Option<Response<Body>> {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if prefix.is_empty() || request.uri().path() != prefix || !reads {
+        return None;
+    }
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let location = HeaderValue::from_str(&format!("{prefix}/{query}")).ok()?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    response.headers_mut().insert(header::LOCATION, location);
+    Some(response)
 }
 
 /// Takes the published prefix off the path, if it stands there.

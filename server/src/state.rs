@@ -1,18 +1,18 @@
 //! What all connections share: options, the store once it is open, tasks, counters.
 
-use crate::body::SharedBudget;
+use crate::budget::{Bound, Budget};
 use crate::devices::DeviceStatusProvider;
 use crate::metrics::{IngestSource, ServerMetrics};
 use crate::options::{InvalidOption, ServerOptions};
 use crate::store::Store;
 use crate::tasks::Tasks;
 use jiff::tz::TimeZone;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use wattlog_engine::Engine;
+use wattlog_engine::{Engine, MetricsSnapshot};
 use wattlog_model::{Clock, Timestamp};
 
 /// Which build is running.
@@ -41,9 +41,38 @@ pub(crate) struct Inner {
     devices: RwLock<Arc<dyn DeviceStatusProvider>>,
     pub(crate) metrics: ServerMetrics,
     pub(crate) store: Store,
-    pub(crate) bodies: SharedBudget,
+    /// Bodies being received or stored.
+    pub(crate) bodies: Arc<Budget>,
+    /// Answers of queries, until they are sent.
+    pub(crate) answers: Arc<Budget>,
+    disk_full: Mutex<DiskFull>,
     request_seed: u32,
     requests: AtomicU64,
+}
+
+/// Whether the disk is full, told from the store's counters: whoever writes, and by whatever way, moves them.
+#[derive(Debug, Default)]
+struct DiskFull {
+    /// Bodies refused, at the last look.
+    refused: u64,
+    /// Bodies committed when that number last rose, and the time of the look that saw it.
+    risen: Option<(u64, Duration)>,
+}
+
+impl DiskFull {
+    /// How long a refusal counts when nobody writes any more: a writer that retries comes back sooner.
+    const REMEMBERED: Duration = Duration::from_secs(60);
+
+    /// True if bodies were refused since the last look, or before it and none was stored since then.
+    fn look(&mut self, metrics: &MetricsSnapshot, now: Duration) -> bool {
+        if metrics.disk_full > self.refused {
+            self.refused = metrics.disk_full;
+            self.risen = Some((metrics.bodies, now));
+        }
+        self.risen.is_some_and(|(bodies, time)| {
+            metrics.bodies == bodies && now.saturating_sub(time) < Self::REMEMBERED
+        })
+    }
 }
 
 impl ServerState {
@@ -60,6 +89,7 @@ impl ServerState {
         let home_zone = TimeZone::get(&options.home_zone)
             .map_err(|error| InvalidOption { key: "home_zone", reason: error.to_string() })?;
         let started = clock.wall();
+        let limits = options.limits;
         let inner = Inner {
             home_zone,
             build,
@@ -68,8 +98,16 @@ impl ServerState {
             tasks: Tasks::new(clock.clone()),
             devices: RwLock::new(Arc::new(())),
             metrics: ServerMetrics::default(),
-            store: Store::new(&options.limits),
-            bodies: SharedBudget::default(),
+            store: Store::new(&limits),
+            bodies: Budget::new(
+                Bound { name: "bodies_in_memory", bytes: limits.bodies_in_memory.0 },
+                Bound { name: "bodies_per_address", bytes: limits.bodies_per_address.0 },
+            ),
+            answers: Budget::new(
+                Bound { name: "answers_in_memory", bytes: limits.answers_in_memory.0 },
+                Bound { name: "answers_per_address", bytes: limits.answers_per_address.0 },
+            ),
+            disk_full: Mutex::default(),
             // Ids need only differ between runs in one log, so the start time is random enough.
             request_seed: (started.0 / 1_000_000) as u32,
             requests: AtomicU64::new(0),
@@ -111,11 +149,13 @@ impl ServerState {
             return (false, "starting: the log is being replayed".to_owned());
         };
         let health = engine.health();
-        if health.writable {
-            (true, "ready for queries and writes".to_owned())
-        } else {
-            (false, format!("read-only: {}", health.reason.as_deref().unwrap_or("see the log")))
+        if !health.writable {
+            return (false, format!("read-only: {}", health.reason.as_deref().unwrap_or("see the log")));
         }
+        if self.shared.disk_full.lock().look(&engine.metrics(), self.shared.clock.monotonic()) {
+            return (false, "the disk is full: writes are refused until there is room".to_owned());
+        }
+        (true, "ready for queries and writes".to_owned())
     }
 
     pub(crate) fn uptime(&self) -> Duration {
@@ -131,5 +171,25 @@ impl ServerState {
 impl fmt::Debug for ServerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerState").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_until_a_body_is_stored_or_nobody_tries_any_more() {
+        let mut full = DiskFull::default();
+        let mut look = |refused, bodies, seconds| {
+            let metrics = MetricsSnapshot { disk_full: refused, bodies, ..MetricsSnapshot::default() };
+            full.look(&metrics, Duration::from_secs(seconds))
+        };
+        assert!(!look(0, 5, 0));
+        assert!(look(2, 7, 10));
+        assert!(look(2, 7, 20));
+        assert!(!look(2, 8, 30), "a body was stored");
+        assert!(look(3, 8, 40) && look(3, 8, 99));
+        assert!(!look(3, 8, 100), "nobody has tried for a minute");
     }
 }

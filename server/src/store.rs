@@ -4,6 +4,8 @@
 //! time; who does not get a turn within `queue_time` hears 503 with a time to come back; a query ends soon after its
 //! client went away or its time is over.
 //!
+//! Figures for probes have a way of their own, so that a busy store can be seen to be busy.
+//!
 //! Invariant: the permit of a call lives on the engine's side, so that a call whose client has gone still counts.
 
 use crate::error::ApiError;
@@ -24,10 +26,14 @@ pub(crate) struct Store {
     queries: Arc<Semaphore>,
     writes: Arc<Semaphore>,
     tasks: Arc<Semaphore>,
+    figures: Arc<Semaphore>,
 }
 
 /// When a client may come back to a server that is at its limit.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// When to come back to a store that is busy with long work.
+const LONG_WORK_RETRY: Duration = Duration::from_secs(10);
 
 /// Sets the flag when the request's future goes away before its answer.
 struct CancelOnDrop(CancelFlag);
@@ -45,6 +51,7 @@ impl Store {
             queries: Arc::new(Semaphore::new(limits.concurrent_queries as usize)),
             writes: Arc::new(Semaphore::new(limits.concurrent_writes as usize)),
             tasks: Arc::new(Semaphore::new(1)),
+            figures: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -79,6 +86,35 @@ impl ServerState {
         self.off_thread(permit, move || work(&engine, &control)).await
     }
 
+    /// Runs a query that `/metrics` tells of: its time from its turn on, and the points that `work` says it looked at,
+    /// however it ends.
+    pub(crate) async fn query<T: Send + 'static>(
+        &self,
+        endpoint: &'static str,
+        work: impl FnOnce(&Engine, &QueryControl, &mut u64) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let state = self.clone();
+        self.read(move |engine, control| {
+            let (begun, mut scanned) = (Instant::now(), 0);
+            let result = work(engine, control, &mut scanned);
+            state.shared.metrics.query(endpoint, begun.elapsed(), scanned);
+            result
+        })
+        .await
+    }
+
+    /// Reads figures of the store for a probe, whatever else is going on; none before it is open. Probes wait for each
+    /// other and never for queries, so an overloaded store can still be seen to be one.
+    pub(crate) async fn figures<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Engine) -> T + Send + 'static,
+    ) -> Option<T> {
+        let store = &self.shared.store;
+        let engine = store.engine().ok()?;
+        let permit = store.figures.clone().acquire_owned().await.ok()?;
+        self.off_thread(permit, move || Ok(work(&engine))).await.ok()
+    }
+
     /// Stores a body.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
@@ -90,15 +126,19 @@ impl ServerState {
         self.off_thread(permit, move || work(&engine)).await
     }
 
-    /// Does long work, one at a time.
+    /// Does long work, one at a time; who does not get a turn within `queue_time` is refused.
     pub(crate) async fn long_work<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Engine) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let store = &self.shared.store;
         let engine = store.engine()?;
-        let permit = store.tasks.clone().acquire_owned().await.map_err(|_| closed())?;
-        self.off_thread(permit, move || work(&engine)).await
+        let wait = self.shared.options.limits.queue_time.0;
+        let Ok(permit) = tokio::time::timeout(wait, store.tasks.clone().acquire_owned()).await else {
+            let message = "other long work is going on, try again when it is done";
+            return Err(ApiError::unavailable(message, LONG_WORK_RETRY).at_limit("long_work"));
+        };
+        self.off_thread(permit.map_err(|_| closed())?, move || work(&engine)).await
     }
 
     async fn turn(
@@ -110,11 +150,8 @@ impl ServerState {
         match tokio::time::timeout(wait, queue.clone().acquire_owned()).await {
             Ok(permit) => permit.map_err(|_| closed()),
             Err(_) => {
-                self.shared.metrics.limit_reached(limit);
-                Err(ApiError::unavailable(
-                    format!("server.limits.{limit} is reached, try again"),
-                    RETRY_AFTER,
-                ))
+                let message = format!("server.limits.{limit} is reached, try again");
+                Err(ApiError::unavailable(message, RETRY_AFTER).at_limit(limit))
             }
         }
     }
@@ -146,6 +183,8 @@ fn closed() -> ApiError {
     ApiError::unavailable("the server is stopping", RETRY_AFTER)
 }
 
+/// When to ask again what took too long: the machine may be less busy by then.
+const TIMED_OUT_RETRY: Duration = Duration::from_secs(5);
 /// When to come back to a disk that is full: someone has to make room.
 const DISK_FULL_RETRY: Duration = Duration::from_secs(30);
 
@@ -159,8 +198,11 @@ impl From<WriteError> for ApiError {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "not found", text)
             }
             WriteError::InvalidName(_) => Self::bad_request(text),
-            WriteError::TooLarge { .. } => Self::too_large(text),
-            WriteError::Overloaded { retry_after } => Self::unavailable(text, retry_after),
+            WriteError::TooLarge { .. } => Self::too_large("record", text),
+            WriteError::TooScattered { .. } => Self::too_large("series_days", text),
+            WriteError::Overloaded { retry_after } => {
+                Self::unavailable(text, retry_after).at_limit("engine_queue")
+            }
             WriteError::DiskFull(_) => Self::unavailable(text, DISK_FULL_RETRY),
             WriteError::ReadOnly(_) => Self::unavailable(text, DISK_FULL_RETRY),
             WriteError::Closed => closed(),
@@ -174,16 +216,17 @@ impl From<QueryError> for ApiError {
         let text = error.to_string();
         match error {
             QueryError::DatabaseNotFound(_) | QueryError::RetentionPolicyNotFound(_) => Self::not_found(text),
-            QueryError::TimedOut => Self::new(StatusCode::SERVICE_UNAVAILABLE, "query timed out", text),
+            QueryError::TimedOut => Self {
+                code: "query timed out",
+                ..Self::unavailable(text, TIMED_OUT_RETRY).at_limit("query_time")
+            },
             // The client that went away does not see it.
             QueryError::Cancelled | QueryError::NoResources(_) => Self::unavailable(text, RETRY_AFTER),
-            QueryError::TooManySeries { .. }
-            | QueryError::TooManyBuckets { .. }
-            | QueryError::TooManyPoints { .. }
-            | QueryError::TooMuchScanned { .. }
-            | QueryError::TooManyBytes { .. } => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "limit exceeded", text)
-            }
+            QueryError::TooManySeries { .. } => Self::beyond("query_series", text),
+            QueryError::TooManyBuckets { .. } => Self::beyond("query_buckets", text),
+            QueryError::TooManyPoints { .. } => Self::beyond("query_points", text),
+            QueryError::TooMuchScanned { .. } => Self::beyond("query_scanned", text),
+            QueryError::TooManyBytes { .. } => Self::beyond("query_bytes", text),
             QueryError::Catalog(_) => Self::internal(text),
             _ => Self::bad_request(text),
         }
@@ -196,5 +239,100 @@ impl From<EngineError> for ApiError {
             EngineError::Closed => closed(),
             other => Self::internal(other.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::AnswerWatch;
+    use crate::budget::Peer;
+    use crate::error::Dialect;
+    use crate::{BuildInfo, ServerOptions};
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::mpsc;
+    use wattlog_engine::io::sim::SimDisk;
+    use wattlog_model::{ManualClock, Timestamp};
+
+    fn state(change: impl FnOnce(&mut Limits)) -> ServerState {
+        let mut options = ServerOptions::default();
+        change(&mut options.limits);
+        let clock = Arc::new(ManualClock::new(Timestamp(0)));
+        let build = BuildInfo { version: "0".into(), commit: "0".into() };
+        let state = ServerState::new(options, build, clock.clone()).unwrap();
+        let options = wattlog_engine::Options::default();
+        assert!(state.set_engine(Engine::open(Arc::new(SimDisk::new(1)), options, clock, [1; 16]).unwrap()));
+        state
+    }
+
+    #[tokio::test]
+    async fn figures_are_read_while_every_query_has_to_wait() {
+        let state = state(|limits| {
+            limits.concurrent_queries = 1;
+            limits.queue_time = crate::Span::millis(10);
+        });
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let busy = state.clone();
+        let busy = tokio::spawn(async move {
+            busy.read(move |_, _| {
+                begun.send(()).unwrap();
+                Ok(ended.recv().is_ok())
+            })
+            .await
+        });
+        has_begun.await.unwrap();
+        let error = state.read(|_, _| Ok(())).await.unwrap_err();
+        assert_eq!((error.status.as_u16(), error.limit), (503, Some("concurrent_queries")));
+        assert!(error.retry_after.is_some());
+        assert_eq!(state.figures(|engine| engine.storage().series).await, Some(0));
+        end.send(()).unwrap();
+        assert!(busy.await.unwrap().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_query_out_of_time_may_be_asked_again_and_is_observed() {
+        let state = state(|_| {});
+        let failed = state.query("query", |_, _, _| Err::<(), _>(QueryError::TimedOut.into())).await;
+        let error = failed.unwrap_err();
+        assert_eq!((error.status.as_u16(), error.limit), (503, Some("query_time")));
+        let response = error.render(Dialect::Own, "id");
+        assert!(response.headers().contains_key(axum::http::header::RETRY_AFTER));
+        let mut text = String::new();
+        state.shared.metrics.encode(&mut text);
+        assert!(text.contains("wattlog_query_duration_seconds_count{endpoint=\"query\"} 1"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn long_work_is_done_one_at_a_time_and_the_second_hears_so() {
+        let state = state(|limits| limits.queue_time = crate::Span::millis(10));
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let busy = state.clone();
+        let busy = tokio::spawn(async move {
+            busy.long_work(move |_| {
+                begun.send(()).unwrap();
+                Ok(ended.recv().is_ok())
+            })
+            .await
+        });
+        has_begun.await.unwrap();
+        let error = state.long_work(|_| Ok(())).await.unwrap_err();
+        assert_eq!((error.status.as_u16(), error.limit), (503, Some("long_work")));
+        end.send(()).unwrap();
+        assert!(busy.await.unwrap().unwrap());
+        state.long_work(|_| Ok(())).await.unwrap();
+    }
+
+    #[test]
+    fn an_answer_stops_growing_when_its_time_is_over_or_its_client_is_gone() {
+        let state = state(|_| {});
+        let peer = Peer(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let over = QueryControl { deadline: Some(Instant::now()), cancel: CancelFlag::default() };
+        let error = AnswerWatch::new(&state, peer, &over).look(&Vec::new()).unwrap_err();
+        assert_eq!(error.limit, Some("query_time"));
+        let gone = QueryControl { deadline: None, cancel: CancelFlag::default() };
+        gone.cancel.cancel();
+        assert!(AnswerWatch::new(&state, peer, &gone).look(&Vec::new()).is_err());
     }
 }

@@ -34,7 +34,7 @@ pub struct Task {
     pub kind: &'static str,
     /// Whether it still runs, and how it ended.
     pub state: TaskState,
-    /// Units of work done, of the kind the task counts in.
+    /// Units of work done, of the kind the task counts in: `seal` and `compact` count values.
     pub done: u64,
     /// Units of work in all, if known.
     pub total: Option<u64>,

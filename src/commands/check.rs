@@ -80,6 +80,15 @@ fn report_as_text(report: &CheckReport) -> String {
         for damage in &file.damage {
             let _ = writeln!(text, "         {damage}");
         }
+        if let Some(offset) = file.torn_at {
+            let _ = writeln!(
+                text,
+                "         torn write from byte {offset} on: normal after a power cut, nothing answered is lost"
+            );
+        }
+    }
+    for damage in &report.between {
+        let _ = writeln!(text, "MISSING  {damage}");
     }
     for name in &report.unknown {
         let _ = writeln!(text, "unknown  {name}");
@@ -87,6 +96,9 @@ fn report_as_text(report: &CheckReport) -> String {
     let damaged = report.files.iter().filter(|file| !file.damage.is_empty()).count();
     let _ =
         writeln!(text, "{} files, {damaged} damaged, {} unknown", report.files.len(), report.unknown.len());
+    if !report.between.is_empty() {
+        let _ = writeln!(text, "{} things missing between the files", report.between.len());
+    }
     text
 }
 
@@ -100,8 +112,14 @@ fn report_as_json(report: &CheckReport) -> Value {
     let files = report.files.iter().map(|file| {
         json!({
             "file": file.file, "bytes": file.bytes, "blocks": file.blocks, "rows": file.rows,
-            "values": file.values, "damage": file.damage.iter().map(damage).collect::<Value>(),
+            "values": file.values, "torn_at": file.torn_at,
+            "damage": file.damage.iter().map(damage).collect::<Value>(),
         })
     });
-    json!({ "whole": report.is_whole(), "files": files.collect::<Value>(), "unknown": report.unknown })
+    json!({
+        "whole": report.is_whole(),
+        "files": files.collect::<Value>(),
+        "between": report.between.iter().map(damage).collect::<Value>(),
+        "unknown": report.unknown,
+    })
 }

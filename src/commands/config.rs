@@ -1,15 +1,14 @@
 //! `config check | print | default`.
 
 use super::{print, print_json};
-use crate::cli::ConfigCommand;
+use crate::cli::{ConfigArgs, ConfigCommand};
 use crate::config::{self, DEFAULT_YAML, Surroundings};
 use crate::failure::{Failure, Kind};
 use serde_json::json;
-use std::path::PathBuf;
 
-pub(crate) fn run(command: &ConfigCommand, file: Option<PathBuf>) -> Result<(), Failure> {
-    let surroundings = Surroundings::of_process(file);
-    match command {
+pub(crate) fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
+    let surroundings = Surroundings::of_process(arguments.config.path.clone());
+    match &arguments.command {
         ConfigCommand::Default => print(DEFAULT_YAML),
         ConfigCommand::Check { json } => match config::load(&surroundings) {
             Ok(loaded) => {

@@ -5,6 +5,7 @@
 //!
 //! Reproducible: `--seed` fixes the plant, `--now` the clock's start, `--frozen` the clock.
 
+mod folder;
 mod history;
 
 use super::print;
@@ -13,17 +14,17 @@ use crate::client::{Client, target};
 use crate::clock::{DemoClock, SystemClock};
 use crate::config::Config;
 use crate::failure::{Failure, Kind};
-use crate::serve::{self, Appliance, COLLECTOR_DATABASE, Front};
+use crate::logging;
+use crate::serve::{self, Appliance, Front};
 use crate::signals::Signals;
-use crate::{files, logging};
 use serde_json::Value;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use wattlog_collector::config::{DeviceConfig, Interval};
+use wattlog_collector::config::DeviceConfig;
 use wattlog_collector::goodwe::MEASUREMENT;
 use wattlog_collector::simulator::{Faults, Place, Plant, Simulator, SimulatorOptions, Source};
 use wattlog_model::{Clock, Timestamp};
@@ -44,34 +45,29 @@ pub(crate) fn run(arguments: &DemoArgs) -> Result<(), Failure> {
     }
     let mut config = Config::default();
     config.log.level = "warn".into();
+    config.server.listen = arguments.listen;
     logging::start(&config.log).map_err(|message| Failure::new(Kind::Config, message))?;
-    // Dropped last, after the store was closed: the folder goes with it.
-    let temporary = match arguments.data {
-        Some(_) => None,
-        None => Some(files::temporary_folder("wattlog-demo-").map_err(|error| {
-            Failure::new(Kind::CannotCreate, format!("make a temporary folder: {error}"))
-        })?),
-    };
-    let kept = arguments.data.clone();
-    let folder =
-        temporary.as_ref().map_or_else(|| kept.unwrap_or_default(), |folder| folder.path().to_owned());
-    serve::runtime()?.block_on(demo(arguments, config, folder))
+    // Dropped last, after the store was closed: a temporary folder goes with it.
+    let folder = folder::open(arguments.data.as_deref())?;
+    serve::runtime()?.block_on(demo(arguments, config, folder.path()))
 }
 
-async fn demo(arguments: &DemoArgs, mut config: Config, folder: PathBuf) -> Result<(), Failure> {
+async fn demo(arguments: &DemoArgs, mut config: Config, folder: &Path) -> Result<(), Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::io("watch for signals", &error))?;
     let clock: Arc<dyn Clock> = match arguments.now {
         Some(start) => Arc::new(DemoClock::new(start, arguments.frozen)),
         None => Arc::new(SystemClock::new()),
     };
     let step = arguments.interval.0;
-    let engine = serve::open_store(&config, &folder, Arc::clone(&clock)).await?;
-    let plan = history::Plan::new(&engine, clock.wall(), arguments.days, step)?;
+    let database = config.server.default_database.clone();
+    let engine = serve::open_store(&config, folder, Arc::clone(&clock)).await?;
+    let plan = history::Plan::new(&engine, &database, clock.wall(), arguments.days, step)?;
     let plant = Plant::new(arguments.seed, Place::default()).commissioned(plan.commissioned);
 
     let source = Source::Live { plant: plant.clone(), clock: Arc::clone(&clock) };
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-    let options = SimulatorOptions { tcp: Some(any_port), udp: None, source, faults: Faults::default() };
+    let faults = Faults::default();
+    let options = SimulatorOptions { tcp: Some(any_port), udp: None, discovery: None, source, faults };
     let simulator =
         Simulator::bind(options).await.map_err(|error| Failure::io("start the simulator", &error))?;
     let modbus =
@@ -82,28 +78,34 @@ async fn demo(arguments: &DemoArgs, mut config: Config, folder: PathBuf) -> Resu
     print(&format!("data: {}", folder.display()))?;
 
     let filled = {
-        let (engine, plant) = (engine.clone(), plant.clone());
-        let fill = tokio::task::spawn_blocking(move || history::fill(&engine, &plant, &plan));
-        fill.await.map_err(|error| Failure::from_error(Kind::General, &error))??
+        let (engine, database, plant, until) =
+            (engine.clone(), database.clone(), plant.clone(), over.clone());
+        let fill = move || history::fill(&engine, &database, &plant, &plan, &until);
+        let mut fill = tokio::task::spawn_blocking(fill);
+        let done = tokio::select! {
+            done = &mut fill => done,
+            () = signals.stop() => {
+                over.cancel();
+                fill.await
+            }
+        };
+        done.map_err(|error| Failure::from_error(Kind::General, &error))??
     };
     print(&filled.to_string())?;
 
-    let live_from = clock.wall();
+    // As the collector stamps its points.
+    let live_from = clock.wall().truncated_to_millis();
     let mut device = DeviceConfig::new(DEVICE, &modbus.ip().to_string());
     device.location = LOCATION.into();
     device.port = Some(modbus.port());
-    device.interval = Interval(step);
+    device.interval = arguments.interval;
     config.collector.devices.push(device);
-    config.server.listen = arguments.listen;
     let listener = next_free_port(arguments.listen).await?;
     let front = Front::start(&config, listener, Arc::clone(&clock))?;
-    let appliance = Appliance::start(front, config, engine, clock)?;
-    let url = format!("http://{}", appliance.address);
+    let appliance = Appliance::start(front, config, engine, clock).await?;
 
-    let outcome = tokio::select! {
-        outcome = live(arguments, &appliance, &url, live_from) => outcome,
-        () = signals.stop() => Ok(()),
-    };
+    let points = Live { database, from: live_from };
+    let outcome = live(arguments, &appliance, &points, &mut signals).await;
     signals.leave_at_once_on_interrupt();
     let stopped = appliance.stop().await;
     over.cancel();
@@ -115,11 +117,36 @@ async fn demo(arguments: &DemoArgs, mut config: Config, folder: PathBuf) -> Resu
 async fn live(
     arguments: &DemoArgs,
     appliance: &Appliance,
-    url: &str,
-    from: Timestamp,
+    points: &Live,
+    signals: &mut Signals,
 ) -> Result<(), Failure> {
-    let mut client = Client::new(url, Duration::from_secs(30))?;
-    first_live_point(&mut client, from).await?;
+    let url = format!("http://{}", appliance.address);
+    let mut client = Client::new(&url, Duration::from_secs(30))?;
+    tokio::select! {
+        there = points.wait_for_first(&mut client) => there?,
+        () = signals.stop() => return Err(stopped_early()),
+    }
+    tokio::select! {
+        shown = show(&mut client, &url) => shown?,
+        () = signals.stop() => return Ok(()),
+    }
+    let Some(exit_after) = arguments.exit_after else {
+        signals.stop().await;
+        return Ok(());
+    };
+    tokio::select! {
+        () = tokio::time::sleep(exit_after.0) => {}
+        () = signals.stop() => return Ok(()),
+    }
+    let count = points.count(&mut client).await?;
+    if count == 0 {
+        return Err(Failure::new(Kind::General, "no live point is answered back"));
+    }
+    let polls = appliance.polls(DEVICE);
+    print(&format!("\n{count} live points answered back over HTTP, {polls} polls over Modbus"))
+}
+
+async fn show(client: &mut Client, url: &str) -> Result<(), Failure> {
     print(&format!("\nlive: {url}   (Ctrl-C ends it)"))?;
     let day = "measurement=energy_data&fields=pv_power,consumption&start=-7d&every=1d&fn=mean,max&format=csv";
     for path in [
@@ -133,50 +160,78 @@ async fn live(
         }
         print(&format!("\n$ curl '{url}{path}'\n{}", shortened(&reply.text())))?;
     }
-    let Some(exit_after) = arguments.exit_after else { return std::future::pending().await };
-    tokio::time::sleep(exit_after.0).await;
-    let points = live_points(&mut client, from).await?;
-    if points == 0 {
-        return Err(Failure::new(Kind::General, "no live point is answered back"));
-    }
-    let stored = appliance.collected_points();
-    print(&format!("\n{points} live points answered back over HTTP, {stored} polled over Modbus"))
-}
-
-/// Waits until a point of the collector is answered back.
-async fn first_live_point(client: &mut Client, from: Timestamp) -> Result<(), Failure> {
-    let deadline = tokio::time::Instant::now() + FIRST_POINT;
-    while live_points(client, from).await? == 0 {
-        if tokio::time::Instant::now() > deadline {
-            let message = format!(
-                "no live point within {} s: the collector does not reach the store",
-                FIRST_POINT.as_secs()
-            );
-            return Err(Failure::new(Kind::General, message));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
     Ok(())
 }
 
-/// How many points the device has at or after `from`, as the query API tells.
-async fn live_points(client: &mut Client, from: Timestamp) -> Result<u64, Failure> {
-    let (start, end) = (format!("{}ns", from.0), format!("{}ns", Timestamp::MAX.0));
-    let pairs = [
-        ("db", COLLECTOR_DATABASE),
-        ("measurement", MEASUREMENT),
-        ("fields", "consumption"),
-        ("fn", "count"),
-        ("tag.device_id", DEVICE),
-        ("start", &start),
-        ("end", &end),
-    ];
-    let reply = client.get(&target("/api/v1/query", pairs)).await?;
-    if !reply.is_success() {
-        return Err(Failure::new(Kind::General, reply.message()));
+/// For a stop before the demo has shown what it is for: exit code 0 would claim that it did.
+fn stopped_early() -> Failure {
+    Failure::new(Kind::General, "stopped before a live point was stored and answered back")
+}
+
+/// The points of the simulated device from a moment on, as the query API tells.
+struct Live {
+    database: String,
+    from: Timestamp,
+}
+
+impl Live {
+    /// Waits until a point of the collector is answered back, with the unit that is told after it.
+    async fn wait_for_first(&self, client: &mut Client) -> Result<(), Failure> {
+        let deadline = tokio::time::Instant::now() + FIRST_POINT;
+        while !self.is_there(client).await? {
+            if tokio::time::Instant::now() > deadline {
+                let message = format!(
+                    "no live point within {} s: the collector does not reach the store",
+                    FIRST_POINT.as_secs()
+                );
+                return Err(Failure::new(Kind::General, message));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
-    let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-    Ok(answer["series"][0]["values"][1][0].as_u64().unwrap_or(0))
+
+    async fn is_there(&self, client: &mut Client) -> Result<bool, Failure> {
+        let pairs = [
+            ("db", self.database.as_str()),
+            ("measurement", MEASUREMENT),
+            ("fields", "consumption"),
+            ("tag.device_id", DEVICE),
+            ("time_format", "ns"),
+        ];
+        let answer = answered(client, "/api/v1/last", pairs).await?;
+        let series = &answer["series"][0];
+        let newest = series["values"][0][0].as_str().and_then(|time| time.parse::<i64>().ok());
+        Ok(newest.is_some_and(|time| time >= self.from.0) && series["units"][1].is_string())
+    }
+
+    async fn count(&self, client: &mut Client) -> Result<u64, Failure> {
+        let (start, end) = (format!("{}ns", self.from.0), format!("{}ns", Timestamp::MAX.0));
+        let pairs = [
+            ("db", self.database.as_str()),
+            ("measurement", MEASUREMENT),
+            ("fields", "consumption"),
+            ("fn", "count"),
+            ("tag.device_id", DEVICE),
+            ("start", &start),
+            ("end", &end),
+        ];
+        let answer = answered(client, "/api/v1/query", pairs).await?;
+        Ok(answer["series"][0]["values"][1][0].as_u64().unwrap_or(0))
+    }
+}
+
+async fn answered<const N: usize>(
+    client: &mut Client,
+    path: &str,
+    pairs: [(&str, &str); N],
+) -> Result<Value, Failure> {
+    let reply = client.get(&target(path, pairs)).await?;
+    if !reply.is_success() {
+        return Err(Failure::new(Kind::General, format!("{path}: {}", reply.message())));
+    }
+    serde_json::from_slice(&reply.body)
+        .map_err(|error| Failure::new(Kind::General, format!("{path}: the answer is no JSON: {error}")))
 }
 
 async fn next_free_port(wanted: SocketAddr) -> Result<TcpListener, Failure> {

@@ -15,16 +15,15 @@ use crate::failure::{Failure, Kind};
 use std::io::Write as _;
 
 pub(crate) fn run(arguments: Cli) -> Result<(), Failure> {
-    let file = arguments.config;
     match arguments.command {
         Command::Write(arguments) => write::run(&arguments),
         Command::Query(arguments) => query::run(&arguments),
-        Command::Config(command) => config::run(&command, file),
+        Command::Config(arguments) => config::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::Completions { shell } => shell::completions(shell),
         Command::Man { out } => shell::man(out.as_deref()),
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::Serve(arguments) => serve::run(&arguments, file),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Simulate(command) => simulate::run(&command),
         Command::Check(arguments) => check::check(&arguments),
         Command::Dump(arguments) => check::dump(&arguments),

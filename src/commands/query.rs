@@ -16,13 +16,21 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(crate) fn run(arguments: &QueryArgs) -> Result<(), Failure> {
     let format = if arguments.json { OutputFormat::Json } else { arguments.format };
+    if format == OutputFormat::Plot && arguments.measurement.is_none() {
+        return Err(Failure::new(
+            Kind::Usage,
+            "a plot needs a measurement; without --format plot their names are listed",
+        ));
+    }
     let reply = block_on(async {
         let reply = Client::new(&arguments.server.url, TIMEOUT)?.get(&request(arguments, format)).await?;
         accepted(reply)
     })?;
     match format {
-        OutputFormat::Json | OutputFormat::Csv => print(&reply.text()),
-        OutputFormat::Table if arguments.measurement.is_none() => print(&names(&reply)?),
+        OutputFormat::Json => print(&reply.text()),
+        OutputFormat::Table if arguments.measurement.is_none() => print(&names(&reply)?.join("\n")),
+        OutputFormat::Csv if arguments.measurement.is_none() => print(&names_as_csv(&names(&reply)?)),
+        OutputFormat::Csv => print(&reply.text()),
         OutputFormat::Table | OutputFormat::Plot => {
             let answer: Answer = serde_json::from_slice(&reply.body).map_err(|error| {
                 Failure::new(Kind::Unavailable, format!("the answer is no query answer: {error}"))
@@ -49,7 +57,11 @@ fn accepted(reply: Reply) -> Result<Reply, Failure> {
     if reply.is_success() {
         return Ok(reply);
     }
-    let kind = if (400..500).contains(&reply.status) { Kind::Usage } else { Kind::Unavailable };
+    // Nothing but the flags was sent.
+    let kind = match reply.failure_kind() {
+        Kind::Data => Kind::Usage,
+        other => other,
+    };
     Err(Failure::new(kind, reply.message()))
 }
 
@@ -131,13 +143,21 @@ fn cell(value: Option<&Value>) -> String {
     }
 }
 
-/// One name a line, from the list of measurements.
-fn names(reply: &Reply) -> Result<String, Failure> {
+/// One column.
+fn names_as_csv(names: &[String]) -> String {
+    let quoted = |name: &String| match name.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", name.replace('"', "\"\"")),
+        false => name.clone(),
+    };
+    std::iter::once("measurement".to_owned()).chain(names.iter().map(quoted)).collect::<Vec<_>>().join("\n")
+}
+
+/// From the list of measurements.
+fn names(reply: &Reply) -> Result<Vec<String>, Failure> {
     let json: Value = serde_json::from_slice(&reply.body)
         .map_err(|error| Failure::new(Kind::Unavailable, format!("the answer is no list: {error}")))?;
     let list = json.get("measurements").unwrap_or(&json).as_array().cloned().unwrap_or_default();
-    let names = list.iter().map(|item| cell(Some(item.get("name").unwrap_or(item))));
-    Ok(names.collect::<Vec<_>>().join("\n"))
+    Ok(list.iter().map(|item| cell(Some(item.get("name").unwrap_or(item)))).collect())
 }
 
 #[cfg(test)]

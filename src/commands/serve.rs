@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-pub(crate) fn run(arguments: &ServeArgs, file: Option<PathBuf>) -> Result<(), Failure> {
-    let surroundings = Surroundings::of_process(file);
+pub(crate) fn run(arguments: &ServeArgs) -> Result<(), Failure> {
+    let surroundings = Surroundings::of_process(arguments.config.path.clone());
     let Loaded { config, file, .. } = load(&surroundings, arguments)?;
     let reload = logging::start(&config.log).map_err(|message| Failure::new(Kind::Config, message))?;
     let folder = config.engine.data.clone().unwrap_or_else(|| surroundings.data_folder());
@@ -22,7 +22,11 @@ pub(crate) fn run(arguments: &ServeArgs, file: Option<PathBuf>) -> Result<(), Fa
         config = file.as_deref().map(|file| file.display().to_string()),
         "starting"
     );
-    serve::runtime()?.block_on(serve(config, folder, &surroundings, arguments, &reload))
+    let runtime = serve::runtime()?;
+    let outcome = runtime.block_on(serve(config, folder, &surroundings, arguments, &reload));
+    // All that must end in order has ended; a store that is still being opened is left as it is.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// The configuration with the flags over it.
@@ -68,8 +72,17 @@ async fn serve(
     })?;
     let clock = Arc::new(SystemClock::new());
     let front = Front::start(&config, listener, clock.clone())?;
-    let engine = serve::open_store(&config, &folder, clock.clone()).await?;
-    let mut appliance = Appliance::start(front, config, engine, clock)?;
+    let engine = tokio::select! {
+        opened = serve::open_store(&config, &folder, clock.clone()) => opened?,
+        () = signals.stop() => {
+            // Opening changes nothing that the next start does not find or do again.
+            notify::stopping();
+            front.stop().await;
+            tracing::info!("stopped before the store was open");
+            return Ok(());
+        }
+    };
+    let mut appliance = Appliance::start(front, config, engine, clock).await?;
     let watchdog = watchdog::start(&appliance);
     notify::ready(&appliance.status());
     loop {

@@ -26,7 +26,7 @@ async fn goodwe(arguments: &GoodweArgs) -> Result<(), Failure> {
             Source::Captures(captures.map_err(|error| Failure::from_error(Kind::Data, &error))?)
         }
         None => Source::Live {
-            plant: Plant::new(arguments.seed, Place::default()),
+            plant: Plant::new(arguments.seed, place(arguments)),
             clock: Arc::new(SystemClock::new()),
         },
     };
@@ -35,11 +35,15 @@ async fn goodwe(arguments: &GoodweArgs) -> Result<(), Failure> {
         (None, None) => (Some(SocketAddr::from(([127, 0, 0, 1], 1502))), None),
         addresses => addresses,
     };
-    let options = SimulatorOptions { tcp, udp, source, faults };
+    let options = SimulatorOptions { tcp, udp, discovery: arguments.discovery, source, faults };
     let simulator = Simulator::bind(options)
         .await
         .map_err(|error| Failure::new(Kind::Unavailable, format!("open the simulator's sockets: {error}")))?;
-    for (dialect, address) in [("modbus tcp", simulator.tcp_addr()), ("udp", simulator.udp_addr())] {
+    for (dialect, address) in [
+        ("modbus tcp", simulator.tcp_addr()),
+        ("udp", simulator.udp_addr()),
+        ("discovery", simulator.discovery_addr()),
+    ] {
         if let Some(address) = address {
             print(&format!("{dialect} {address}"))?;
         }
@@ -52,4 +56,12 @@ async fn goodwe(arguments: &GoodweArgs) -> Result<(), Failure> {
         until.cancel();
     });
     simulator.run(over).await.map_err(|error| Failure::new(Kind::Io, format!("simulate: {}", chain(&error))))
+}
+
+fn place(arguments: &GoodweArgs) -> Place {
+    let usual = Place::default();
+    Place {
+        latitude: arguments.latitude.unwrap_or(usual.latitude),
+        longitude: arguments.longitude.unwrap_or(usual.longitude),
+    }
 }

@@ -34,17 +34,27 @@ pub(crate) fn run(arguments: &WriteArgs) -> Result<(), Failure> {
     let path = target("/write", [("db", arguments.db.as_str()), ("precision", precision)]);
     block_on(async {
         let mut client = Client::new(&arguments.server.url, TIMEOUT)?;
-        let (mut lines, mut refused) = (0_u64, false);
+        let (mut lines, mut without_values, mut refused) = (0_u64, 0_u64, false);
         for body in &mut bodies {
             let body = body?;
+            without_values += body.without_values;
+            if body.bytes.is_empty() {
+                continue;
+            }
             let reply = deliver(&mut client, &path, &body.bytes).await?;
             if reply.status == 400 {
                 eprintln!("wattlog: lines {}-{}: {}", body.first_line, body.last_line, reply.message());
                 refused = true;
             } else if !reply.is_success() {
+                let hint =
+                    if reply.status == 413 { "; fewer --body-lines make smaller requests" } else { "" };
+                let said = reply.message();
                 return Err(Failure::new(
-                    Kind::Unavailable,
-                    format!("lines {}-{}: {}", body.first_line, body.last_line, reply.message()),
+                    reply.failure_kind(),
+                    format!(
+                        "lines {}-{}: {said}{hint}; {lines} lines were stored before",
+                        body.first_line, body.last_line
+                    ),
                 ));
             }
             lines += body.lines;
@@ -55,7 +65,10 @@ pub(crate) fn run(arguments: &WriteArgs) -> Result<(), Failure> {
                 "some lines were refused, see above; the others are stored",
             ));
         }
-        print(&format!("{lines} lines stored"))
+        match without_values {
+            0 => print(&format!("{lines} lines stored")),
+            rows => print(&format!("{lines} lines stored, {rows} rows without values left out")),
+        }
     })
 }
 
@@ -83,7 +96,10 @@ struct Body {
     /// Of the input, from 1.
     first_line: u64,
     last_line: u64,
+    /// Lines of line protocol in `bytes`.
     lines: u64,
+    /// Rows of the input that gave no line: there was nothing to store.
+    without_values: u64,
 }
 
 /// Line protocol cut into bodies at line ends that are no part of a quoted string.
@@ -99,7 +115,8 @@ impl Lines {
     }
 
     fn next_body(&mut self) -> std::io::Result<Option<Body>> {
-        let mut body = Body { bytes: Vec::new(), first_line: self.line + 1, last_line: 0, lines: 0 };
+        let mut body =
+            Body { bytes: Vec::new(), first_line: self.line + 1, last_line: 0, lines: 0, without_values: 0 };
         while body.lines < self.per_body {
             let start = body.bytes.len();
             let mut open = Quotes::default();

@@ -17,7 +17,6 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use wattlog_collector::CollectorConfig;
-use wattlog_engine::io::ReadMode;
 use wattlog_engine::{Durability, Options};
 use wattlog_model::{FieldKind, Unit};
 use wattlog_server::{ServerOptions, Size, Span};
@@ -40,6 +39,8 @@ pub(crate) struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ReadWay {
+    /// As the engine finds best: by map, on 32-bit by `pread`.
+    Auto,
     Map,
     Pread,
 }
@@ -82,10 +83,7 @@ impl Default for EngineSection {
             queue_wait: Span(own.queue_wait),
             max_series: own.max_series,
             max_open_maps: own.max_open_maps,
-            read_mode: match own.read_mode {
-                ReadMode::Map => ReadWay::Map,
-                ReadMode::Pread => ReadWay::Pread,
-            },
+            read_mode: ReadWay::Auto,
         }
     }
 }
@@ -181,10 +179,11 @@ pub(crate) enum ConfigError {
     Unreadable { file: String, source: std::io::Error },
     #[error("{file}: {message}")]
     NotYaml { file: String, message: String },
-    #[error("{0}")]
-    Wrong(#[from] PathError),
-    #[error("{file}: {error}")]
-    WrongIn { file: String, error: PathError },
+    #[error("{error}")]
+    Wrong { error: PathError },
+    /// `place` is a file or an environment variable.
+    #[error("{place}: {error}")]
+    WrongIn { place: String, error: PathError },
 }
 
 /// A configuration and where it came from.
@@ -196,27 +195,22 @@ pub(crate) struct Loaded {
     secret_paths: BTreeSet<String>,
 }
 
+/// Longest name of a database.
+const MAX_DATABASE_LEN_BYTES: usize = 255;
+
 /// Sections that later versions will have. Naming one now is refused rather than ignored.
 const LATER: [&str; 4] = ["ledger", "archive", "backup", "alerts"];
 
 /// Gathers, types and checks the configuration. Flags go over it afterwards.
 pub(crate) fn load(surroundings: &Surroundings) -> Result<Loaded, ConfigError> {
     let gathered = sources::gather(surroundings)?;
-    let in_file = |error: PathError| match &gathered.file {
-        Some(file) => ConfigError::WrongIn { file: file.display().to_string(), error },
-        None => ConfigError::Wrong(error),
-    };
-    let config = from_tree(gathered.tree).map_err(in_file)?;
-    Ok(Loaded { config, file: gathered.file.clone(), secret_paths: gathered.secret_paths })
+    let config = from_tree(gathered.tree).map_err(|error| gathered.origins.blame(error))?;
+    Ok(Loaded { config, file: gathered.origins.file, secret_paths: gathered.secret_paths })
 }
 
-fn from_tree(mut tree: Value) -> Result<Config, PathError> {
-    if let Value::Object(sections) = &mut tree {
-        if let Some(section) = LATER.into_iter().find(|name| sections.contains_key(*name)) {
-            return Err(PathError::at(section, "not part of this version"));
-        }
-        // A section without keys ("collector:") means its defaults.
-        sections.retain(|_, section| !section.is_null());
+fn from_tree(tree: Value) -> Result<Config, PathError> {
+    if let Some(section) = LATER.into_iter().find(|name| tree.get(name).is_some()) {
+        return Err(PathError::at(section, "not part of this version"));
     }
     let config: Config = tree::read(tree, "")?;
     config.check()?;
@@ -226,19 +220,16 @@ fn from_tree(mut tree: Value) -> Result<Config, PathError> {
 impl Config {
     /// What types cannot say.
     pub(crate) fn check(&self) -> Result<(), PathError> {
-        for (key, count) in
-            [("engine.queue_len", self.engine.queue_len), ("engine.max_open_maps", self.engine.max_open_maps)]
-        {
-            if count == 0 {
-                return Err(PathError::at(key, "at least 1"));
-            }
-        }
-        for (key, size, least) in [
-            ("engine.memtable", self.engine.memtable, Size::mib(1)),
-            ("engine.wal", self.engine.wal, Size::mib(1)),
-        ] {
-            if size < least {
-                return Err(PathError::at(key, format!("at least {least}")));
+        self.engine.check()?;
+        let names = self.databases.keys().map(|name| (format!("databases.{name}"), name));
+        let own = ("server.default_database".to_owned(), &self.server.default_database);
+        for (path, name) in names.chain([own]) {
+            // As the engine would say when the database is to be made; here nothing has been started yet.
+            if name.is_empty() || name.len() > MAX_DATABASE_LEN_BYTES || name.chars().any(char::is_control) {
+                let limit = format!(
+                    "a database name has 1 to {MAX_DATABASE_LEN_BYTES} bytes and no control characters"
+                );
+                return Err(PathError::at(path, limit));
             }
         }
         for (measurement, fields) in &self.units {
@@ -252,9 +243,42 @@ impl Config {
         }
         tracing_subscriber::EnvFilter::try_new(&self.log.level)
             .map_err(|error| PathError::at("log.level", error.to_string()))?;
-        // Messages of these two begin with the path of the key.
-        self.server.check().map_err(|error| PathError::at("", error.to_string()))?;
-        self.collector.check().map_err(|error| PathError::at("", error.to_string()))
+        self.server.check().map_err(|error| with_path(&error))?;
+        self.collector.check().map_err(|error| with_path(&error))
+    }
+}
+
+/// Messages of the other crates begin with the path of the key.
+fn with_path(error: &dyn std::error::Error) -> PathError {
+    let text = error.to_string();
+    match text.split_once(": ") {
+        Some((path, message)) => PathError::at(path, message),
+        None => PathError::at("", text),
+    }
+}
+
+impl EngineSection {
+    fn check(&self) -> Result<(), PathError> {
+        let counts = [
+            ("engine.queue_len", self.queue_len),
+            ("engine.max_open_maps", self.max_open_maps),
+            ("engine.max_series", self.max_series as usize),
+        ];
+        if let Some((key, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return Err(PathError::at(key, "at least 1"));
+        }
+        for (key, size) in [("engine.memtable", self.memtable), ("engine.wal", self.wal)] {
+            if size < Size::mib(1) {
+                return Err(PathError::at(key, format!("at least {}", Size::mib(1))));
+            }
+        }
+        if self.seal_age < Span::secs(60) {
+            return Err(PathError::at("engine.seal_age", "at least 1m: every seal makes a file"));
+        }
+        if self.data.as_ref().is_some_and(|folder| folder.as_os_str().is_empty()) {
+            return Err(PathError::at("engine.data", "a folder is expected, or null for the usual one"));
+        }
+        Ok(())
     }
 }
 

@@ -58,9 +58,35 @@ impl Surroundings {
 #[derive(Debug)]
 pub(super) struct Gathered {
     pub(super) tree: Value,
-    pub(super) file: Option<PathBuf>,
+    pub(super) origins: Origins,
     /// Paths whose values came from `${NAME}` or `file:`; printed as `***`.
     pub(super) secret_paths: BTreeSet<String>,
+}
+
+/// Who said what.
+#[derive(Debug)]
+pub(super) struct Origins {
+    pub(super) file: Option<PathBuf>,
+    /// Path of a value and the variable that set it.
+    variables: Vec<(String, String)>,
+}
+
+impl Origins {
+    /// The error with the file or the variable that is to be mended.
+    pub(super) fn blame(&self, error: PathError) -> ConfigError {
+        let path = error.path().unwrap_or_default();
+        let sets = |set: &str| {
+            path.strip_prefix(set).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        let variable = self.variables.iter().find(|(set, _)| sets(set));
+        match (variable, &self.file) {
+            (Some((_, name)), _) => {
+                ConfigError::WrongIn { place: format!("environment variable {name}"), error }
+            }
+            (None, Some(file)) => ConfigError::WrongIn { place: file.display().to_string(), error },
+            (None, None) => ConfigError::Wrong { error },
+        }
+    }
 }
 
 pub(super) fn gather(surroundings: &Surroundings) -> Result<Gathered, ConfigError> {
@@ -74,11 +100,12 @@ pub(super) fn gather(surroundings: &Surroundings) -> Result<Gathered, ConfigErro
                 .map_err(|message| ConfigError::NotYaml { file: path.display().to_string(), message })?
         }
     };
-    let mut secret_paths = BTreeSet::new();
     let base = file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
-    expand(&mut tree, "", surroundings, &base, &mut secret_paths)?;
-    overlay(&mut tree, &surroundings.environment)?;
-    Ok(Gathered { tree, file, secret_paths })
+    let variables = overlay(&mut tree, &surroundings.environment)?;
+    let origins = Origins { file, variables };
+    let mut secret_paths = BTreeSet::new();
+    expand(&mut tree, "", surroundings, &base, &mut secret_paths).map_err(|error| origins.blame(error))?;
+    Ok(Gathered { tree, origins, secret_paths })
 }
 
 /// A YAML document as a tree; an empty one is an empty map.
@@ -91,28 +118,50 @@ fn parse(text: &str) -> Result<Value, String> {
     }
 }
 
-/// Puts `WATTLOG_SECTION__KEY=value` over the tree. The value is read as YAML, so numbers, lists and maps work.
-fn overlay(tree: &mut Value, environment: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+/// Puts `WATTLOG_SECTION__KEY=value` over the tree; gives back which variable set which path.
+fn overlay(
+    tree: &mut Value,
+    environment: &BTreeMap<String, String>,
+) -> Result<Vec<(String, String)>, ConfigError> {
+    let mut set = Vec::new();
     for (name, text) in environment {
         let Some(keys) = name.strip_prefix("WATTLOG_").filter(|rest| rest.contains("__")) else { continue };
-        let keys: Vec<String> = keys.split("__").map(str::to_lowercase).collect();
-        let value = serde_saphyr::from_str::<Option<Value>>(text)
-            .map_err(|error| ConfigError::NotYaml {
-                file: format!("environment variable {name}"),
-                message: error.to_string(),
-            })?
-            .unwrap_or(Value::Null);
-        let mut place = &mut *tree;
-        for key in &keys {
+        let value = value_of(text).map_err(|message| ConfigError::NotYaml {
+            file: format!("environment variable {name}"),
+            message,
+        })?;
+        let (mut place, mut path) = (&mut *tree, String::new());
+        for key in keys.split("__") {
             if !place.is_object() {
                 *place = Value::Object(Map::new());
             }
             let Value::Object(map) = place else { continue };
-            place = map.entry(key.clone()).or_insert(Value::Null);
+            let key = key_of(key, map);
+            path = child(&path, &key);
+            place = map.entry(key).or_insert(Value::Null);
         }
         *place = value;
+        set.push((path, name.clone()));
     }
-    Ok(())
+    Ok(set)
+}
+
+/// The text as it stands (the key knows whether it is a number), unless it is a list or a map in YAML's short form.
+fn value_of(text: &str) -> Result<Value, String> {
+    let trimmed = text.trim();
+    let is_short_form =
+        [('[', ']'), ('{', '}')].iter().any(|(a, z)| trimmed.starts_with(*a) && trimmed.ends_with(*z));
+    if is_short_form {
+        return serde_saphyr::from_str(trimmed).map_err(|error| error.to_string());
+    }
+    Ok(Value::String(text.to_owned()))
+}
+
+/// Variables are written in capitals and our keys are not; a name that somebody gave (`Home`) stands as it is, and one in
+/// capitals too if the tree has it.
+fn key_of(written: &str, map: &Map<String, Value>) -> String {
+    let is_capitals = !written.chars().any(char::is_lowercase);
+    if is_capitals && !map.contains_key(written) { written.to_lowercase() } else { written.to_owned() }
 }
 
 /// Replaces `${NAME}` anywhere in a text, and a text that is `file:PATH` by what the file holds (without the last line break).
@@ -122,7 +171,7 @@ fn expand(
     surroundings: &Surroundings,
     base: &Path,
     secrets: &mut BTreeSet<String>,
-) -> Result<(), ConfigError> {
+) -> Result<(), PathError> {
     match value {
         Value::Object(map) => map
             .iter_mut()
@@ -152,7 +201,7 @@ fn read_secret(
     path: &str,
     surroundings: &Surroundings,
     base: &Path,
-) -> Result<String, ConfigError> {
+) -> Result<String, PathError> {
     // systemd hands credentials over in a folder of their own; elsewhere a relative path starts at the configuration file.
     let credentials =
         surroundings.environment.get("CREDENTIALS_DIRECTORY").map(|folder| Path::new(folder).join(name));
@@ -162,7 +211,7 @@ fn read_secret(
     Ok(text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t)).to_owned())
 }
 
-fn substitute(text: &str, path: &str, environment: &BTreeMap<String, String>) -> Result<String, ConfigError> {
+fn substitute(text: &str, path: &str, environment: &BTreeMap<String, String>) -> Result<String, PathError> {
     let mut out = String::new();
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -190,11 +239,17 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_goes_over_the_file_and_is_read_as_yaml() {
-        let mut tree = json!({ "server": { "listen": "127.0.0.1:1", "limits": { "connections": 3 } } });
+    fn the_environment_goes_over_the_file() {
+        let mut tree = json!({
+            "server": { "listen": "127.0.0.1:1", "limits": { "connections": 3 } },
+            "databases": { "GARAGE": null },
+        });
         let vars = environment(&[
-            ("WATTLOG_SERVER__LISTEN", "127.0.0.1:2"),
+            ("WATTLOG_SERVER__LISTEN", "[::1]:8470"),
+            ("WATTLOG_SERVER__PATH_PREFIX", ""),
             ("WATTLOG_SERVER__LIMITS__CONNECTIONS", "7"),
+            ("WATTLOG_DATABASES__Home__DURABILITY", "interval 10s"),
+            ("WATTLOG_DATABASES__GARAGE__DURABILITY", "always"),
             ("WATTLOG_COLLECTOR__DEVICES", "[{id: a, host: 10.0.0.1}]"),
             ("WATTLOG_CONFIG", "ignored: it has no section"),
             ("OTHER__THING", "x"),
@@ -203,7 +258,8 @@ mod tests {
         assert_eq!(
             tree,
             json!({
-                "server": { "listen": "127.0.0.1:2", "limits": { "connections": 7 } },
+                "server": { "listen": "[::1]:8470", "path_prefix": "", "limits": { "connections": "7" } },
+                "databases": { "Home": { "durability": "interval 10s" }, "GARAGE": { "durability": "always" } },
                 "collector": { "devices": [{ "id": "a", "host": "10.0.0.1" }] },
             })
         );

@@ -25,6 +25,11 @@ impl PathError {
         Self { path: Some(path.into()), key: None, message: message.into() }
     }
 
+    /// Path of the key it is about, if it is known.
+    pub(crate) fn path(&self) -> Option<&str> {
+        self.path.as_deref()
+    }
+
     fn within(mut self, path: &str) -> Self {
         if self.path.is_none() {
             self.path = Some(match self.key.take() {
@@ -70,6 +75,28 @@ pub(super) fn child(path: &str, key: &str) -> String {
 struct Node {
     value: Value,
     path: String,
+}
+
+impl Node {
+    /// Text where a number or a truth value is wanted is read as one: environment variables have no types.
+    fn into_scalar(self) -> Self {
+        let read = match &self.value {
+            Value::String(text) => serde_json::from_str(text).ok(),
+            _ => None,
+        };
+        match read {
+            Some(value @ (Value::Number(_) | Value::Bool(_))) => Self { value, path: self.path },
+            _ => self,
+        }
+    }
+}
+
+macro_rules! scalars {
+    ($($method:ident)*) => {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, PathError> {
+            self.into_scalar().deserialize_any(visitor)
+        })*
+    };
 }
 
 impl<'de> de::Deserializer<'de> for Node {
@@ -138,9 +165,31 @@ impl<'de> de::Deserializer<'de> for Node {
         Node { value, path: self.path }.deserialize_any(visitor)
     }
 
+    /// A section without keys ("collector:") has its defaults.
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, PathError> {
+        let value = match self.value {
+            Value::Null => Value::Object(Map::new()),
+            other => other,
+        };
+        Node { value, path: self.path }.deserialize_any(visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, PathError> {
+        self.deserialize_map(visitor)
+    }
+
+    scalars! {
+        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_u8 deserialize_u16
+        deserialize_u32 deserialize_u64 deserialize_f32 deserialize_f64
+    }
+
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf
-        unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
+        i128 u128 char bytes byte_buf unit unit_struct seq tuple tuple_struct identifier ignored_any
     }
 }
 

@@ -74,19 +74,20 @@ pub struct DeviceConfig {
     /// How often a read is tried again in the same cycle after silence or a damaged answer, at most 10.
     #[serde(default = "default_retries")]
     pub retries: u32,
-    /// Rest between two reads: fragile dongles need it. `0s` to `10s`.
+    /// Rest between two requests, repeated ones included: fragile dongles need it. `0s` to `10s`.
     #[serde(default)]
     pub pause: Interval,
     /// Longest wait between two attempts to reach a silent device, 1 s to 1 h.
     #[serde(default = "default_backoff_max")]
     pub backoff_max: Interval,
-    /// Blocks to read; all that the family knows if absent.
+    /// Blocks to read, at least one; all that a device of its size has if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocks: Option<Vec<BlockName>>,
     /// Which of the decoded fields are stored.
     #[serde(default)]
     pub fields: FieldChoice,
-    /// UDP only: send the 48899 discovery packet before connecting to a device that fell silent (it wakes V2 dongles).
+    /// UDP only: send the 48899 discovery packet, which wakes V2 dongles, every 10 minutes and before each attempt to
+    /// reach a device that fell silent.
     #[serde(default)]
     pub wake: bool,
 }
@@ -286,7 +287,7 @@ fn default_backoff_max() -> Interval {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// `id`, `location` or `host` is empty.
+    /// `id`, `location`, `host` or `blocks` is empty.
     #[error("collector.devices[{index}].{key} is empty")]
     Empty {
         /// Place in the list, from 0.
@@ -352,6 +353,9 @@ impl CollectorConfig {
             if device.retries > 10 {
                 let given = device.retries.to_string();
                 return Err(ConfigError::OutOfRange { place: place("retries"), given, range: "0..10" });
+            }
+            if device.blocks.as_ref().is_some_and(Vec::is_empty) {
+                return Err(ConfigError::Empty { index, key: "blocks" });
             }
             let known = device.family.blocks();
             if let Some(block) = device.blocks.iter().flatten().find(|block| !known.contains(block)) {
@@ -456,6 +460,8 @@ mod tests {
         let text = check(&|d| d.interval = Interval::from_millis(500));
         assert_eq!(text, "collector.devices[0].interval: 500ms is outside 1s..10m");
         assert_eq!(check(&|d| d.retries = 99), "collector.devices[0].retries: 99 is outside 0..10");
+        // Nothing was asked, and the device was called silent for ever.
+        assert_eq!(check(&|d| d.blocks = Some(vec![])), "collector.devices[0].blocks is empty");
         assert!(check(&|d| d.wake = true).contains("udp only"));
         let text = check(&|d| {
             d.family = Family::Dt;

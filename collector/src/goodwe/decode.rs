@@ -49,6 +49,7 @@ fn no_data(block: &Block, register: &Register, raw: &[u16], words: &[u16]) -> bo
     match register.no_data {
         NoData::AllOnes => all_ones,
         NoData::Temperature => all_ones || raw[0] == 0x7FFF,
+        NoData::AllOnesOrZero => all_ones || raw.iter().all(|word| *word == 0),
         NoData::AllOnesIfAlso(anchor) => {
             let anchor = anchor.checked_sub(block.start).and_then(|at| words.get(usize::from(at)));
             all_ones && anchor == Some(&0xFFFF)
@@ -129,6 +130,34 @@ mod tests {
         assert_eq!(field(&words, "active_power"), Some(FieldValue::Float(-1.0)));
         words[21] = 0xFFFF;
         assert_eq!(field(&words, "active_power"), None);
+    }
+
+    #[test]
+    fn a_phase_that_does_not_exist_has_no_power_of_minus_one() {
+        let mut words = [0_u16; 125];
+        words[30] = 0xFFFF; // 35130
+        assert_eq!(field(&words, "ac_power_l2"), Some(FieldValue::Float(-1.0)));
+        // A single-phase inverter: voltage, current, frequency and power of phase 2 are all ones.
+        words[26..31].fill(0xFFFF);
+        words[66] = 0xFFFF; // 35166
+        for name in ["ac_voltage_l2", "ac_current_l2", "ac_frequency_l2", "ac_power_l2", "load_power_l2"] {
+            assert_eq!(field(&words, name), None, "{name}");
+        }
+        assert_eq!(field(&words, "ac_power_l1"), Some(FieldValue::Float(0.0)));
+    }
+
+    #[test]
+    fn a_meter_total_of_nothing_is_missing() {
+        let meter = registers::block(Family::Et, BlockName::Meter).unwrap();
+        let mut words = [0_u16; 125];
+        let missing = |words: &[u16]| {
+            let totals = decode(meter, words).into_iter().filter(|reading| reading.register.unit == "kWh");
+            totals.filter(|reading| reading.value.is_none()).count()
+        };
+        let all = missing(&words);
+        assert!(all > 8);
+        words[107] = 1; // 36104 to 36107
+        assert_eq!(missing(&words), all - 1);
     }
 
     #[test]

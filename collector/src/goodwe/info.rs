@@ -67,10 +67,8 @@ impl DeviceInfo {
 
     /// True for hybrids of the newer platform, which have long meter blocks and trackers at any size.
     pub fn is_platform_745(&self) -> bool {
-        const TAGS: [&str; 14] = [
-            "ETT", "HTA", "HUB", "AEB", "SPB", "CUB", "EUB", "HEB", "ERB", "BTT", "ETF", "ARB", "URB", "EBR",
-        ];
-        self.serial.as_deref().is_some_and(|serial| TAGS.iter().any(|tag| serial.contains(tag)))
+        let tags = || PLATFORM_745_HIGH_VOLTAGE.iter().chain(&PLATFORM_745_LOW_VOLTAGE);
+        self.serial.as_deref().is_some_and(|serial| tags().any(|tag| serial.contains(tag)))
     }
 
     /// True if the rated power is told and at least `watts`.
@@ -78,6 +76,12 @@ impl DeviceInfo {
         self.rated_power_w.is_some_and(|rated| rated >= watts)
     }
 }
+
+/// Parts of the serial numbers of platform 745, by the voltage of the battery.
+const PLATFORM_745_HIGH_VOLTAGE: [&str; 14] =
+    ["ETT", "HTA", "HUB", "AEB", "SPB", "CUB", "EUB", "HEB", "ERB", "BTT", "ETF", "ARB", "URB", "EBR"];
+const PLATFORM_745_LOW_VOLTAGE: [&str; 10] =
+    ["ESN", "EBN", "EMN", "SPN", "ERN", "ESC", "HLB", "HMB", "HBB", "EOA"];
 
 #[cfg(test)]
 mod tests {
@@ -87,6 +91,15 @@ mod tests {
     fn a_silent_identity_is_all_missing() {
         assert_eq!(DeviceInfo::decode(Family::Et, &[]), DeviceInfo::default());
         assert_eq!(DeviceInfo::decode(Family::Dt, &[0xFFFF; 40]), DeviceInfo::default());
+    }
+
+    #[test]
+    fn the_platform_is_told_by_the_serial_number() {
+        let is_745 = |serial: &str| {
+            DeviceInfo { serial: Some(serial.into()), ..DeviceInfo::default() }.is_platform_745()
+        };
+        assert!(is_745("9010KETT000W0000") && is_745("95000ESN000W0000"));
+        assert!(!is_745("9010KETU000W0000") && !DeviceInfo::default().is_platform_745());
     }
 
     #[test]

@@ -6,6 +6,6 @@ pub mod info;
 pub mod quality;
 pub mod registers;
 
-pub use derive::{Assembler, MEASUREMENT, fields};
+pub use derive::{Assembler, MEASUREMENT, SecondBattery, fields};
 pub use info::DeviceInfo;
 pub use quality::LeftOut;

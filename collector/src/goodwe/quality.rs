@@ -1,7 +1,8 @@
 //! Which readings cannot be true: they are left out and counted, and nothing is put in their place.
 //!
-//! Promise: one wrong sample (a register of all ones, a factor of 16, a total that fell to zero) never reaches the
-//! store; a device that insists for [`INSISTS`] samples is believed, so that a replaced inverter is not lost for ever.
+//! Promise: one wrong sample (a register of all ones, a factor of 16, a total that fell to zero, also as the first one
+//! after a start) never reaches the store; a device that insists for [`INSISTS`] samples is believed, so that a replaced
+//! inverter is not lost for ever.
 //! Limits: domain experience of users of these inverters; each is generous by half.
 
 use super::decode::Reading;
@@ -19,7 +20,7 @@ pub struct LeftOut {
     pub out_of_range: u64,
     /// A power that neither the inverter nor the house connection can carry.
     pub power_above_limit: u64,
-    /// A lifetime total that fell.
+    /// A lifetime total that fell, or was 0 when first seen.
     pub total_fell: u64,
     /// A total that grew faster than any power allows.
     pub total_jumped: u64,
@@ -42,10 +43,12 @@ pub struct Quality {
     left_out: LeftOut,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// What is known of one total.
+#[derive(Debug, Clone, Copy, Default)]
 struct Total {
-    value: f64,
-    at: Timestamp,
+    /// The last value that was believed and its time.
+    last: Option<(f64, Timestamp)>,
+    /// Values since then that were not.
     disbelieved: u32,
 }
 
@@ -64,6 +67,11 @@ impl Quality {
     /// Tells what the device is rated for.
     pub fn set_rated_power(&mut self, watts: Option<u32>) {
         self.rated_power_w = watts;
+    }
+
+    /// The most that can flow at the grid connection, as far as it is known.
+    pub fn supply_power_w(&self) -> f64 {
+        self.rated_power_w.map_or(SUPPLY_W, |rated| SUPPLY_W.max(1.5 * f64::from(rated)))
     }
 
     /// What was left out until now.
@@ -115,24 +123,25 @@ impl Quality {
         at: Timestamp,
         supply_w: f64,
     ) -> Result<(), Fault> {
-        let new = Total { value: number, at, disbelieved: 0 };
-        let last = self.totals.entry(register.address).or_insert(new);
-        // A clock that was set back must not make every growth too fast: count at least the time of one answer.
-        let hours = (at.0.saturating_sub(last.at.0) as f64 / 3.6e12).max(0.0);
-        let fault = if number < last.value && register.limit == Limit::Total {
-            Some(Fault::TotalFell)
-        } else if number - last.value > supply_w / 1_000.0 * hours + SLACK_KWH {
-            Some(Fault::TotalJumped)
-        } else {
-            None
+        let total = self.totals.entry(register.address).or_default();
+        let lifetime = register.limit == Limit::Total;
+        let fault = match total.last {
+            // The one sample of 0 may be the first that is seen; taken as the truth, it would make the right one a jump.
+            None => (lifetime && number == 0.0).then_some(Fault::TotalFell),
+            Some((last, _)) if number < last && lifetime => Some(Fault::TotalFell),
+            Some((last, since)) => {
+                // A clock that was set back must not make every growth too fast: count at least the time of one answer.
+                let hours = (at.0.saturating_sub(since.0) as f64 / 3.6e12).max(0.0);
+                (number - last > supply_w / 1_000.0 * hours + SLACK_KWH).then_some(Fault::TotalJumped)
+            }
         };
         match fault {
-            Some(fault) if last.disbelieved + 1 < INSISTS => {
-                last.disbelieved += 1;
+            Some(fault) if total.disbelieved + 1 < INSISTS => {
+                total.disbelieved += 1;
                 Err(fault)
             }
             _ => {
-                *last = new;
+                *total = Total { last: Some((number, at)), disbelieved: 0 };
                 Ok(())
             }
         }
@@ -191,6 +200,21 @@ mod tests {
         assert!(passes(&mut quality, "pv_energy_total", 6_085.4, 20));
         assert!(!passes(&mut quality, "pv_energy_total", 430_000_000.0, 30));
         assert_eq!((quality.left_out().total_fell, quality.left_out().total_jumped), (1, 1));
+    }
+
+    #[test]
+    fn a_zero_as_the_first_sample_after_a_start_does_not_hide_the_true_total() {
+        let mut quality = Quality::default();
+        assert!(!passes(&mut quality, "pv_energy_total", 0.0, 0));
+        assert!(passes(&mut quality, "pv_energy_total", 6_085.3, 10));
+        assert!(passes(&mut quality, "pv_energy_today", 0.0, 10), "a day begins with nothing");
+        // An inverter on its first day insists.
+        let mut quality = Quality::default();
+        let verdicts: Vec<bool> = (1..=i64::from(INSISTS) + 1)
+            .map(|n| passes(&mut quality, "battery_charge_energy_total", 0.0, n * 10))
+            .collect();
+        assert_eq!(verdicts.iter().position(|passed| *passed), Some(INSISTS as usize - 1));
+        assert!(*verdicts.last().unwrap());
     }
 
     #[test]

@@ -4,6 +4,8 @@ mod lenient;
 mod tcp;
 mod udp;
 
+pub(crate) use udp::WAKE_TEXT;
+
 use crate::config::{DeviceConfig, Transport};
 use crate::modbus::ReadError;
 use std::io;
@@ -17,8 +19,6 @@ pub(crate) struct Target {
     port: u16,
     unit: u8,
     timeout: Duration,
-    /// Port for the wake packet, if it is to be sent.
-    wake: Option<u16>,
 }
 
 /// Shortest time granted to a name look-up or a connection; dongles are slow to accept.
@@ -33,7 +33,6 @@ impl Target {
             port: config.port(),
             unit: config.unit(),
             timeout: config.timeout.0,
-            wake: config.wake.then_some(WAKE_PORT),
         }
     }
 
@@ -57,6 +56,11 @@ impl Target {
     }
 }
 
+/// Sends the packet that wakes dongles which fell silent; as a datagram it may get lost.
+pub(crate) async fn wake(target: &Target) -> Result<(), ReadError> {
+    udp::wake(target, WAKE_PORT).await
+}
+
 /// An open way to a device.
 #[derive(Debug)]
 pub(crate) enum Link {
@@ -65,19 +69,15 @@ pub(crate) enum Link {
 }
 
 impl Link {
-    /// Opens the way. `after_silence` tells that the device did not answer lately and may need to be woken.
-    pub(crate) async fn open(
-        transport: Transport,
-        target: &Target,
-        after_silence: bool,
-    ) -> Result<Self, ReadError> {
+    /// Opens the way.
+    pub(crate) async fn open(transport: Transport, target: &Target) -> Result<Self, ReadError> {
         match transport {
             Transport::Tcp => tcp::TcpLink::open(target).await.map(Self::Tcp),
-            Transport::Udp => udp::UdpLink::open(target, after_silence).await.map(Self::Udp),
+            Transport::Udp => udp::UdpLink::open(target).await.map(Self::Udp),
         }
     }
 
-    /// Asks for `count` words from `start`. After an error other than a refusal a TCP link is to be dropped.
+    /// Asks for `count` words from `start`. After an error other than a refusal the link is to be dropped.
     pub(crate) async fn read(&mut self, start: u16, count: u16) -> Result<Vec<u16>, ReadError> {
         match self {
             Self::Tcp(link) => link.read(start, count).await,

@@ -1,60 +1,52 @@
 //! Modbus RTU frames in datagrams, GoodWe's port 8899.
 //!
-//! An answer does not tell which request it belongs to, so: one request in flight, the socket drained before each
-//! send, and an answer with another byte count than asked for is refused. An answer may come split over two
-//! datagrams; the second must be exactly the missing rest.
+//! An answer does not tell which request it belongs to, so: one request in flight, and each from a port of its own. A
+//! late answer, or the second of a doubled one, goes to the port that asked and finds it closed; it can neither be
+//! taken for the answer to the next request nor disable a block that was not refused. An answer may come split over
+//! two datagrams; the second must be exactly the missing rest.
 
 use super::Target;
 use crate::modbus::{Answer, Malformed, ReadError, parse_rtu_answer, rtu_request};
-use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
 /// Asks "who is there"; dongles that fell silent on 8899 are found to answer again after it.
-const WAKE_TEXT: &[u8] = b"WIFIKIT-214028-READ";
+pub(crate) const WAKE_TEXT: &[u8] = b"WIFIKIT-214028-READ";
 /// Larger than any answer, doubled ones included.
 const DATAGRAM_BYTES: usize = 2048;
-/// Stale datagrams taken from the socket before a send; a dongle that sends more is not answering us.
-const MAX_DRAINED: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct UdpLink {
-    socket: UdpSocket,
+    address: SocketAddr,
     target: Target,
+    /// The socket of the request before. It stays open until the next one is bound, so that the next has another port.
+    last: Option<UdpSocket>,
 }
 
 impl UdpLink {
-    pub(crate) async fn open(target: &Target, after_silence: bool) -> Result<Self, ReadError> {
+    pub(crate) async fn open(target: &Target) -> Result<Self, ReadError> {
         let address = target.resolve().await?[0];
-        let any: SocketAddr = match address {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = UdpSocket::bind(any).await.map_err(ReadError::Connect)?;
-        if let Some(port) = target.wake.filter(|_| after_silence) {
-            // Nobody has to answer, and an address without such a port is no reason to give up.
-            let _ = socket.send_to(WAKE_TEXT, SocketAddr::new(address.ip(), port)).await;
-        }
-        // A connected socket takes datagrams of this peer only and hears its "port unreachable".
-        socket.connect(address).await.map_err(ReadError::Connect)?;
-        Ok(Self { socket, target: target.clone() })
+        Ok(Self { address, target: target.clone(), last: None })
     }
 
     pub(crate) async fn read(&mut self, start: u16, count: u16) -> Result<Vec<u16>, ReadError> {
-        let mut buffer = [0; DATAGRAM_BYTES];
-        self.drain(&mut buffer);
+        let socket = bind_for(self.address).await?;
+        // A connected socket takes datagrams of this peer only and hears its "port unreachable".
+        socket.connect(self.address).await.map_err(ReadError::Connect)?;
+        let socket = self.last.insert(socket);
         let request = rtu_request(self.target.unit, start, count);
-        self.socket.send(&request).await.map_err(ReadError::Lost)?;
+        socket.send(&request).await.map_err(ReadError::Lost)?;
         let deadline = Instant::now() + self.target.timeout;
+        let mut buffer = [0; DATAGRAM_BYTES];
         let mut came = Vec::new();
         let mut reason = None;
         loop {
-            let len = match timeout_at(deadline, self.socket.recv(&mut buffer)).await {
+            let len = match timeout_at(deadline, socket.recv(&mut buffer)).await {
                 Ok(received) => received.map_err(ReadError::Lost)?,
                 Err(_) => return Err(reason.map_or(ReadError::Silence, ReadError::Malformed)),
             };
-            // A wrong answer may be a late one to an earlier request: say so only if no right one follows in time.
+            // Rubbish may come before the answer: say so only if no right one follows in time.
             match accept(&mut came, &buffer[..len], self.target.unit, count) {
                 Ok(Answer::Words(words)) => return Ok(words),
                 Ok(Answer::Refused(refusal)) => return Err(ReadError::Refused(refusal)),
@@ -63,16 +55,21 @@ impl UdpLink {
             }
         }
     }
+}
 
-    fn drain(&self, buffer: &mut [u8]) {
-        for _ in 0..MAX_DRAINED {
-            match self.socket.try_recv(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // "Port unreachable" of an earlier send is stale too.
-                Ok(_) | Err(_) => {}
-            }
-        }
-    }
+/// Sends the packet that wakes a dongle. Nobody has to answer, and a host without such a port is no reason to give up.
+pub(super) async fn wake(target: &Target, port: u16) -> Result<(), ReadError> {
+    let address = SocketAddr::new(target.resolve().await?[0].ip(), port);
+    let socket = bind_for(address).await?;
+    socket.send_to(WAKE_TEXT, address).await.map(|_| ()).map_err(ReadError::Lost)
+}
+
+async fn bind_for(peer: SocketAddr) -> Result<UdpSocket, ReadError> {
+    let any: SocketAddr = match peer {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    UdpSocket::bind(any).await.map_err(ReadError::Connect)
 }
 
 /// Joins a datagram to what came before and reads both, or reads it alone if it does not continue that.
@@ -100,19 +97,16 @@ mod tests {
     use crate::modbus::rtu_answer;
 
     #[tokio::test]
-    async fn a_silent_dongle_is_woken_and_only_then() {
+    async fn a_dongle_is_woken_by_the_discovery_packet() {
         let dongle = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let target = Target {
             host: "127.0.0.1".into(),
             port: 8899,
             unit: 0xF7,
             timeout: std::time::Duration::from_secs(1),
-            wake: Some(dongle.local_addr().unwrap().port()),
         };
-        UdpLink::open(&target, false).await.unwrap();
+        wake(&target, dongle.local_addr().unwrap().port()).await.unwrap();
         let mut buffer = [0; 64];
-        assert!(dongle.try_recv(&mut buffer).is_err());
-        UdpLink::open(&target, true).await.unwrap();
         let len = dongle.recv(&mut buffer).await.unwrap();
         assert_eq!(&buffer[..len], b"WIFIKIT-214028-READ");
     }

@@ -26,11 +26,13 @@ pub struct Faults {
     pub rubbish: bool,
     /// Every answer ends early.
     pub short: bool,
+    /// UDP: no answer until the discovery packet comes, as dongles after some hours; it ends by that packet.
+    pub asleep: bool,
 }
 
 impl Faults {
     /// Names accepted by [`Faults::set`].
-    pub const NAMES: [&str; 9] = [
+    pub const NAMES: [&str; 10] = [
         "delay",
         "silence",
         "exception",
@@ -40,6 +42,7 @@ impl Faults {
         "wrong-length",
         "rubbish",
         "short",
+        "asleep",
     ];
 
     /// Switches one fault on by its name; `delay` and `exception` take half a second and "device failure" unless a
@@ -62,6 +65,7 @@ impl Faults {
             "wrong-length" => self.wrong_length = true,
             "rubbish" => self.rubbish = true,
             "short" => self.short = true,
+            "asleep" => self.asleep = true,
             _ => return Err(unknown()),
         }
         Ok(())
@@ -109,6 +113,11 @@ impl FaultSwitch {
     /// Replaces all faults from the next request on.
     pub fn set(&self, faults: Faults) {
         *self.0.lock() = faults;
+    }
+
+    /// Ends [`Faults::asleep`].
+    pub(super) fn wake(&self) {
+        self.0.lock().asleep = false;
     }
 
     /// The faults now.

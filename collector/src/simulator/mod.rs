@@ -4,6 +4,7 @@
 //! is a shortcut for the collector: it talks to these servers through the operating system's sockets.
 
 mod captures;
+mod discovery;
 mod faults;
 mod image;
 pub mod plant;
@@ -30,6 +31,8 @@ pub struct SimulatorOptions {
     pub tcp: Option<SocketAddr>,
     /// Address of the UDP responder, if it shall run.
     pub udp: Option<SocketAddr>,
+    /// Address where the discovery packet is answered, if it shall be; dongles do so on port 48899.
+    pub discovery: Option<SocketAddr>,
     /// Where the registers come from.
     pub source: Source,
     /// Faults from the start.
@@ -55,6 +58,7 @@ pub enum Source {
 pub struct Simulator {
     tcp: Option<TcpListener>,
     udp: Option<UdpSocket>,
+    discovery: Option<UdpSocket>,
     registers: Arc<Registers>,
     faults: FaultSwitch,
 }
@@ -69,17 +73,15 @@ impl Simulator {
             Some(address) => Some(TcpListener::bind(address).await?),
             None => None,
         };
-        let udp = match options.udp {
-            Some(address) => Some(UdpSocket::bind(address).await?),
-            None => None,
-        };
+        let udp = bind_udp(options.udp).await?;
+        let discovery = bind_udp(options.discovery).await?;
         if let Source::Live { plant, clock } = &options.source {
             let (plant, now) = (plant.clone(), clock.wall());
             // A panic in there would show itself again at the first answer.
             let _ = tokio::task::spawn_blocking(move || plant.at(now)).await;
         }
         let registers = Arc::new(Registers { source: options.source });
-        Ok(Self { tcp, udp, registers, faults: FaultSwitch::new(options.faults) })
+        Ok(Self { tcp, udp, discovery, registers, faults: FaultSwitch::new(options.faults) })
     }
 
     /// Address of the Modbus TCP server.
@@ -90,6 +92,11 @@ impl Simulator {
     /// Address of the UDP responder.
     pub fn udp_addr(&self) -> Option<SocketAddr> {
         self.udp.as_ref().and_then(|socket| socket.local_addr().ok())
+    }
+
+    /// Address where the discovery packet is answered.
+    pub fn discovery_addr(&self) -> Option<SocketAddr> {
+        self.discovery.as_ref().and_then(|socket| socket.local_addr().ok())
     }
 
     /// Switches faults while it runs.
@@ -120,7 +127,20 @@ impl Simulator {
                 None => Ok(()),
             }
         };
-        tokio::try_join!(tcp, udp).map(|_| ())
+        let discovery = async {
+            match self.discovery {
+                Some(socket) => discovery::serve(socket, self.faults.clone(), shutdown.clone()).await,
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(tcp, udp, discovery).map(|_| ())
+    }
+}
+
+async fn bind_udp(address: Option<SocketAddr>) -> io::Result<Option<UdpSocket>> {
+    match address {
+        Some(address) => UdpSocket::bind(address).await.map(Some),
+        None => Ok(None),
     }
 }
 

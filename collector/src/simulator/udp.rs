@@ -38,7 +38,7 @@ pub(super) async fn serve(
         };
         let Some((unit, start, count)) = parse_rtu_request(&buffer[..len]) else { continue };
         let faults = faults.get();
-        if faults.silence || !registers.has_unit(unit) || answers.len() >= MAX_ANSWERS {
+        if faults.silence || faults.asleep || !registers.has_unit(unit) || answers.len() >= MAX_ANSWERS {
             continue;
         }
         let answer = answer(&registers, &faults, unit, start, count);

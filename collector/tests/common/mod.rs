@@ -7,9 +7,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wattlog_collector::config::{DeviceConfig, Interval, SystemMetricsConfig, Transport};
+use wattlog_collector::modbus::{Refusal, parse_rtu_request, rtu_answer, rtu_refusal};
 use wattlog_collector::simulator::{FaultSwitch, Faults, Simulator, SimulatorOptions, Source};
 use wattlog_collector::{BoxFuture, Collector, CollectorConfig, Sink, SinkError, StatusHandle};
 use wattlog_model::{Clock, FieldMeaning, FieldValue, Point, Timestamp};
@@ -73,7 +76,12 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) async fn start(source: Source) -> Self {
         let loopback = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let options = SimulatorOptions { tcp: loopback, udp: loopback, source, faults: Faults::default() };
+        let faults = Faults::default();
+        let options = SimulatorOptions { tcp: loopback, udp: loopback, discovery: None, source, faults };
+        Self::start_with(options).await
+    }
+
+    pub(crate) async fn start_with(options: SimulatorOptions) -> Self {
         let simulator = Simulator::bind(options).await.expect("loopback");
         let (tcp, udp) = (simulator.tcp_addr().unwrap(), simulator.udp_addr().unwrap());
         let (faults, stop) = (simulator.faults(), CancellationToken::new());
@@ -105,6 +113,118 @@ pub(crate) fn device(transport: Transport, address: SocketAddr) -> DeviceConfig 
     config.retries = 0;
     config.backoff_max = Interval::from_secs(1);
     config
+}
+
+/// A device of 20 kW: with the longest meter block, without a second battery.
+pub(crate) const LARGE: u16 = 20_000;
+
+/// Words of an identity block with this rated power.
+pub(crate) fn identity(rated_w: u16) -> Vec<u16> {
+    let mut words = vec![0x2020; 33];
+    words[1] = rated_w;
+    words
+}
+
+/// What a device of our making does with a request (its number, start, count).
+pub(crate) type Answers = Box<dyn FnMut(usize, u16, u16) -> Reaction + Send>;
+
+/// See [`Answers`].
+pub(crate) enum Reaction {
+    Words(Vec<u16>),
+    Refuse(Refusal),
+    /// Says nothing.
+    Keep,
+    /// Over UDP: these datagrams.
+    Send(Vec<Vec<u8>>),
+    /// Over UDP: the first now, and the others to whoever asked when the next request has come.
+    Late(Vec<Vec<u8>>, Vec<Vec<u8>>),
+}
+
+/// Answers requests over one transport until it is dropped.
+pub(crate) struct Fake {
+    pub(crate) address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Fake {
+    pub(crate) async fn start(
+        transport: Transport,
+        answers: impl FnMut(usize, u16, u16) -> Reaction + Send + 'static,
+    ) -> Self {
+        match transport {
+            Transport::Tcp => Self::tcp(Box::new(answers)).await,
+            Transport::Udp => Self::udp(Box::new(answers)).await,
+        }
+    }
+
+    async fn udp(mut answers: Answers) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("loopback");
+        let address = socket.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            let mut buffer = [0; 64];
+            let mut late: Vec<(Vec<u8>, SocketAddr)> = Vec::new();
+            for number in 0.. {
+                // A port that was closed meanwhile is reported here.
+                let (len, peer) = loop {
+                    if let Ok(received) = socket.recv_from(&mut buffer).await {
+                        break received;
+                    }
+                };
+                for (datagram, peer) in late.drain(..) {
+                    let _ = socket.send_to(&datagram, peer).await;
+                }
+                let (_, start, count) = parse_rtu_request(&buffer[..len]).expect("only reads are asked");
+                let datagrams = match answers(number, start, count) {
+                    Reaction::Words(words) => vec![rtu_answer(0xF7, &words)],
+                    Reaction::Refuse(refusal) => vec![rtu_refusal(0xF7, refusal)],
+                    Reaction::Keep => vec![],
+                    Reaction::Send(datagrams) => datagrams,
+                    Reaction::Late(now, datagrams) => {
+                        late.extend(datagrams.into_iter().map(|datagram| (datagram, peer)));
+                        now
+                    }
+                };
+                for datagram in datagrams {
+                    let _ = socket.send_to(&datagram, peer).await;
+                }
+            }
+        });
+        Self { address, task }
+    }
+
+    async fn tcp(mut answers: Answers) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            let mut number = 0;
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 12];
+                while stream.read_exact(&mut request).await.is_ok() {
+                    assert_eq!(request[7], 3, "only reads are asked");
+                    let word = |at: usize| u16::from_be_bytes([request[at], request[at + 1]]);
+                    let mut frame = vec![request[0], request[1], 0, 0, 0, 0, request[6]];
+                    match answers(number, word(8), word(10)) {
+                        Reaction::Words(words) => {
+                            frame.extend([3, 2 * words.len() as u8]);
+                            frame.extend(words.iter().flat_map(|word| word.to_be_bytes()));
+                        }
+                        Reaction::Refuse(refusal) => frame.extend([0x83, refusal.0]),
+                        _ => frame.clear(),
+                    }
+                    number += 1;
+                    let _ = stream.write_all(&frame).await;
+                }
+            }
+        });
+        Self { address, task }
+    }
 }
 
 /// A collector that runs until it is stopped.

@@ -75,6 +75,19 @@ pub(crate) fn decode_definitions_from(reader: &mut Reader<'_>) -> Result<Vec<Def
 const MIN_DEFINITION_LEN: usize = 4;
 
 impl Definition {
+    /// Bytes that encoding takes at most.
+    pub(crate) fn encoded_len_bound(&self) -> usize {
+        // A kind, a type, and numbers of at most five bytes.
+        const FIXED: usize = 32;
+        FIXED
+            + match self {
+                Self::Namespace { database, policy, .. } => database.len() + policy.len(),
+                Self::Measurement { name, .. } | Self::Field { name, .. } => name.len(),
+                Self::Series { tags, .. } => tags.iter().map(|(k, v)| k.len() + v.len() + 10).sum(),
+                Self::Meaning { unit, .. } => unit.as_ref().map_or(0, |unit| unit.as_str().len()),
+            }
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Namespace { id, database, policy } => {

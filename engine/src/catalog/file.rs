@@ -13,12 +13,14 @@ use crate::bytes::Reader;
 use crate::error::Damage;
 use crate::file_header::{FILE_HEADER_LEN, FileHeader, field};
 use crate::ids::{CatalogFileId, MeasurementId, SeriesId, StoreId};
-use crate::io::{Disk, Map, ReadMode, open_sealed};
+use crate::io::reread::RereadMap;
+use crate::io::{Disk, Map, ReadMode};
 use crate::manifest::CatalogEntry;
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// A sealed catalog file.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(crate) struct CatalogFile {
     store: StoreId,
     entry: CatalogEntry,
     map: Arc<dyn Map>,
+    /// A block of it could not be read or is not what was written.
+    broken: AtomicBool,
     directory: Vec<BlockEntry>,
     /// Numbers of the blocks of a kind, in order of their fences.
     series: Vec<u32>,
@@ -40,28 +44,28 @@ pub(crate) struct CatalogFile {
 impl CatalogFile {
     /// Opens the file and gives what is not a series, in the order to apply it.
     pub(crate) fn open(
-        disk: &dyn Disk,
+        disk: &Arc<dyn Disk>,
         store: StoreId,
         id: CatalogFileId,
         mode: ReadMode,
     ) -> Result<(Self, Vec<Definition>), CatalogError> {
-        Self::open_at(disk, &file_path(id), store, id, mode)
+        let path = file_path(id);
+        let map = RereadMap::open(disk, &path, mode)
+            .map_err(|source| CatalogError::Io { file: path.clone(), source })?;
+        Self::read(Arc::new(map), path, store, id)
     }
 
-    /// The same for a file that lies elsewhere.
-    pub(crate) fn open_at(
-        disk: &dyn Disk,
-        path: &str,
+    /// The same for bytes that lie elsewhere; `path` is how they are called when something is wrong.
+    pub(crate) fn read(
+        map: Arc<dyn Map>,
+        path: String,
         store: StoreId,
         id: CatalogFileId,
-        mode: ReadMode,
     ) -> Result<(Self, Vec<Definition>), CatalogError> {
-        let path = path.to_owned();
         let io = |source| CatalogError::Io { file: path.clone(), source };
         let damage = |offset, part, expected, found| {
             CatalogError::Damage(Damage { file: path.clone(), offset, part, expected, found })
         };
-        let map = open_sealed(disk, &path, mode).map_err(io)?;
         let len = map.len();
         let least = (FILE_HEADER_LEN + FOOTER_LEN) as u64;
         if len < least {
@@ -124,6 +128,7 @@ impl CatalogFile {
             store,
             entry,
             map,
+            broken: AtomicBool::new(false),
             directory,
             series,
             hashes,
@@ -179,6 +184,14 @@ impl CatalogFile {
 
     /// Copies a block out and checks the copy.
     pub(crate) fn block(&self, number: u32) -> Result<Vec<u8>, CatalogError> {
+        let checked = self.checked_block(number);
+        if checked.is_err() {
+            self.broken.store(true, Relaxed);
+        }
+        checked
+    }
+
+    fn checked_block(&self, number: u32) -> Result<Vec<u8>, CatalogError> {
         let entry = self.directory[number as usize];
         let mut bytes = vec![0; entry.len as usize];
         self.map
@@ -189,6 +202,11 @@ impl CatalogFile {
             return Err(CatalogError::Damage(self.damage(number, u64::from(entry.crc), u64::from(crc))));
         }
         Ok(bytes)
+    }
+
+    /// Whether a block of it could not be used since it was opened.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Relaxed)
     }
 
     pub(crate) fn damage(&self, number: u32, expected: u64, found: u64) -> Damage {

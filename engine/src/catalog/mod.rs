@@ -41,7 +41,7 @@ pub(crate) use layout::{
 };
 
 use crate::error::Damage;
-use crate::ids::{FieldId, MeasurementId, NamespaceId, NextIds, SeriesId};
+use crate::ids::{CatalogFileId, FieldId, MeasurementId, NamespaceId, NextIds, SeriesId};
 use crate::io::ReadMode;
 use crate::segment::FieldDef;
 use cache::KeyCache;
@@ -104,6 +104,8 @@ struct State {
     /// Taken by a seal that has not published its file yet, oldest first.
     sealing: Vec<Arc<Layer>>,
     active: Layer,
+    /// Files that the manifest names and that are not used any more, being damaged: the next file takes their place.
+    lost: Vec<CatalogFileId>,
     next: NextIds,
 }
 
@@ -191,7 +193,7 @@ impl Catalog {
         self.state.read().names.field_by_id(id).map(|(home, field)| (home, field.clone()))
     }
 
-    /// Fields of a measurement in the order they were defined; a shared list, nothing is copied.
+    /// Fields of a measurement by rising id, the order they were defined in; a shared list, nothing is copied.
     pub fn fields(&self, measurement: MeasurementId) -> Arc<Vec<FieldDef>> {
         self.state.read().names.fields(measurement)
     }

@@ -24,26 +24,29 @@ pub(crate) struct NamespaceDef {
     pub policy: Arc<str>,
 }
 
-/// The fields of one measurement, in the order they were defined.
+/// The fields of one measurement, by rising id.
 #[derive(Debug, Clone, Default)]
 struct FieldList {
     fields: Arc<Vec<FieldDef>>,
-    /// Index of the newest field of a name.
-    by_name: HashMap<Arc<str>, u32>,
+    /// The newest field of a name.
+    by_name: HashMap<Arc<str>, FieldId>,
 }
 
 impl FieldList {
     fn by_id(&self, id: FieldId) -> Option<&FieldDef> {
-        self.fields.iter().find(|field| field.id == id)
+        self.place(id).ok().map(|at| &self.fields[at])
     }
 
-    fn push(&mut self, field: FieldDef) {
-        let index = self.fields.len() as u32;
-        let newest = self.by_name.get(&field.name).is_none_or(|&old| self.fields[old as usize].id < field.id);
-        if newest {
-            self.by_name.insert(field.name.clone(), index);
-        }
-        Arc::make_mut(&mut self.fields).push(field);
+    fn place(&self, id: FieldId) -> Result<usize, usize> {
+        self.fields.binary_search_by_key(&id, |field| field.id)
+    }
+
+    /// Adds a field with a new id. Nearly always at the end; where files are damaged, names may come from elsewhere later.
+    fn insert(&mut self, field: FieldDef) {
+        let newest = self.by_name.entry(field.name.clone()).or_insert(field.id);
+        *newest = field.id.max(*newest);
+        let (Ok(at) | Err(at)) = self.place(field.id);
+        Arc::make_mut(&mut self.fields).insert(at, field);
     }
 }
 
@@ -123,7 +126,7 @@ impl Names {
                     unit: None,
                     kind: FieldKind::default(),
                 };
-                home.fields.push(field);
+                home.fields.insert(field);
                 self.homes.insert(*id, *measurement);
                 Outcome::Changed
             }
@@ -135,9 +138,7 @@ impl Names {
     fn apply_meaning(&mut self, field: FieldId, unit: Option<&Unit>, kind: FieldKind) -> Outcome {
         let home = self.homes.get(&field).and_then(|home| self.measurements.get_mut(home));
         let Some(home) = home else { return Outcome::Refused };
-        let Some(index) = home.fields.fields.iter().position(|f| f.id == field) else {
-            return Outcome::Refused;
-        };
+        let Ok(index) = home.fields.place(field) else { return Outcome::Refused };
         let old = &home.fields.fields[index];
         if old.unit.as_ref() == unit && old.kind == kind {
             return Outcome::Known;
@@ -180,7 +181,7 @@ impl Names {
 
     pub(crate) fn field(&self, measurement: MeasurementId, name: &str) -> Option<FieldDef> {
         let fields = &self.measurements.get(&measurement)?.fields;
-        fields.by_name.get(name).map(|&index| fields.fields[index as usize].clone())
+        fields.by_name.get(name).and_then(|id| fields.by_id(*id)).cloned()
     }
 
     pub(crate) fn fields(&self, measurement: MeasurementId) -> Arc<Vec<FieldDef>> {

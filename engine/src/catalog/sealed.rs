@@ -8,7 +8,7 @@ use super::file::CatalogFile;
 use super::layer::Layer;
 use super::layout::file_id_of;
 use super::merge::{Sources, write_file};
-use super::{Catalog, CatalogError};
+use super::{Catalog, CatalogError, Definition};
 use crate::error::Damage;
 use crate::ids::{CatalogFileId, StoreId};
 use crate::io::{Disk, ReadMode};
@@ -54,7 +54,7 @@ impl Catalog {
             let mut state = catalog.state.write();
             let mut files = Vec::with_capacity(entries.len());
             for entry in entries {
-                match CatalogFile::open(&**disk, store, entry.id, mode) {
+                match CatalogFile::open(disk, store, entry.id, mode) {
                     Ok((file, names)) => {
                         for definition in &names {
                             state.apply(definition);
@@ -64,7 +64,10 @@ impl Catalog {
                             state.next.series.max(file.ids.max().map_or(1, |id| id.saturating_add(1)));
                         files.push(Arc::new(file));
                     }
-                    Err(error) => damage.push(damage_of(error)),
+                    Err(error) => {
+                        state.lost.push(entry.id);
+                        damage.push(damage_of(error));
+                    }
                 }
             }
             state.files = Arc::new(files);
@@ -73,7 +76,7 @@ impl Catalog {
     }
 
     /// The catalog files that lie in the folder and are whole, oldest first: for a store whose manifest is lost.
-    pub fn list_files(disk: &dyn Disk, store: StoreId, mode: ReadMode) -> io::Result<Vec<CatalogEntry>> {
+    pub fn list_files(disk: &Arc<dyn Disk>, store: StoreId, mode: ReadMode) -> io::Result<Vec<CatalogEntry>> {
         let mut ids: Vec<CatalogFileId> =
             disk.list("catalog")?.iter().filter_map(|entry| file_id_of(&entry.name)).collect();
         ids.sort_unstable();
@@ -93,6 +96,24 @@ impl Catalog {
         Ok(whole.iter().map(|file| *file.entry()).collect())
     }
 
+    /// Files in use of which a block could not be used.
+    pub(crate) fn broken_files(&self) -> Vec<CatalogFileId> {
+        let files = self.state.read().files.clone();
+        files.iter().filter(|file| file.is_broken()).map(|file| file.entry().id).collect()
+    }
+
+    /// Gives up `broken` files and learns what segments tell of their series, in one step: nobody sees a moment in which a
+    /// series is unknown and would get a second id. The next file that is written takes their place.
+    pub(crate) fn replace_files(&self, broken: &[CatalogFileId], definitions: &[Definition]) {
+        let mut state = self.state.write();
+        let files = state.files.iter().filter(|file| !broken.contains(&file.entry().id)).cloned().collect();
+        state.files = Arc::new(files);
+        state.lost.extend_from_slice(broken);
+        for definition in definitions {
+            state.apply(definition);
+        }
+    }
+
     /// Writes everything that no file holds yet to the file `id`, durable on return; with more than [`MAX_FILES`] files
     /// everything that they hold as well. None if there is nothing new.
     ///
@@ -104,39 +125,43 @@ impl Catalog {
         store: StoreId,
         id: CatalogFileId,
     ) -> io::Result<Option<SealedCatalog>> {
-        let (layers, files, all_names) = {
+        let (layers, files, all_names, lost) = {
             let mut state = self.state.write();
             if !state.active.is_empty() {
                 let active = std::mem::replace(&mut state.active, Layer::new(self.hasher.clone()));
                 state.sealing.push(Arc::new(active));
             }
-            (state.sealing.clone(), state.files.clone(), state.names.definitions())
+            (state.sealing.clone(), state.files.clone(), state.names.definitions(), state.lost.clone())
         };
-        if layers.is_empty() {
+        if layers.is_empty() && lost.is_empty() {
             return Ok(None);
         }
-        let mut replaces = Vec::new();
+        let mut replaces = lost.clone();
         let mut written = None;
         if files.len() >= MAX_FILES {
             let sources = Sources { files: files.to_vec(), layers: layers.clone() };
             match write_file(&**disk, store, id, &all_names, &sources) {
                 Ok(_) => {
-                    replaces = files.iter().map(|file| file.entry().id).collect();
+                    replaces.extend(files.iter().map(|file| file.entry().id));
                     written = Some(());
                 }
-                Err(CatalogError::Damage(damage)) => {
-                    // Merging is for speed alone; a damaged block must not stop the seal.
-                    tracing::error!(%damage, "catalog files are not merged: one is damaged");
+                // Merging is for speed alone; a block that cannot be read must not stop the seal.
+                Err(error) if !self.broken_files().is_empty() => {
+                    tracing::error!(%error, "catalog files are not merged: one is damaged");
                 }
                 Err(error) => return Err(io_error(error)),
             }
         }
         if written.is_none() {
-            let names: Vec<_> = layers.iter().flat_map(|layer| layer.names.iter().cloned()).collect();
+            // A file that is lost held names too.
+            let names = match lost.as_slice() {
+                [] => layers.iter().flat_map(|layer| layer.names.iter().cloned()).collect(),
+                _ => all_names,
+            };
             let sources = Sources { files: Vec::new(), layers: layers.clone() };
             write_file(&**disk, store, id, &names, &sources).map_err(io_error)?;
         }
-        let (file, _) = CatalogFile::open(&**disk, store, id, self.mode).map_err(io_error)?;
+        let (file, _) = CatalogFile::open(disk, store, id, self.mode).map_err(io_error)?;
         Ok(Some(SealedCatalog { file: Arc::new(file), layers, replaces }))
     }
 
@@ -153,6 +178,7 @@ impl Catalog {
         let mut state = self.state.write();
         let mut files = state.files.to_vec();
         files.retain(|file| !replaces.contains(&file.entry().id));
+        state.lost.retain(|id| !replaces.contains(id));
         files.push(file);
         state.files = Arc::new(files);
         state.sealing.retain(|layer| !layers.iter().any(|sealed| Arc::ptr_eq(layer, sealed)));

@@ -40,7 +40,7 @@ fn prove(disk: &dyn Disk, path: &str, owner: Owner, report: &mut FileReport) -> 
     // What the file says of itself where nothing else is known; a header that is damaged is found by the open.
     let store = owner.store.unwrap_or(StoreId(field(&header, 24)));
     let id = CatalogFileId(owner.file_id.unwrap_or(u64::from_le_bytes(field(&header, 40))));
-    let (file, names) = CatalogFile::open_at(disk, path, store, id, ReadMode::Pread)?;
+    let (file, names) = CatalogFile::read(map, path.to_owned(), store, id)?;
     let file = Arc::new(file);
     for number in 0..file.directory().len() as u32 {
         match file.block(number) {

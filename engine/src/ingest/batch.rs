@@ -19,6 +19,11 @@ use wattlog_model::{Point, TagSet, Timestamp};
 /// From this many columns on, a series looks its columns up by a table instead of by comparing names.
 const WIDE_COLUMNS: usize = 24;
 
+/// Memory of a series in a batch besides its names and rows: itself, the first room of its lists, its place in both maps.
+const SERIES_BYTES: usize = 512;
+/// Memory of a column besides its name and values.
+const COLUMN_BYTES: usize = 160;
+
 /// Rows of one body.
 #[derive(Debug)]
 pub struct WriteBatch {
@@ -106,7 +111,8 @@ impl WriteBatch {
         let next = self.series.len() as u32;
         let slot = *self.by_key.entry((measurement.into(), tags.clone())).or_insert(next);
         if slot == next {
-            self.text_bytes += measurement.len() + tags.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+            let names = measurement.len() + tags.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+            self.text_bytes += 2 * names + SERIES_BYTES;
             self.series.push(BatchSeries {
                 measurement: measurement.into(),
                 tags: tags.clone(),
@@ -284,7 +290,9 @@ impl Row<'_> {
             return None;
         }
         let series = &mut self.batch.series[self.slot.0 as usize];
+        let columns = series.columns.len();
         let (index, taken) = series.column_for(name, field_type, self.row, self.next_column);
+        self.batch.text_bytes += (series.columns.len() - columns) * (name.len() + COLUMN_BYTES);
         self.values -= taken;
         self.next_column = index + 1;
         self.values += 1;

@@ -20,7 +20,7 @@ use crate::error::{EngineError, WriteError};
 use crate::feed::Cursor;
 use crate::ids::NamespaceId;
 use crate::seal::{self, SealReport};
-use crossbeam_channel::{RecvError, SendTimeoutError, Sender, bounded};
+use crossbeam_channel::{RecvError, SendTimeoutError, Sender, bounded, unbounded};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -52,8 +52,9 @@ impl Ingest {
     /// Starts the writer and the sealer.
     pub(crate) fn start(shared: &Arc<Shared>, start: WriterStart) -> Self {
         let (requests, queue) = bounded(shared.options.queue_len.max(1));
-        let (jobs, job_queue) = bounded(shared.options.max_frozen + 2);
-        let (news, news_queue) = crossbeam_channel::unbounded();
+        // The writer freezes no more than `max_frozen` beyond the one being sealed.
+        let (jobs, job_queue) = unbounded();
+        let (news, news_queue) = unbounded();
         let writer = Writer::new(shared.clone(), queue, news_queue, jobs, start);
         let sealing = shared.clone();
         let threads = vec![
@@ -71,6 +72,9 @@ impl Ingest {
             shared.metrics.rejected_points.add(prepared.rejections.len() as u64);
             let cursor = shared.published();
             return Ok(WriteReceipt { cursor, points: 0, values: 0, rejected: prepared.rejections });
+        }
+        if prepare::is_scattered(&prepared.batches) {
+            return Err(WriteError::TooScattered { limit: prepare::MAX_SERIES_DAYS });
         }
         let durability = shared.durability(namespace);
         let (reply, answer) = bounded(1);
@@ -136,11 +140,15 @@ impl Ingest {
         Ok(unknown)
     }
 
-    /// True if the writer thread takes a request and answers it, each within `patience`.
-    pub(crate) fn ping(&self, patience: Duration) -> bool {
-        let (reply, answer) = bounded(1);
-        self.requests.send_timeout(Request::Ping(reply), patience).is_ok()
-            && answer.recv_timeout(patience).is_ok()
+    /// True if the writer thread goes round within `patience`, of two seconds at least: idle, it does so every second.
+    pub(crate) fn ping(&self, shared: &Shared, patience: Duration) -> bool {
+        let before = shared.status.beats();
+        let step = Duration::from_millis(20);
+        let patience = patience.max(Duration::from_secs(2));
+        (0..patience.as_millis() / step.as_millis()).any(|_| {
+            std::thread::sleep(step);
+            shared.status.beats() != before
+        })
     }
 
     pub(crate) fn seal(&self) -> Result<SealReport, EngineError> {

@@ -18,9 +18,20 @@ pub(super) struct PendingNames {
     namespaces: HashMap<(Arc<str>, Arc<str>), NamespaceId>,
     measurements: HashMap<(NamespaceId, Arc<str>), MeasurementId>,
     fields: HashMap<(MeasurementId, Arc<str>), (FieldId, FieldType)>,
+    /// How many of them are new, by measurement.
+    field_counts: HashMap<MeasurementId, usize>,
     series: HashMap<(MeasurementId, TagSet), SeriesId>,
     /// All of them, in the order in which they were given.
     pub(super) definitions: Vec<Definition>,
+}
+
+/// How much a store may name.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Room {
+    /// Series of the store.
+    pub(super) series: u32,
+    /// Fields of a measurement.
+    pub(super) fields: u32,
 }
 
 /// What the current log has defined.
@@ -62,6 +73,7 @@ impl PendingNames {
         next: &mut NextIds,
         namespace: NamespaceId,
         new: &NewNames,
+        room: Room,
     ) -> Result<GivenIds, CatalogError> {
         let mut given = GivenIds::default();
         for name in &new.measurements {
@@ -73,12 +85,15 @@ impl PendingNames {
         };
         for (measurement, name, field_type) in &new.fields {
             let measurement = final_measurement(*measurement, &given);
-            given.fields.push(self.field(catalog, next, measurement, name, *field_type));
+            given.fields.push(self.field(catalog, next, measurement, (name, *field_type), room));
         }
+        let known = if new.series.is_empty() { 0 } else { catalog.series_total() };
         for (measurement, tags) in &new.series {
             let measurement = final_measurement(*measurement, &given);
-            given.series.push(self.series(catalog, next, measurement, tags)?);
+            let full = known + self.series.len() as u64 >= u64::from(room.series);
+            given.series.push(self.series(catalog, next, measurement, tags, full)?);
         }
+        given.room = room;
         Ok(given)
     }
 
@@ -105,18 +120,25 @@ impl PendingNames {
         catalog: &Catalog,
         next: &mut NextIds,
         measurement: MeasurementId,
-        name: &Arc<str>,
-        field_type: FieldType,
-    ) -> (FieldId, FieldType) {
+        (name, field_type): (&Arc<str>, FieldType),
+        room: Room,
+    ) -> Option<(FieldId, FieldType)> {
         if let Some(field) = catalog.field(measurement, name) {
-            return (field.id, field.field_type);
+            return Some((field.id, field.field_type));
         }
-        let definitions = &mut self.definitions;
-        *self.fields.entry((measurement, name.clone())).or_insert_with(|| {
-            let id = FieldId(take(&mut next.field));
-            definitions.push(Definition::Field { id, measurement, name: name.clone(), field_type });
-            (id, field_type)
-        })
+        let key = (measurement, name.clone());
+        if let Some(field) = self.fields.get(&key) {
+            return Some(*field);
+        }
+        let pending = self.field_counts.entry(measurement).or_default();
+        if catalog.fields(measurement).len() + *pending >= room.fields as usize {
+            return None;
+        }
+        *pending += 1;
+        let id = FieldId(take(&mut next.field));
+        self.definitions.push(Definition::Field { id, measurement, name: name.clone(), field_type });
+        self.fields.insert(key, (id, field_type));
+        Some((id, field_type))
     }
 
     fn series(
@@ -125,16 +147,22 @@ impl PendingNames {
         next: &mut NextIds,
         measurement: MeasurementId,
         tags: &TagSet,
-    ) -> Result<SeriesId, CatalogError> {
+        full: bool,
+    ) -> Result<Option<SeriesId>, CatalogError> {
         if let Some(id) = catalog.series(measurement, tags)? {
-            return Ok(id);
+            return Ok(Some(id));
         }
-        let definitions = &mut self.definitions;
-        Ok(*self.series.entry((measurement, tags.clone())).or_insert_with(|| {
-            let id = SeriesId(take(&mut next.series));
-            definitions.push(Definition::Series { id, measurement, tags: tags.clone() });
-            id
-        }))
+        let key = (measurement, tags.clone());
+        if let Some(id) = self.series.get(&key) {
+            return Ok(Some(*id));
+        }
+        if full {
+            return Ok(None);
+        }
+        let id = SeriesId(take(&mut next.series));
+        self.definitions.push(Definition::Series { id, measurement, tags: tags.clone() });
+        self.series.insert(key, id);
+        Ok(Some(id))
     }
 }
 
@@ -154,27 +182,34 @@ impl DefinedInLog {
 
     /// Definitions of known names that `prepared` uses and the log does not hold yet.
     pub(super) fn missing(
-        &mut self,
+        &self,
         catalog: &Catalog,
         prepared: &Prepared,
     ) -> Result<Vec<Definition>, CatalogError> {
         let mut missing = Vec::new();
-        if self.namespaces.insert(prepared.namespace.0) {
-            missing.extend(catalog.define_namespace(prepared.namespace));
-        }
+        // What can fail comes first: a log is noted to hold only what it is about to be given.
+        let mut series = RoaringBitmap::new();
         for batch in &prepared.batches {
-            if self.measurements.insert(batch.measurement.0) {
-                missing.extend(catalog.define_measurement(batch.measurement));
-            }
-            if self.series.insert(batch.series.0) {
+            if !self.series.contains(batch.series.0) && series.insert(batch.series.0) {
                 missing.extend(catalog.define_series(batch.series)?);
             }
+        }
+        let series_definitions = std::mem::take(&mut missing);
+        if !self.namespaces.contains(prepared.namespace.0) {
+            missing.extend(catalog.define_namespace(prepared.namespace));
+        }
+        let (mut measurements, mut fields) = (RoaringBitmap::new(), RoaringBitmap::new());
+        for batch in &prepared.batches {
+            if !self.measurements.contains(batch.measurement.0) && measurements.insert(batch.measurement.0) {
+                missing.extend(catalog.define_measurement(batch.measurement));
+            }
             for (field, _) in &batch.columns {
-                if self.fields.insert(field.0) {
+                if !self.fields.contains(field.0) && fields.insert(field.0) {
                     missing.extend(catalog.define_field(*field));
                 }
             }
         }
+        missing.extend(series_definitions);
         Ok(missing)
     }
 }

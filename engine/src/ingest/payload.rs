@@ -39,11 +39,10 @@ pub(crate) fn encode(namespace: NamespaceId, batches: &[SeriesBatch]) -> Vec<u8>
         out.extend_from_slice(&batch.measurement.0.to_le_bytes());
         put_varint(batch.times.len() as u64, &mut out);
         put_varint(batch.columns.len() as u64, &mut out);
-        for part in batch.times.chunks(codec::MAX_BLOCK_LEN) {
-            put_block(&mut out, &mut block, |block| {
-                codec::encode_times(part, block);
-            });
-        }
+        debug_assert!(batch.times.len() <= MAX_ROWS, "prepare cuts longer ones");
+        put_block(&mut out, &mut block, |block| {
+            codec::encode_times(&batch.times, block);
+        });
         for (field, column) in &batch.columns {
             put_column(&mut out, &mut block, *field, column, batch.times.len());
         }
@@ -58,29 +57,23 @@ fn put_column(out: &mut Vec<u8>, block: &mut Vec<u8>, field: FieldId, column: &C
     if let Presence::Rows(present) = &column.presence {
         put_block(out, block, |block| codec::encode_positions(present, rows as u32, block));
     }
-    let len = column.values.len();
-    let mut start = 0;
-    while start < len {
-        let part = start..len.min(start + codec::MAX_BLOCK_LEN);
-        start = part.end;
-        put_block(out, block, |block| match &column.values {
-            Values::Float(v) => {
-                codec::encode_floats(&v[part], &mut codec::FloatHint::default(), block);
-            }
-            Values::Integer(v) => {
-                codec::encode_integers(&v[part], block);
-            }
-            Values::Unsigned(v) => {
-                codec::encode_unsigned(&v[part], block);
-            }
-            Values::Boolean(v) => {
-                codec::encode_booleans(&v[part], block);
-            }
-            Values::String(v) => {
-                codec::encode_strings(&v[part], block);
-            }
-        });
-    }
+    put_block(out, block, |block| match &column.values {
+        Values::Float(v) => {
+            codec::encode_floats(v, &mut codec::FloatHint::default(), block);
+        }
+        Values::Integer(v) => {
+            codec::encode_integers(v, block);
+        }
+        Values::Unsigned(v) => {
+            codec::encode_unsigned(v, block);
+        }
+        Values::Boolean(v) => {
+            codec::encode_booleans(v, block);
+        }
+        Values::String(v) => {
+            codec::encode_strings(v, block);
+        }
+    });
 }
 
 fn put_block(out: &mut Vec<u8>, block: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
@@ -141,7 +134,7 @@ impl<'a> Reader<'a> {
         if count > self.cursor.left() { Err(self.corrupt(what)) } else { Ok(count) }
     }
 
-    /// A count of values: many can share a byte (a constant block), so it is bounded by the largest body.
+    /// A count of rows or values: many can share a byte (a constant block), so it is bounded by itself.
     fn values(&mut self) -> Result<usize, Corrupt> {
         let count = self.varint()?;
         if count == 0 || count > MAX_ROWS {
@@ -162,11 +155,7 @@ impl<'a> Reader<'a> {
         let rows = self.values()?;
         let column_count = self.count("more columns than bytes")?;
         let mut times = Vec::new();
-        while times.len() < rows {
-            let part = (rows - times.len()).min(codec::MAX_BLOCK_LEN);
-            let block = self.block()?;
-            codec::decode_times(block, part, &mut times).map_err(|e| self.corrupt(e.what))?;
-        }
+        codec::decode_times(self.block()?, rows, &mut times).map_err(|e| self.corrupt(e.what))?;
         let mut columns: Vec<(FieldId, Column)> = Vec::with_capacity(column_count);
         for _ in 0..column_count {
             let (field, column) = self.column(rows)?;
@@ -198,24 +187,22 @@ impl<'a> Reader<'a> {
             Presence::Rows(present)
         };
         let mut values = Values::new(field_type);
-        while values.len() < count {
-            let part = (count - values.len()).min(codec::MAX_BLOCK_LEN);
-            let block = self.block()?;
-            let decoded = match &mut values {
-                Values::Float(v) => codec::decode_floats(block, part, v),
-                Values::Integer(v) => codec::decode_integers(block, part, v),
-                Values::Unsigned(v) => codec::decode_unsigned(block, part, v),
-                Values::Boolean(v) => codec::decode_booleans(block, part, v),
-                Values::String(v) => codec::decode_strings(block, part, part * MAX_STRING_LEN_BYTES, v),
-            };
-            decoded.map_err(|e| self.corrupt(e.what))?;
-        }
+        let block = self.block()?;
+        let decoded = match &mut values {
+            Values::Float(v) => codec::decode_floats(block, count, v),
+            Values::Integer(v) => codec::decode_integers(block, count, v),
+            Values::Unsigned(v) => codec::decode_unsigned(block, count, v),
+            Values::Boolean(v) => codec::decode_booleans(block, count, v),
+            Values::String(v) => codec::decode_strings(block, count, count * MAX_STRING_LEN_BYTES, v),
+        };
+        decoded.map_err(|e| self.corrupt(e.what))?;
         Ok((field, Column { presence, values }))
     }
 }
 
-/// Most rows of one series in one body: far above what a body's byte limit lets through.
-const MAX_ROWS: usize = 1 << 26;
+/// Most rows of one series entry, and so values of a block. A body with more rows of a series has several entries of it,
+/// which count in their order.
+pub(crate) const MAX_ROWS: usize = codec::MAX_BLOCK_LEN;
 
 #[cfg(test)]
 mod tests {
@@ -242,10 +229,10 @@ mod tests {
             SeriesBatch {
                 series: SeriesId(8),
                 measurement: MeasurementId(3),
-                times: (0..70_000).map(|i| i * 1_000_000_000).collect(),
+                times: (0..65_536).map(|i| i * 1_000_000_000).collect(),
                 columns: vec![(
                     FieldId(1),
-                    column(Presence::All, Values::Float((0..70_000).map(|i| f64::from(i) / 10.0).collect())),
+                    column(Presence::All, Values::Float((0..65_536).map(|i| f64::from(i) / 10.0).collect())),
                 )],
             },
         ]

@@ -8,15 +8,17 @@
 //! 2. Columns of a series have rising field ids, provisional ones last.
 
 use super::batch::{BatchColumn, BatchSeries, WriteBatch};
+use super::names::Room;
 use super::payload;
 use super::reject::{RejectReason, Rejection};
 use crate::catalog::{Catalog, CatalogError};
 use crate::column::{Column, Presence, Values};
 use crate::ids::{FieldId, MeasurementId, NamespaceId, SeriesId};
 use crate::memtable::SeriesBatch;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
-use wattlog_model::{FieldType, TagSet};
+use wattlog_model::{FieldType, TagSet, Timestamp};
 
 /// First provisional id. Given ids stay below.
 pub(super) const PROVISIONAL: u32 = 1 << 31;
@@ -52,9 +54,12 @@ pub(crate) struct NewNames {
 #[derive(Debug, Default)]
 pub(super) struct GivenIds {
     pub(super) measurements: Vec<MeasurementId>,
-    /// With the type that the field has: another body may have been first.
-    pub(super) fields: Vec<(FieldId, FieldType)>,
-    pub(super) series: Vec<SeriesId>,
+    /// With the type that the field has: another body may have been first. None: the measurement has no room for it.
+    pub(super) fields: Vec<Option<(FieldId, FieldType)>>,
+    /// None: the store has no room for it.
+    pub(super) series: Vec<Option<SeriesId>>,
+    /// The limits that were met.
+    pub(super) room: Room,
 }
 
 impl NewNames {
@@ -73,16 +78,25 @@ impl Prepared {
         for (mut batch, lines) in batches.into_iter().zip(lines) {
             let measurement = self.measurement_name(batch.measurement, &new);
             batch.measurement = MeasurementId(final_id(batch.measurement.0, |i| given.measurements[i].0));
-            batch.series = SeriesId(final_id(batch.series.0, |i| given.series[i].0));
             let rows = batch.times.len();
             let mut refused = Vec::new();
+            match batch.series.0.checked_sub(PROVISIONAL).map(|index| given.series[index as usize]) {
+                None => {}
+                Some(Some(id)) => batch.series = id,
+                Some(None) => {
+                    refused = vec![Some(RejectReason::TooManySeries { limit: given.room.series }); rows];
+                }
+            }
             let mut columns = Vec::with_capacity(batch.columns.len());
             for (field, column) in batch.columns {
                 columns.push(if field.0 < PROVISIONAL {
                     (field, column)
                 } else {
                     let index = (field.0 - PROVISIONAL) as usize;
-                    let (field, field_type) = given.fields[index];
+                    let Some((field, field_type)) = given.fields[index] else {
+                        refuse_rows(&column, rows, &mut refused, given.room.fields);
+                        continue;
+                    };
                     (field, fit(column, &new.fields[index].1, field_type, &measurement, rows, &mut refused))
                 });
             }
@@ -93,6 +107,7 @@ impl Prepared {
                 self.lines.push(lines);
             }
         }
+        self.batches = self.batches.drain(..).flat_map(in_parts).collect();
         self.encode();
     }
 
@@ -151,6 +166,7 @@ pub(super) fn prepare(
     }
     let Resolver { new, rejections, measurements, .. } = resolver;
     let measurements = measurements.into_iter().map(|(name, id)| (id, Arc::from(name))).collect();
+    let batches = if new.is_empty() { batches.into_iter().flat_map(in_parts).collect() } else { batches };
     let mut prepared = Prepared {
         namespace,
         batches,
@@ -294,6 +310,75 @@ fn fit(
         }
     };
     Column { presence: column.presence, values: Values::Float(widened) }
+}
+
+/// Most days of all series of one body: the memtable keeps the rows of each series and day apart, about 1 KiB each.
+pub(super) const MAX_SERIES_DAYS: usize = 1 << 16;
+/// Most steps of applying a body: a column looked at for a stretch of rows on one day.
+const MAX_APPLY_STEPS: usize = 1 << 24;
+
+/// Whether applying the body would take memory or time out of all proportion to its length.
+pub(super) fn is_scattered(batches: &[SeriesBatch]) -> bool {
+    let (mut days, mut steps) = (0, 0);
+    for batch in batches {
+        let stretches: Vec<i32> = batch
+            .times
+            .chunk_by(|a, b| Timestamp(*a).utc_day() == Timestamp(*b).utc_day())
+            .map(|stretch| Timestamp(stretch[0]).utc_day())
+            .collect();
+        steps += stretches.len() * (1 + batch.columns.len());
+        days += if stretches.len() > 2 {
+            stretches.into_iter().collect::<HashSet<_>>().len()
+        } else {
+            stretches.len()
+        };
+    }
+    days > MAX_SERIES_DAYS || steps > MAX_APPLY_STEPS
+}
+
+/// Refuses the rows of a field that there is no room for.
+fn refuse_rows(column: &Column, rows: usize, refused: &mut Vec<Option<RejectReason>>, limit: u32) {
+    refused.resize(rows, None);
+    for position in 0..column.values.len() {
+        refused[column.row(position)].get_or_insert(RejectReason::TooManyMeasurementFields { limit });
+    }
+}
+
+/// Cuts a batch where it has more rows than a payload takes of one series at a time.
+fn in_parts(batch: SeriesBatch) -> Vec<SeriesBatch> {
+    let rows = batch.times.len();
+    if rows <= payload::MAX_ROWS {
+        return vec![batch];
+    }
+    let parts = (0..rows).step_by(payload::MAX_ROWS).map(|start| start..rows.min(start + payload::MAX_ROWS));
+    parts.map(|part| rows_of(&batch, part)).collect()
+}
+
+/// The rows `part` of a batch.
+fn rows_of(batch: &SeriesBatch, part: Range<usize>) -> SeriesBatch {
+    let mut columns = Vec::with_capacity(batch.columns.len());
+    for (field, column) in &batch.columns {
+        let positions = match &column.presence {
+            Presence::All => part.clone(),
+            Presence::Rows(rows) => {
+                rows.partition_point(|row| (*row as usize) < part.start)
+                    ..rows.partition_point(|row| (*row as usize) < part.end)
+            }
+        };
+        if positions.is_empty() {
+            continue;
+        }
+        let mut values = Values::new(column.values.field_type());
+        values.extend_from(&column.values, positions.clone());
+        let present = positions.map(|position| (column.row(position) - part.start) as u32).collect();
+        columns.push((*field, Column { presence: crate::rows::all_if_full(present, part.len()), values }));
+    }
+    SeriesBatch {
+        series: batch.series,
+        measurement: batch.measurement,
+        times: batch.times[part].to_vec(),
+        columns,
+    }
 }
 
 /// Puts columns in the order of their ids and joins those with one id.

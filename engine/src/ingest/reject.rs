@@ -55,6 +55,12 @@ pub enum RejectReason {
     /// More fields in one row than a row may have.
     #[error("more than {MAX_FIELDS_PER_POINT} fields in one point")]
     TooManyFields,
+    /// The measurement holds as many fields as it may.
+    #[error("max-fields-per-measurement limit exceeded: ({limit})")]
+    TooManyMeasurementFields {
+        /// The limit of a measurement (`engine.max_fields`).
+        limit: u32,
+    },
     /// An empty or overlong measurement or field name.
     #[error("a measurement or field name is empty or longer than {MAX_KEY_LEN_BYTES} bytes")]
     InvalidName,
@@ -78,6 +84,7 @@ impl RejectReason {
             Self::NotFinite { .. } => "not_finite",
             Self::StringTooLong { .. } => "string_too_long",
             Self::TooManyFields => "too_many_fields",
+            Self::TooManyMeasurementFields { .. } => "too_many_measurement_fields",
             Self::InvalidName => "invalid_name",
             Self::TooManySeries { .. } => "too_many_series",
             Self::BeyondRetention => "beyond_retention",

@@ -13,7 +13,7 @@
 //!
 //! While a sync runs, the next group gathers in the queue. Not here: parsing and encoding (callers), sealing (`seal`).
 
-use super::names::{DefinedInLog, PendingNames};
+use super::names::{DefinedInLog, PendingNames, Room};
 use super::prepare::Prepared;
 use crate::catalog::{Definition, encode_definitions};
 use crate::engine::Shared;
@@ -23,7 +23,7 @@ use crate::ids::{FieldId, LogId, NamespaceId, NextIds, Seq};
 use crate::memtable::Memtable;
 use crate::options::Durability;
 use crate::seal::{SealJob, SealNews, SealReport};
-use crate::wal::{LogHealth, LogWriter, MAX_PAYLOAD_LEN, RecordHead, RecordKind, Recycler};
+use crate::wal::{LogHealth, LogWriter, MAX_PAYLOAD_LEN, RecordHead, RecordKind, Recycler, Retired};
 use crossbeam_channel::{Receiver, Sender, select};
 use std::io;
 use std::sync::Arc;
@@ -58,8 +58,6 @@ pub(crate) enum Request {
         /// Answered once durable.
         reply: Sender<Result<(), WriteError>>,
     },
-    /// Answer, to show that the thread is alive.
-    Ping(Sender<()>),
     /// Seal everything committed so far.
     Seal(Sender<Result<SealReport, EngineError>>),
     /// End the log and stop.
@@ -94,8 +92,8 @@ pub(crate) struct Writer {
     log: Option<LogWriter>,
     next_log: LogId,
     recycler: Recycler,
-    /// Older logs with records that may not be sealed yet, and their last valid sequence.
-    unsealed_logs: Vec<(LogId, Seq)>,
+    /// Older logs with records that may not be sealed yet.
+    unsealed_logs: Vec<OldLog>,
     defined: DefinedInLog,
     next_ids: NextIds,
     /// Last sequence that was published; the next record gets the one after.
@@ -106,11 +104,33 @@ pub(crate) struct Writer {
     sync_due: Option<Duration>,
     /// Wall minus monotonic clock at the last look, in nanoseconds.
     clock_offset: i128,
+    /// When the first row came into the active memtable.
     active_since: Duration,
+    /// Memtables that wait for their seal, and the last sequence of the newest of them.
     frozen: usize,
+    frozen_through: Seq,
+    /// Somebody waits for a seal of the active memtable, which waits for those before it.
+    freeze_wanted: bool,
     seal_waiters: Vec<(Seq, Sender<Result<SealReport, EngineError>>)>,
+    /// Why the last seal failed; cleared by the next that works.
     stuck: Option<WriteError>,
+    /// A log died and what it held is not sealed yet: no new log may begin.
+    log_dead: bool,
+    /// Since when bodies wait because seals are behind.
+    backlog_since: Option<Duration>,
     seal_first: bool,
+    /// When the catalog is looked at next for files to give up.
+    heal_due: Duration,
+}
+
+/// A log that takes no more records.
+#[derive(Debug, Clone, Copy)]
+struct OldLog {
+    id: LogId,
+    /// Its last sequence that counts.
+    last: Seq,
+    /// What becomes of the file when everything in it is sealed.
+    then: Retired,
 }
 
 /// What opening found, as far as the writer goes on from it.
@@ -147,8 +167,12 @@ struct Pending {
     reply: Sender<Answer>,
 }
 
+/// Most bytes of definitions in one record.
+const DEFINE_RECORD_BYTES: usize = 1 << 20;
 /// A pause between looks at timers that depend on the clock of the store.
 const TICK: Duration = Duration::from_millis(50);
+/// A pause between looks for damaged catalog files.
+const HEAL_PAUSE: Duration = Duration::from_secs(1);
 /// The wall clock may step this far against the monotonic one without a record of it.
 const CLOCK_STEP_NS: u128 = 2_000_000_000;
 
@@ -170,7 +194,11 @@ impl Writer {
             log: None,
             next_log: start.next_log,
             recycler: start.recycler,
-            unsealed_logs: start.unsealed_logs,
+            unsealed_logs: start
+                .unsealed_logs
+                .into_iter()
+                .map(|(id, last)| OldLog { id, last, then: Retired::Spare })
+                .collect(),
             defined: DefinedInLog::default(),
             next_ids: start.next_ids,
             last: start.last,
@@ -179,28 +207,35 @@ impl Writer {
             sync_due: None,
             active_since: now,
             frozen: 0,
+            frozen_through: start.last,
+            freeze_wanted: false,
             seal_waiters: Vec::new(),
             stuck: None,
+            log_dead: false,
+            backlog_since: None,
             seal_first: start.seal_first,
+            heal_due: now,
         }
     }
 
     /// Serves requests until it is told to close or every caller is gone.
     pub(crate) fn run(mut self) {
-        if std::mem::take(&mut self.seal_first)
-            && let Err(reason) = self.freeze().and_then(|()| self.await_seals(Patience::FirstFailure))
-        {
-            let reason = format!("a log could not be synced, nor its points sealed: {reason}");
-            self.shared.status.set_read_only(&reason);
+        if std::mem::take(&mut self.seal_first) {
+            self.seal_after_failed_sync("a log could not be synced when the store was opened");
         }
+        let requests = self.requests.clone();
+        let nothing = crossbeam_channel::never();
         loop {
-            let wait = if self.sync_due.is_some() { TICK } else { TICK * 20 };
+            self.shared.status.beat();
+            let holds_back = self.holds_back();
+            let wait = if self.sync_due.is_some() || holds_back { TICK } else { TICK * 20 };
+            let requests = if holds_back { &nothing } else { &requests };
             select! {
                 recv(self.news) -> news => match news {
                     Ok(news) => self.heard(news),
                     Err(_) => self.lost_sealer(),
                 },
-                recv(self.requests) -> request => {
+                recv(requests) -> request => {
                     let Ok(request) = request else {
                         let _ = self.close();
                         return;
@@ -224,7 +259,6 @@ impl Writer {
         let mut sealing = None;
         while let Some(request) = next.take() {
             match request {
-                Request::Ping(reply) => drop(reply.send(())),
                 Request::Seal(reply) => sealing = Some(reply),
                 Request::Close(reply) => closing = Some(reply),
                 request => self.admit(request, &mut group),
@@ -241,13 +275,45 @@ impl Writer {
         closing
     }
 
+    /// Whether requests wait in the queue: seals are behind and the memtable is twice as large as it may be. Callers that
+    /// came before wait for as long as those in the queue do, then they are refused.
+    fn holds_back(&mut self) -> bool {
+        if self.frozen <= self.shared.options.max_frozen
+            || !self.is_overfull()
+            || self.shared.status.closing()
+        {
+            self.backlog_since = None;
+            return false;
+        }
+        let now = self.shared.clock.monotonic();
+        let since = *self.backlog_since.get_or_insert(now);
+        self.stuck.is_none() && now.saturating_sub(since) < self.shared.options.queue_wait
+    }
+
+    fn is_overfull(&self) -> bool {
+        self.shared.view().active.bytes() >= 2 * self.shared.options.memtable_bytes
+    }
+
+    /// Why nothing can be taken at the moment.
+    fn refusal(&self) -> Option<WriteError> {
+        if let Some(reason) = self.shared.status.read_only() {
+            return Some(WriteError::ReadOnly(reason));
+        }
+        let backlog = self.backlog_since.is_some() && self.is_overfull();
+        if !backlog && !self.log_dead {
+            return None;
+        }
+        let retry_after = self.shared.options.queue_wait.max(Duration::from_secs(1));
+        Some(self.stuck.clone().unwrap_or(WriteError::Overloaded { retry_after }))
+    }
+
     /// Gives a request its place in the commit order and adds its records to the log's group.
     fn admit(&mut self, request: Request, group: &mut Group) {
-        let refused = self.shared.status.read_only().map(WriteError::ReadOnly).or_else(|| self.stuck_error());
-        let refused = match refused {
+        let refused = match self.refusal() {
             Some(error) => Some(error),
             None => self.ensure_log().err(),
         };
+        self.shared.status.set_refusing(refused.as_ref().map(ToString::to_string));
         match request {
             Request::Write { prepared, durability, reply } => {
                 let result = match refused {
@@ -283,7 +349,6 @@ impl Writer {
                     group.meanings.push(reply);
                 }
             },
-            Request::Ping(reply) => drop(reply.send(())),
             Request::Seal(reply) => self.seal_now(reply),
             Request::Close(reply) => drop(reply.send(Ok(()))),
         }
@@ -299,9 +364,10 @@ impl Writer {
         let shared = self.shared.clone();
         let catalog_failed = |error: crate::catalog::CatalogError| WriteError::Disk(error.to_string());
         if !prepared.new.is_empty() {
+            let room = Room { series: shared.options.max_series, fields: shared.options.max_fields };
             let given = group
                 .names
-                .give(&shared.catalog, &mut self.next_ids, prepared.namespace, &prepared.new)
+                .give(&shared.catalog, &mut self.next_ids, prepared.namespace, &prepared.new, room)
                 .map_err(catalog_failed)?;
             prepared.complete(&given);
         }
@@ -337,8 +403,17 @@ impl Writer {
     }
 
     fn append_definitions(&mut self, definitions: &[Definition], group: &mut Group) {
-        // Long lists are parted so that no record comes near the limit of its length.
-        for part in definitions.chunks(10_000) {
+        // Long lists are parted so that no record comes near the limit of its length: a name or a tag set is far
+        // shorter than a record.
+        let mut rest = definitions;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fitting = rest.iter().take_while(|definition| {
+                bytes += definition.encoded_len_bound();
+                bytes <= DEFINE_RECORD_BYTES
+            });
+            let (part, later) = rest.split_at(fitting.count().max(1));
+            rest = later;
             self.defined.note(part);
             let mut payload = Vec::new();
             encode_definitions(part, &mut payload);
@@ -405,6 +480,9 @@ impl Writer {
         }
         let log_id = self.log.as_ref().map_or(LogId(0), LogWriter::id);
         let view = self.shared.view();
+        if view.active.is_empty() {
+            self.active_since = self.shared.clock.monotonic();
+        }
         for write in &group.writes {
             if !write.prepared.batches.is_empty() {
                 view.active.apply(write.prepared.namespace, write.seq, &write.prepared.batches);
@@ -446,11 +524,19 @@ impl Writer {
         } else {
             WriteError::Disk(error.to_string())
         };
-        self.fail(group, &failure);
-        // Interval bodies that were answered before still wait for their sync.
-        match self.sync_log() {
-            Ok(()) => self.leave_log(),
-            Err(error) => self.replace_dead_log(&error),
+        // Whole records of the group may have reached the file: they go before anybody is told that they were refused.
+        // The sync is also for interval bodies that were answered before.
+        let cut = self.log.as_mut().map_or(Ok(()), LogWriter::cut_to_good);
+        match (cut, self.sync_log()) {
+            (Ok(()), Ok(())) => {
+                self.fail(group, &failure);
+                self.leave_log(Retired::Spare);
+            }
+            (Err(error), Ok(())) => {
+                self.fail(group, &WriteError::OutcomeUnknown(error.to_string()));
+                self.leave_log(Retired::Spare);
+            }
+            (_, Err(error)) => self.log_died(group, &error),
         }
     }
 
@@ -464,19 +550,30 @@ impl Writer {
     fn replace_dead_log(&mut self, error: &io::Error) {
         self.shared.metrics.logs_abandoned.add(1);
         tracing::error!(%error, "a sync of the log failed: sealing what is in memory and starting a new log");
-        self.leave_log();
+        self.leave_log(Retired::Removed);
         self.sync_due = None;
-        let sealed = self.freeze().and_then(|()| self.await_seals(Patience::FirstFailure));
-        let resumed = sealed.and_then(|()| {
-            // Everything visible is in segments now, so the next log may begin right after it.
-            self.durable = self.last;
-            self.ensure_log().map_err(|error| error.to_string())
+        self.seal_after_failed_sync(&format!("a sync of the log failed ({error})"));
+    }
+
+    /// Everything visible has to be in segments before the next log may begin right after it. While the disk is full the
+    /// sealing thread goes on trying, and writes resume when it is done; any other failure ends writing.
+    fn seal_after_failed_sync(&mut self, what: &str) {
+        self.log_dead = true;
+        // Also with no rows: definitions may be what is not durable.
+        let sealed = self.hand_to_sealer().and_then(|()| self.await_seals());
+        let resumed = sealed.and_then(|()| match self.ensure_log() {
+            Ok(()) | Err(WriteError::DiskFull(_)) => Ok(()),
+            Err(error) => Err(error.to_string()),
         });
-        if let Err(reason) = resumed {
-            let reason = format!("a sync of the log failed ({error}) and writing could not resume: {reason}");
-            tracing::error!(%reason, "the store is read-only");
-            self.shared.status.set_read_only(&reason);
+        let Err(reason) = resumed else { return };
+        let reason = format!("{what} and writing could not resume: {reason}");
+        if matches!(self.stuck, Some(WriteError::DiskFull(_))) {
+            tracing::error!(%reason, "writes are refused until there is room");
+            self.shared.status.set_refusing(Some(reason));
+            return;
         }
+        tracing::error!(%reason, "the store is read-only");
+        self.shared.status.set_read_only(&reason);
     }
 
     fn fail(&mut self, group: Group, error: &WriteError) {
@@ -502,10 +599,10 @@ impl Writer {
     }
 
     /// Sets the current log aside; the next body begins a new one.
-    fn leave_log(&mut self) {
+    fn leave_log(&mut self, then: Retired) {
         if let Some(log) = self.log.take() {
             // Above the last published sequence the log holds nothing that counts.
-            self.unsealed_logs.push((log.id(), self.last));
+            self.unsealed_logs.push(OldLog { id: log.id(), last: self.last, then });
             self.shared.status.set_wal(self.unsealed_logs.len() as u64, 0);
         }
     }
@@ -513,6 +610,9 @@ impl Writer {
     fn ensure_log(&mut self) -> Result<(), WriteError> {
         if self.log.is_some() {
             return Ok(());
+        }
+        if self.log_dead {
+            return Err(WriteError::Disk("what a dead log held is not sealed yet".to_owned()));
         }
         let id = self.next_log;
         self.next_log = LogId(id.0 + 1);
@@ -557,6 +657,11 @@ impl Writer {
         {
             self.replace_dead_log(&error);
         }
+        let now = self.shared.clock.monotonic();
+        if now >= self.heal_due {
+            self.heal_due = now + HEAL_PAUSE;
+            self.shared.heal_catalog();
+        }
         self.seal_if_due();
     }
 
@@ -567,16 +672,12 @@ impl Writer {
         let log_bytes = self.log.as_ref().map_or(0, LogWriter::bytes);
         self.shared.status.set_wal(self.unsealed_logs.len() as u64, log_bytes);
         let old = self.shared.clock.monotonic().saturating_sub(self.active_since) >= options.seal_age;
-        let due = active.bytes() >= options.memtable_bytes || log_bytes >= options.wal_bytes || old;
+        let large = active.bytes() >= options.memtable_bytes || log_bytes >= options.wal_bytes;
+        let due = large || old || self.freeze_wanted;
         if !due || active.is_empty() {
             return;
         }
         if self.frozen > options.max_frozen {
-            // Seals are behind: wait for one, so that memory stays bounded; callers wait in the queue meanwhile.
-            let twice = active.bytes() >= 2 * options.memtable_bytes;
-            if twice && let Err(reason) = self.await_seals(Patience::Queue) {
-                self.stuck = Some(WriteError::DiskFull(format!("recent points cannot be sealed: {reason}")));
-            }
             return;
         }
         if let Err(reason) = self.end_log_and_freeze() {
@@ -585,25 +686,40 @@ impl Writer {
     }
 
     fn seal_now(&mut self, reply: Sender<Result<SealReport, EngineError>>) {
-        if self.shared.view().active.is_empty() && self.frozen == 0 {
+        let empty = self.shared.view().active.is_empty();
+        if empty && self.frozen == 0 {
             let _ = reply.send(Ok(SealReport::default()));
             return;
         }
-        if !self.shared.view().active.is_empty()
-            && let Err(message) = self.end_log_and_freeze()
-        {
+        if empty {
+            self.seal_waiters.push((self.frozen_through, reply));
+            return;
+        }
+        if self.frozen > self.shared.options.max_frozen {
+            // One more would be without bound; it is frozen when one of those before it is sealed.
+            match &self.stuck {
+                Some(error) => {
+                    let message = error.to_string();
+                    let _ = reply.send(Err(EngineError::Disk { action: "seal", message }));
+                }
+                None => {
+                    self.freeze_wanted = true;
+                    self.seal_waiters.push((self.last, reply));
+                }
+            }
+            return;
+        }
+        if let Err(message) = self.end_log_and_freeze() {
             let _ = reply.send(Err(EngineError::Disk { action: "seal", message }));
-            return;
+        } else if self.frozen > 0 {
+            self.seal_waiters.push((self.frozen_through, reply));
+        } else {
+            // A log that died on the way was followed by a seal of everything, or by the end of writing.
+            let _ = reply.send(match self.shared.status.read_only() {
+                None => Ok(SealReport::default()),
+                Some(message) => Err(EngineError::Disk { action: "seal", message }),
+            });
         }
-        if self.frozen > 0 {
-            self.seal_waiters.push((self.last, reply));
-            return;
-        }
-        // A log that died on the way was followed by a seal of everything, or by the end of writing.
-        let _ = reply.send(match self.shared.status.read_only() {
-            None => Ok(SealReport::default()),
-            Some(message) => Err(EngineError::Disk { action: "seal", message }),
-        });
     }
 
     /// Ends the current log, so that it is whole and durable, and hands the memtable to the sealer.
@@ -632,62 +748,42 @@ impl Writer {
                 }
             }
             self.sync_due = None;
-            self.leave_log();
+            self.leave_log(Retired::Spare);
         }
         self.freeze()
     }
 
     fn freeze(&mut self) -> Result<(), String> {
-        let view = self.shared.view();
-        if view.active.is_empty() {
-            return Ok(());
-        }
-        let frozen = view.active.clone();
+        if self.shared.view().active.is_empty() { Ok(()) } else { self.hand_to_sealer() }
+    }
+
+    fn hand_to_sealer(&mut self) -> Result<(), String> {
+        let frozen = self.shared.view().active.clone();
         self.shared.freeze(Arc::new(Memtable::new(self.last)));
-        self.active_since = self.shared.clock.monotonic();
         self.frozen += 1;
+        self.frozen_through = self.last;
+        self.freeze_wanted = false;
         let job = SealJob { memtable: frozen, through: self.last };
         self.sealer.send(job).map_err(|_| "the sealing thread is gone".to_owned())
     }
 
-    /// Waits until every frozen memtable is sealed, or sealing proves impossible.
-    fn await_seals(&mut self, patience: Patience) -> Result<(), String> {
-        let mut waited = Duration::ZERO;
+    /// Waits until every frozen memtable is sealed, or the first failure to seal one.
+    fn await_seals(&mut self) -> Result<(), String> {
         while self.frozen > 0 {
+            self.shared.status.beat();
             match self.news.recv_timeout(TICK) {
-                Ok(SealNews::Failed { reason, .. }) if patience == Patience::FirstFailure => {
+                Ok(SealNews::Failed { reason, full }) => {
+                    self.heard(SealNews::Failed { reason: reason.clone(), full });
                     return Err(reason);
                 }
-                Ok(news @ SealNews::Sealed { .. }) => {
-                    self.heard(news);
-                    if patience == Patience::Queue {
-                        return Ok(());
-                    }
-                }
-                Ok(news) => {
-                    self.heard(news);
-                    if let Some(error) = self.stuck_error() {
-                        return Err(error.to_string());
-                    }
-                }
-                Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
-                    waited += TICK;
-                    if patience == Patience::Queue && waited >= self.shared.options.queue_wait {
-                        return Ok(());
-                    }
-                }
+                Ok(news @ SealNews::Sealed { .. }) => self.heard(news),
+                Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
                 Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
                     return Err("the sealing thread is gone".into());
                 }
             }
         }
         Ok(())
-    }
-
-    /// Refuses bodies while the memtable is full and cannot be sealed.
-    fn stuck_error(&self) -> Option<WriteError> {
-        let full = self.shared.view().active.bytes() >= 2 * self.shared.options.memtable_bytes;
-        self.stuck.clone().filter(|_| full)
     }
 
     /// The sealing thread ended without being told to: a bug. What is in the log is safe; nothing new is taken.
@@ -702,6 +798,11 @@ impl Writer {
             SealNews::Sealed { through, manifest_edit, report } => {
                 self.frozen -= 1;
                 self.stuck = None;
+                if self.frozen == 0 && std::mem::take(&mut self.log_dead) {
+                    // Nothing was taken since the log died: all that is visible is in segments.
+                    self.durable = self.last;
+                    self.shared.status.set_refusing(None);
+                }
                 self.manifest_edit = self.manifest_edit.max(manifest_edit);
                 self.retire_logs(through);
                 let waiters = std::mem::take(&mut self.seal_waiters);
@@ -725,7 +826,8 @@ impl Writer {
 
     /// Retires logs whose every record is sealed, once a durable record attests the manifest edit that says so.
     fn retire_logs(&mut self, through: Seq) {
-        if !self.unsealed_logs.iter().any(|(_, last)| *last <= through) || self.ensure_log().is_err() {
+        let any = self.unsealed_logs.iter().any(|log| log.last <= through);
+        if !any || self.ensure_log().is_err() {
             return;
         }
         // The body of this record is empty of news: its header carries the number of the manifest's edit.
@@ -739,14 +841,14 @@ impl Writer {
         }
         let recycler = &mut self.recycler;
         let disk = &self.shared.disk;
-        self.unsealed_logs.retain(|(id, last)| {
-            if *last > through {
+        self.unsealed_logs.retain(|log| {
+            if log.last > through {
                 return true;
             }
-            match recycler.retire(disk, *id) {
+            match recycler.retire(disk, log.id, log.then) {
                 Ok(()) => false,
                 Err(error) => {
-                    tracing::warn!(log = id.0, %error, "a sealed log could not be retired; it will be later");
+                    tracing::warn!(log = log.id.0, %error, "a sealed log could not be retired; it will be later");
                     true
                 }
             }
@@ -756,7 +858,6 @@ impl Writer {
     fn close(&mut self) -> Result<(), EngineError> {
         while let Ok(request) = self.requests.try_recv() {
             match request {
-                Request::Ping(reply) => drop(reply.send(())),
                 Request::Seal(reply) => drop(reply.send(Err(EngineError::Closed))),
                 Request::Close(reply) => drop(reply.send(Ok(()))),
                 request => {
@@ -766,12 +867,16 @@ impl Writer {
                 }
             }
         }
+        let failed = |message| EngineError::Disk { action: "end the log", message };
         let result = match self.log.take() {
+            None if self.durable < self.last => {
+                let reason = self.shared.status.read_only().unwrap_or_else(|| "it is dead".to_owned());
+                Err(failed(format!("the newest points may not be durable: {reason}")))
+            }
             None => Ok(()),
             Some(mut log) => {
                 let head = self.head(RecordKind::End, self.last);
-                log.end(head)
-                    .map_err(|error| EngineError::Disk { action: "end the log", message: error.to_string() })
+                log.end(head).map_err(|error| failed(error.to_string()))
             }
         };
         self.shared.feed.close();
@@ -780,15 +885,6 @@ impl Writer {
         }
         result
     }
-}
-
-/// How long the writer waits for the sealer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Patience {
-    /// Until all is sealed or a seal failed.
-    FirstFailure,
-    /// Until one is sealed, at most as long as a caller waits in the queue.
-    Queue,
 }
 
 fn clock_offset(shared: &Shared) -> i128 {

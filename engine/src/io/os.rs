@@ -181,6 +181,16 @@ impl File for OsFile {
         self.named("sync", self.file.sync_data())
     }
 
+    fn forget_cached(&self) -> io::Result<()> {
+        // Elsewhere there is no such call, and it is only a wish.
+        #[cfg(target_os = "linux")]
+        {
+            let forgotten = rustix::fs::fadvise(&*self.file, 0, None, rustix::fs::Advice::DontNeed);
+            self.named("forget cached pages of", forgotten.map_err(io::Error::from))?;
+        }
+        Ok(())
+    }
+
     fn map(&self) -> io::Result<Arc<dyn Map>> {
         let len = self.len()?;
         if let Some(map) = self.named("map", MappedFile::new(self.file.as_ref(), len, &self.path))? {

@@ -152,6 +152,13 @@ impl Manifest {
         self.file.as_ref().map_or(0, |(_, end)| *end)
     }
 
+    /// Begins a new generation with the next edit, whose number is above `number`: what was true up to there is lost, and
+    /// logs attest it.
+    pub fn restart_above(&mut self, number: u64) {
+        self.file = None;
+        self.state.edit = self.state.edit.max(number);
+    }
+
     /// Makes `edit` true and durable; returns its number.
     ///
     /// # Errors
@@ -250,16 +257,14 @@ pub(crate) fn read_records(
     while at < bytes.len() {
         let next = parse(bytes, at, header).and_then(|(number, payload)| {
             let edit = Edit::decode(payload)?;
-            let mut after = match (&state, &edit) {
-                (None, Edit::Snapshot(_)) => State::default(),
-                (Some(state), _) if number == state.edit + 1 => state.clone(),
-                _ => return None,
+            let follows = match (&state, &edit) {
+                (None, Edit::Snapshot(_)) => true,
+                (Some(state), _) => number == state.edit + 1,
+                (None, _) => false,
             };
-            after.apply(&edit);
-            after.edit = number;
-            Some((after, at + RECORD_HEADER_LEN + payload.len()))
+            follows.then_some((edit, number, at + RECORD_HEADER_LEN + payload.len()))
         });
-        let Some((after, end)) = next else {
+        let Some((edit, number, end)) = next else {
             let follows = (at + 1..bytes.len().saturating_sub(RECORD_HEADER_LEN) + 1)
                 .any(|later| parse(bytes, later, header).is_some());
             let tail = if follows { Tail::Damaged } else { Tail::Torn };
@@ -270,7 +275,9 @@ pub(crate) fn read_records(
                 Damage { file: path.to_owned(), offset: at as u64, part: "edit record", expected, found };
             return (state, Some((tail, damage)));
         };
-        state = Some(after);
+        let after = state.get_or_insert_default();
+        after.apply(&edit);
+        after.edit = number;
         at = end;
     }
     if state.is_none() {

@@ -21,6 +21,7 @@ use crate::rows::merge_runs;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use run::{DayRuns, Strings};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -190,6 +191,14 @@ impl Memtable {
         out
     }
 
+    /// Fields of `series` that have values here, added to `fields`.
+    pub fn fields_of(&self, series: SeriesId, fields: &mut BTreeSet<FieldId>) {
+        let Some(runs) = self.series.read().get(&series).cloned() else { return };
+        for (_, day) in &*runs.days.read() {
+            day.fields_into(fields);
+        }
+    }
+
     /// Bytes of memory held by cells, texts and the structures around them (an estimate from above).
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed) + self.strings.bytes()
@@ -239,8 +248,11 @@ impl Memtable {
 
 impl SeriesRuns {
     fn day(&self, day: i32, bytes: &mut usize) -> Arc<DayRuns> {
-        if let Some((_, runs)) = self.days.read().iter().rev().find(|(d, _)| *d == day) {
-            return runs.clone();
+        {
+            let days = self.days.read();
+            if let Ok(at) = days.binary_search_by_key(&day, |(d, _)| *d) {
+                return days[at].1.clone();
+            }
         }
         let runs = Arc::new(DayRuns::default());
         *bytes += size_of::<DayRuns>() + 32;
@@ -253,9 +265,8 @@ impl SeriesRuns {
 
 /// True if the UTC day holds an instant of `range`.
 fn meets(day: i32, range: &Range<i64>) -> bool {
-    let start = i64::from(day).saturating_mul(Timestamp::DAY_NS);
-    let end = start.saturating_add(Timestamp::DAY_NS);
-    range.start < end && start < range.end
+    let day = Timestamp::of_utc_days(day..day + 1);
+    range.start < day.end && day.start < range.end
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::ids::FieldId;
 use crate::rows::merge_runs;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -94,10 +95,9 @@ impl DayRuns {
     pub(super) fn stretch(&self, batch: &SeriesBatch, first: usize) -> Range<usize> {
         let times = &batch.times;
         let day = Timestamp(times[first]).utc_day();
-        let day_start = i64::from(day).saturating_mul(Timestamp::DAY_NS);
-        let day_end = day_start.saturating_add(Timestamp::DAY_NS);
+        let of_day = Timestamp::of_utc_days(day..day + 1);
         let last = self.in_order.last_time.load(Ordering::Relaxed);
-        let same_day = |time: i64| (day_start..day_end).contains(&time);
+        let same_day = |time: i64| of_day.contains(&time);
         let mut end = first + 1;
         if times[first] > last {
             while end < times.len() && times[end] > times[end - 1] && same_day(times[end]) {
@@ -155,6 +155,13 @@ impl DayRuns {
             times.extend(late.times(mark));
         }
         Some((*times.iter().min()?, *times.iter().max()?))
+    }
+
+    /// Fields with values here.
+    pub(super) fn fields_into(&self, fields: &mut BTreeSet<FieldId>) {
+        for run in std::iter::once(&self.in_order).chain(self.late.get().map(|late| &**late)) {
+            fields.extend(run.fields.read().iter().map(|(id, _)| *id));
+        }
     }
 
     /// Values applied, duplicates counted each time.

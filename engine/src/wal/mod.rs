@@ -18,7 +18,7 @@ mod scan;
 mod writer;
 
 pub use record::{MAX_PAYLOAD_LEN, RecordHead, RecordHeader, RecordKind, log_path};
-pub use recycle::{MAX_SPARE_BYTES, MAX_SPARES, Recycler, set_aside};
+pub use recycle::{MAX_SPARE_BYTES, MAX_SPARES, Recycler, Retired, set_aside};
 pub use replay::{LogDamage, LogFile, Record, ReplayFloor, ReplayReport, TornTail, replay};
 pub use writer::{LogHealth, LogWriter};
 

@@ -18,6 +18,15 @@ pub const MAX_SPARE_BYTES: u64 = 32 << 20;
 /// Bytes copied at once when damage is set aside.
 const COPY_BYTES: usize = 1 << 20;
 
+/// What becomes of a log that is no longer needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retired {
+    /// Its file is kept for a later log.
+    Spare,
+    /// Its file goes: a sync of it failed, so no later sync of it says anything.
+    Removed,
+}
+
 /// The spares of a store.
 #[derive(Debug, Default)]
 pub struct Recycler {
@@ -64,12 +73,12 @@ impl Recycler {
         self.spares.is_empty()
     }
 
-    /// Takes the log out of use: it becomes a spare, or is removed if there are enough.
+    /// Takes the log out of use: it becomes a spare, or is removed if there are enough or if it may not be used again.
     ///
     /// # Errors
     /// The disk's. The log may or may not still be there; replay of a sealed log does no harm, and retiring it again is
     /// allowed.
-    pub fn retire(&mut self, disk: &Arc<dyn Disk>, log: LogId) -> io::Result<()> {
+    pub fn retire(&mut self, disk: &Arc<dyn Disk>, log: LogId, then: Retired) -> io::Result<()> {
         let path = log_path(log);
         let len = match disk.open(&path, Access::Read).and_then(|file| file.len()) {
             Ok(len) => len,
@@ -77,7 +86,7 @@ impl Recycler {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return disk.sync_dir("wal"),
             Err(error) => return Err(error),
         };
-        if self.spares.len() >= MAX_SPARES || len > MAX_SPARE_BYTES {
+        if then == Retired::Removed || self.spares.len() >= MAX_SPARES || len > MAX_SPARE_BYTES {
             disk.remove(&path)?;
             return disk.sync_dir("wal");
         }

@@ -9,8 +9,8 @@
 //!    survives is a prefix without holes.
 //! 2. A bad record at or below D is damage: counted, reported, stepped over; later records are used.
 //! 3. Records come to the visitor in rising sequence, each once.
-//! 4. Logs are synced before they are read: what replay gives is durable, not only in the page cache of a killed
-//!    process, so the next log may attest it.
+//! 4. Logs are synced and their cached pages dropped before they are read: what replay gives is on the device, not only
+//!    in the page cache that a killed process or a failed sync left, so the next log may attest it.
 //! 5. Nothing is written to a log. Memory: one window and one payload.
 
 use crate::error::Damage;
@@ -186,8 +186,8 @@ impl Log {
         let mut scan = LogScan::new(file, path, store, id, len);
         let path = scan.path.clone();
         let header = scan.bytes(0, FILE_HEADER_LEN);
-        // All zeros or nothing: the power went before the header was written, so no record can follow.
-        let unfinished = header.iter().all(|&byte| byte == 0);
+        // All zeros, or cut off: the header was never written whole, so no record can follow.
+        let unfinished = header.len() < FILE_HEADER_LEN || header.iter().all(|&byte| byte == 0);
         let (mut first_seq, header_damage) =
             match FileHeader::decode(header, &path, LOG_MAGIC, Some(store), Some(id.0)) {
                 Ok(header) => (Some(Seq(header.param)), None),
@@ -219,7 +219,12 @@ impl Log {
 
 /// Opens a log so that what is read from it is durable.
 fn open_synced(disk: &dyn Disk, path: &str, durable: &mut bool) -> io::Result<Arc<dyn File>> {
-    let synced = disk.open(path, Access::ReadWrite).and_then(|file| file.sync_data().map(|()| file));
+    let synced = disk.open(path, Access::ReadWrite).and_then(|file| {
+        file.sync_data()?;
+        // A sync that failed before we came left its pages in memory, and counts for nothing after that.
+        file.forget_cached()?;
+        Ok(file)
+    });
     match synced {
         Ok(file) => Ok(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),

@@ -76,12 +76,19 @@ impl LogScan {
 
     /// The header at `offset`, if there is a whole one of this log.
     pub(crate) fn header_at(&mut self, offset: u64) -> Option<RecordHeader> {
+        if offset + RECORD_HEADER_LEN as u64 > self.len {
+            return None;
+        }
         let (store, id) = (self.store, self.id);
         RecordHeader::decode(self.bytes(offset, RECORD_HEADER_LEN), store, id, offset)
     }
 
     /// The first whole header of this log at or after `offset`, found by its magic.
     pub(crate) fn find_header(&mut self, mut offset: u64) -> Option<(u64, RecordHeader)> {
+        // In a whole log the next header follows at once: no window is read anew for it.
+        if let Some(header) = self.header_at(offset) {
+            return Some((offset, header));
+        }
         let (store, id) = (self.store, self.id);
         while offset + RECORD_HEADER_LEN as u64 <= self.len {
             let piece = self.bytes(offset, WINDOW_BYTES);

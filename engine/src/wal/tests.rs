@@ -219,7 +219,7 @@ fn history(disk: &Arc<dyn Disk>, acked: &mut u64) -> io::Result<()> {
         if id == 1 {
             // A log that holds nothing, so that it may be recycled without a manifest.
             LogWriter::create(disk, STORE, LogId(100), None, Seq(first + 4))?;
-            recycler.retire(disk, LogId(100))?;
+            recycler.retire(disk, LogId(100), Retired::Spare)?;
             spare = recycler.take();
         }
     }
@@ -233,7 +233,7 @@ fn old_bytes_in_a_recycled_file_are_never_records() {
     commit(&mut log, 1..=30).unwrap();
     end(&mut log);
     let mut recycler = Recycler::open(&disk).unwrap();
-    recycler.retire(&disk, LogId(1)).unwrap();
+    recycler.retire(&disk, LogId(1), Retired::Spare).unwrap();
     let spare = recycler.take().unwrap();
     let mut log = LogWriter::create(&disk, STORE, LogId(2), Some(&spare), Seq(31)).unwrap();
     let (seen, report) = replayed(&disk, 30);
@@ -446,8 +446,8 @@ fn spares_are_bounded_and_found_again() {
     let mut recycler = Recycler::open(&disk).unwrap();
     for id in 1..=MAX_SPARES as u64 + 2 {
         create(&disk, id, id);
-        recycler.retire(&disk, LogId(id)).unwrap();
-        recycler.retire(&disk, LogId(id)).unwrap();
+        recycler.retire(&disk, LogId(id), Retired::Spare).unwrap();
+        recycler.retire(&disk, LogId(id), Retired::Spare).unwrap();
     }
     assert_eq!(recycler.len(), MAX_SPARES);
     assert_eq!(sim.paths().len(), MAX_SPARES);
@@ -466,7 +466,7 @@ fn a_spare_is_offered_only_once_its_name_is_durable() {
     create(&disk, 1, 1);
     let mut recycler = Recycler::open(&disk).unwrap();
     fail_once(&sim, CallKind::SyncDir);
-    assert!(recycler.retire(&disk, LogId(1)).is_err());
+    assert!(recycler.retire(&disk, LogId(1), Retired::Spare).is_err());
     assert_eq!(recycler.take(), None);
 }
 

@@ -57,8 +57,8 @@ const KEPT_GROUP_BYTES: usize = 1 << 20;
 impl LogWriter {
     /// Makes the log `id`, whose records begin with `first_seq`; its header and its name are durable on return.
     ///
-    /// `reuse` is the path of a spare (see [`crate::wal::Recycler`]) whose blocks are taken over. On an error the spare may
-    /// be gone or damaged and is not offered again; a log without a header may stay behind, which replay passes over.
+    /// `reuse` is the path of a spare (see [`crate::wal::Recycler`]) whose blocks are taken over. On an error the spare is
+    /// removed, as is what was begun; where even that fails, a log without records stays behind, which replay passes over.
     pub fn create(
         disk: &Arc<dyn Disk>,
         store: StoreId,
@@ -70,21 +70,15 @@ impl LogWriter {
         let path = log_path(id);
         let header = FileHeader { magic: LOG_MAGIC, store, file_id: id.0, param: first_seq.0 }.encode();
         let file = match reuse {
-            // The header is durable in the spare before it has the name of a log: whatever a power cut leaves, the
-            // records behind the header are of another log id and never pass.
-            Some(spare) => {
-                let file = disk.open(spare, Access::ReadWrite)?;
-                write_header(file.as_ref(), spare, &header)?;
-                disk.rename(spare, &path)?;
-                file
-            }
-            None => {
-                let file = disk.create(&path)?;
-                write_header(file.as_ref(), &path, &header)?;
-                file
-            }
+            Some(spare) => Self::file_of_spare(disk, spare, &path, &header),
+            None => Self::new_file(disk, &path, &header),
         };
-        disk.sync_dir("wal")?;
+        let file = file.and_then(|file| disk.sync_dir("wal").map(|()| file)).inspect_err(|_| {
+            // Nothing counts on it; a full disk must not fill up with what could not be begun.
+            for path in reuse.into_iter().chain([path.as_str()]) {
+                let _ = disk.remove(path);
+            }
+        })?;
         let before = Seq(first_seq.0 - 1);
         Ok(Self {
             file,
@@ -99,6 +93,26 @@ impl LogWriter {
             good_offset: FIRST_RECORD_OFFSET,
             health: LogHealth::Open,
         })
+    }
+
+    /// The header is durable in the spare before it has the name of a log: whatever a power cut leaves, the records
+    /// behind the header are of another log id and never pass.
+    fn file_of_spare(
+        disk: &Arc<dyn Disk>,
+        spare: &str,
+        path: &str,
+        header: &[u8],
+    ) -> io::Result<Arc<dyn File>> {
+        let file = disk.open(spare, Access::ReadWrite)?;
+        write_header(file.as_ref(), spare, header)?;
+        disk.rename(spare, path)?;
+        Ok(file)
+    }
+
+    fn new_file(disk: &Arc<dyn Disk>, path: &str, header: &[u8]) -> io::Result<Arc<dyn File>> {
+        let file = disk.create(path)?;
+        write_header(file.as_ref(), path, header)?;
+        Ok(file)
     }
 
     /// Adds a record to the group; nothing is written yet. `payload_crc` is the crc32 of `payload`.
@@ -134,6 +148,16 @@ impl LogWriter {
         self.good_offset += len;
         self.written = self.appended;
         Ok(())
+    }
+
+    /// After a failed write: cuts the file where its whole records end, so that nothing of the failed group is left in it.
+    /// Durable with the next [`LogWriter::sync`].
+    ///
+    /// # Errors
+    /// The disk's: records of the failed group may still be in the file.
+    pub fn cut_to_good(&mut self) -> io::Result<()> {
+        self.check(LogHealth::Abandoned)?;
+        self.file.set_len(self.good_offset).map_err(|error| in_context("cut", &self.path, &error))
     }
 
     /// Makes all that was written durable. Allowed on an abandoned log, once its good part is still wanted.

@@ -14,7 +14,7 @@ pub(crate) fn seeds(suite: &str, fixed: u64) -> Vec<u64> {
     // Kept small, so that a seed is easy to type.
     let fresh = std::collections::hash_map::RandomState::new().build_hasher().finish() >> 32;
     println!("{suite}: {fixed} fixed seeds, then from WATTLOG_SEED={fresh}");
-    (1..=fixed).chain((0..fixed.div_ceil(8)).map(|i| fresh + i)).collect()
+    (1..=fixed).chain((0..fixed.div_ceil(8).max(1)).map(|i| fresh + i)).collect()
 }
 
 /// How many cuts a run of the suite should make.

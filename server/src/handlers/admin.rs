@@ -30,9 +30,10 @@ async fn run(state: ServerState, kind: &'static str) -> Result<Response<Body>, A
     let id = task.id();
     let report = state
         .long_work(move |engine| {
-            task.progress(0, None, "sealing");
+            task.progress(0, Some(engine.storage().memtable_values), "sealing");
             match engine.seal() {
                 Ok(report) => {
+                    task.progress(report.values, Some(report.values), "sealed");
                     task.finish(&format!("{} values in {} segments", report.values, report.segments));
                     Ok(report)
                 }

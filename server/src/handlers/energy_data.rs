@@ -1,20 +1,23 @@
 //! `/api/energy-data`: the optimiser's `store_energy_data` and `get_energy_data` over HTTP.
 
 use super::health::json_response;
+use super::query::{PARTIAL, partial_text};
+use crate::answer::AnswerWatch;
 use crate::body;
-use crate::error::{ApiError, shortened};
+use crate::budget::Peer;
+use crate::error::ApiError;
 use crate::metrics::IngestSource;
 use crate::state::ServerState;
-use crate::wire::energy_data::{self, MEASUREMENT, ReadOptions};
+use crate::url::QueryPairs;
+use crate::wire::energy_data::{self, BodyRefused, MEASUREMENT, ReadOptions};
 use crate::wire::time::{Fold, parse_local_time};
 use axum::body::Body;
-use axum::extract::{RawQuery, Request, State};
-use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use axum::extract::{Request, State};
+use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::time::Instant;
 use wattlog_engine::WriteBatch;
-use wattlog_engine::query::{QueryError, QueryRequest, TagFilter, TagPredicate};
+use wattlog_engine::query::{QueryError, QueryRequest, QueryResult, TagFilter, TagPredicate};
 use wattlog_model::FieldType;
 
 /// Stores one object or a list of objects.
@@ -29,7 +32,7 @@ pub(crate) async fn store(
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
     let (head, body) = request.into_parts();
-    let received = body::receive(&state, &head.headers, body).await?;
+    let received = body::receive(&state, &head, body).await?;
     let receive_time = state.shared.clock.wall().truncated_to_millis();
     let shared = state.clone();
     let (read, receipt) = state
@@ -44,21 +47,24 @@ pub(crate) async fn store(
                 field_type: &|name| types.get(name).copied(),
             };
             let mut batch = WriteBatch::new(database, None);
-            let read = energy_data::parse_into(&mut batch, &plain.bytes, &read_options)
-                .map_err(ApiError::bad_request)?;
-            if batch.bytes() == 0 {
-                return Ok((read, None));
-            }
-            Ok((read, Some(engine.write(batch)?)))
+            let limit = options.limits.batch;
+            let read =
+                match energy_data::parse_into(&mut batch, &plain.bytes, &read_options, limit.in_memory()) {
+                    Ok(read) => read,
+                    Err(BodyRefused::TooLarge) => return Err(ApiError::batch_too_large(limit)),
+                    Err(BodyRefused::Json(reason)) => return Err(ApiError::bad_request(reason)),
+                };
+            let _held = plain.read_into(batch.bytes())?;
+            Ok((read, engine.write(batch)?))
         })
         .await?;
-    let stored = receipt.as_ref().map_or(0, |receipt| receipt.points);
+    let stored = receipt.points;
     let metrics = &state.shared.metrics;
     metrics.ingested(IngestSource::EnergyData, stored);
     metrics.rejected_by("unparsed", read.refused_count);
     let mut refused: Vec<(u32, String)> = read.refused.into_iter().map(|r| (r.index, r.reason)).collect();
     let mut count = read.refused_count;
-    for rejection in receipt.iter().flat_map(|receipt| &receipt.rejected) {
+    for rejection in &receipt.rejected {
         metrics.rejected(rejection.reason.label());
         count += 1;
         refused.push((rejection.line, rejection.reason.to_string()));
@@ -97,54 +103,39 @@ fn field_types(
         (status = 422, description = "The answer would pass a limit")))]
 pub(crate) async fn list(
     State(state): State<ServerState>,
-    RawQuery(query): RawQuery,
+    peer: Peer,
+    query: QueryPairs,
 ) -> Result<Response<Body>, ApiError> {
     let options = &state.shared.options;
-    let mut parameters: HashMap<String, String> = HashMap::new();
-    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned() {
-        if !matches!(&*name, "start_time" | "end_time" | "device_id") {
-            let name = shortened(&name);
-            return Err(ApiError::bad_request(format!(
-                "unknown parameter {name:?}: this route takes start_time, end_time, device_id"
-            )));
-        }
-        if parameters.insert(name.clone(), value).is_some() {
-            return Err(ApiError::bad_request(format!("parameter {name:?} stands more than once")));
-        }
-    }
-    let time = |name: &str, fold: Fold| {
-        let text = parameters
-            .get(name)
-            .ok_or_else(|| ApiError::bad_request(format!("parameter {name:?} is required")))?;
-        parse_local_time(text, &state.shared.home_zone, fold)
+    let [start, end, device] = query.only(["start_time", "end_time", "device_id"])?;
+    let time = |name: &str, text: Option<String>, fold: Fold| {
+        let text = text.ok_or_else(|| ApiError::bad_request(format!("parameter {name:?} is required")))?;
+        parse_local_time(&text, &state.shared.home_zone, fold)
             .map_err(|error| ApiError::bad_request(format!("{name}: {error}")))
     };
-    let (start, end) = (time("start_time", Fold::Earlier)?, time("end_time", Fold::Later)?);
+    let start = time("start_time", start, Fold::Earlier)?;
+    let end = time("end_time", end, Fold::Later)?;
     let mut request = QueryRequest::raw(&options.default_database, MEASUREMENT, start, end);
-    if let Some(device) = parameters.get("device_id").filter(|device| !device.is_empty()) {
-        let predicate = TagPredicate::In(vec![device.clone()]);
+    if let Some(device) = device {
+        let predicate = TagPredicate::In(vec![device]);
         request.tags.push(TagFilter { key: "device_id".to_owned(), predicate });
     }
-    let limit = options.limits.answer.len();
     let shared = state.clone();
-    let (bytes, partial) = state
-        .read(move |engine, control| {
-            let begun = Instant::now();
+    let (answer, partial) = state
+        .query("energy_data", move |engine, control, scanned| {
             let result = match engine.query(&request, control) {
                 Ok(result) => result,
                 // Before the first point the default database is not there; the plan's answer is an empty list.
-                Err(QueryError::DatabaseNotFound(_)) => return Ok((b"[]\n".to_vec(), false)),
+                Err(QueryError::DatabaseNotFound(_)) => QueryResult::default(),
                 Err(error) => return Err(error.into()),
             };
-            let bytes = energy_data::encode(&result, limit)?;
-            shared.shared.metrics.query("energy_data", begun.elapsed(), result.stats.points_scanned);
-            Ok((bytes, result.is_partial()))
+            *scanned = result.stats.points_scanned;
+            let mut watch = AnswerWatch::new(&shared, peer, control);
+            let bytes = energy_data::encode(&result, &mut |bytes| watch.look(bytes))?;
+            Ok((watch.finish(bytes), result.is_partial()))
         })
         .await?;
-    let mut response = json_response(StatusCode::OK, bytes);
-    response.headers_mut().insert(
-        HeaderName::from_static("x-wattlog-partial"),
-        HeaderValue::from_static(if partial { "true" } else { "false" }),
-    );
+    let mut response = json_response(StatusCode::OK, answer);
+    response.headers_mut().insert(PARTIAL, partial_text(partial));
     Ok(response)
 }

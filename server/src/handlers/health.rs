@@ -2,9 +2,10 @@
 
 use crate::service::no_content;
 use crate::state::ServerState;
+use crate::url::QueryPairs;
 use crate::wire::time::rfc3339;
 use axum::body::Body;
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
@@ -22,12 +23,8 @@ pub(crate) fn json_response(status: StatusCode, body: impl Into<Body>) -> Respon
 #[utoipa::path(get, path = "/ping", tag = "health",
     params(("verbose" = Option<bool>, Query, description = "true: answer 200 with the version as JSON")),
     responses((status = 204, description = "Alive; `X-Influxdb-Version` holds the version")))]
-pub(crate) async fn ping(State(state): State<ServerState>, RawQuery(query): RawQuery) -> Response<Body> {
-    let verbose = query.is_some_and(|query| {
-        form_urlencoded::parse(query.as_bytes())
-            .any(|(k, v)| k == "verbose" && !matches!(&*v, "" | "0" | "false"))
-    });
-    if verbose {
+pub(crate) async fn ping(State(state): State<ServerState>, mut query: QueryPairs) -> Response<Body> {
+    if query.last("verbose").is_some_and(|word| word != "0" && word != "false") {
         return json_response(
             StatusCode::OK,
             json!({ "version": state.shared.options.reported_version }).to_string(),

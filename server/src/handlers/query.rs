@@ -1,19 +1,14 @@
 //! Reading: ranges, buckets, newest values.
 
+use crate::answer::AnswerWatch;
+use crate::budget::Peer;
 use crate::error::ApiError;
 use crate::state::ServerState;
-use crate::wire::answer::{AnswerTooLong, Asked, encode};
+use crate::wire::answer::{Asked, encode};
 use crate::wire::params::{self, Parameters, Route};
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use std::time::Instant;
-
-impl From<AnswerTooLong> for ApiError {
-    fn from(error: AnswerTooLong) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "limit exceeded", error.to_string())
-    }
-}
+use axum::http::{HeaderName, HeaderValue, Response, header};
 
 /// Values of a measurement over a range: raw, or in buckets.
 #[utoipa::path(get, path = "/api/v1/query", tag = "read",
@@ -40,9 +35,10 @@ impl From<AnswerTooLong> for ApiError {
         (status = 503, description = "Too many queries at a time, or out of time")))]
 pub(crate) async fn query(
     State(state): State<ServerState>,
+    peer: Peer,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, ApiError> {
-    answer(state, query, Route::Query).await
+    answer(state, peer, query, Route::Query).await
 }
 
 /// Newest value of each field, one row per series.
@@ -59,44 +55,52 @@ pub(crate) async fn query(
         (status = 404, description = "Unknown database")))]
 pub(crate) async fn last(
     State(state): State<ServerState>,
+    peer: Peer,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, ApiError> {
-    answer(state, query, Route::Last).await
+    answer(state, peer, query, Route::Last).await
 }
 
-async fn answer(state: ServerState, query: Option<String>, route: Route) -> Result<Response<Body>, ApiError> {
-    let options = &state.shared.options;
+async fn answer(
+    state: ServerState,
+    peer: Peer,
+    query: Option<String>,
+    route: Route,
+) -> Result<Response<Body>, ApiError> {
     let now = state.shared.clock.wall();
-    let parameters =
-        params::parse(query.as_deref().unwrap_or_default(), route, &options.default_database, now)
-            .map_err(ApiError::bad_request)?;
+    let default_database = &state.shared.options.default_database;
+    let parameters = params::parse(query.as_deref().unwrap_or_default(), route, default_database, now)
+        .map_err(ApiError::bad_request)?;
     let Parameters { request, time_format, format } = parameters;
-    let limit = options.limits.answer.len();
     let (endpoint, range) = match route {
         Route::Query => ("query", Some((request.start.0, request.end.0))),
         Route::Last => ("last", None),
     };
     let shared = state.clone();
-    let (bytes, partial, as_of) = state
-        .read(move |engine, control| {
-            let begun = Instant::now();
+    let (answer, partial, as_of) = state
+        .query(endpoint, move |engine, control, scanned| {
             let result = engine.query(&request, control)?;
-            let asked = Asked { measurement: &request.measurement, range, time_format, limit };
-            let bytes = encode(&result, format, &asked)?;
-            shared.shared.metrics.query(endpoint, begun.elapsed(), result.stats.points_scanned);
-            Ok((bytes, result.is_partial(), result.stats.as_of))
+            *scanned = result.stats.points_scanned;
+            let asked = Asked { measurement: &request.measurement, range, time_format };
+            let mut watch = AnswerWatch::new(&shared, peer, control);
+            let bytes = encode(&result, format, &asked, &mut |bytes| watch.look(bytes))?;
+            Ok((watch.finish(bytes), result.is_partial(), result.stats.as_of))
         })
         .await?;
-    let mut response = Response::new(Body::from(bytes));
+    let mut response = Response::new(Body::from(answer));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     // Formats without an envelope say these here.
-    headers.insert(
-        HeaderName::from_static("x-wattlog-partial"),
-        HeaderValue::from_static(if partial { "true" } else { "false" }),
-    );
+    headers.insert(PARTIAL, partial_text(partial));
     if let Ok(cursor) = HeaderValue::from_str(&as_of.to_string()) {
         headers.insert(HeaderName::from_static("x-wattlog-as-of"), cursor);
     }
     Ok(response)
+}
+
+/// Says whether something is missing from the answer because it is damaged.
+pub(super) const PARTIAL: HeaderName = HeaderName::from_static("x-wattlog-partial");
+
+pub(super) fn partial_text(partial: bool) -> HeaderValue {
+    HeaderValue::from_static(if partial { "true" } else { "false" })
 }

@@ -3,9 +3,10 @@
 use super::health::json_response;
 use crate::error::{ApiError, shortened};
 use crate::state::ServerState;
+use crate::url::{PathParts, QueryPairs};
 use crate::wire::time::rfc3339;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -33,9 +34,9 @@ pub(crate) async fn databases(State(state): State<ServerState>) -> Result<Respon
     responses((status = 200, description = "`{\"measurements\":[..]}`"), (status = 404, description = "Unknown database")))]
 pub(crate) async fn measurements(
     State(state): State<ServerState>,
-    RawQuery(query): RawQuery,
+    query: QueryPairs,
 ) -> Result<Response<Body>, ApiError> {
-    let database = database(&state, query.as_deref())?;
+    let database = database(&state, query)?;
     let (database, names) = state
         .read(move |engine, _| {
             let names = engine.measurements(&database)?;
@@ -53,10 +54,10 @@ pub(crate) async fn measurements(
         (status = 404, description = "Unknown database or measurement")))]
 pub(crate) async fn measurement(
     State(state): State<ServerState>,
-    Path(name): Path<String>,
-    RawQuery(query): RawQuery,
+    PathParts(name): PathParts<String>,
+    query: QueryPairs,
 ) -> Result<Response<Body>, ApiError> {
-    let database = database(&state, query.as_deref())?;
+    let database = database(&state, query)?;
     let body = state
         .read(move |engine, _| {
             let unknown = || ApiError::not_found(format!("measurement not found: \"{}\"", shortened(&name)));
@@ -85,10 +86,10 @@ pub(crate) async fn measurement(
     responses((status = 200, description = "`{\"values\":[..]}`, sorted"), (status = 404, description = "Unknown database")))]
 pub(crate) async fn tag_values(
     State(state): State<ServerState>,
-    Path((measurement, key)): Path<(String, String)>,
-    RawQuery(query): RawQuery,
+    PathParts((measurement, key)): PathParts<(String, String)>,
+    query: QueryPairs,
 ) -> Result<Response<Body>, ApiError> {
-    let database = database(&state, query.as_deref())?;
+    let database = database(&state, query)?;
     let body = state
         .read(move |engine, _| {
             let values = engine.tag_values(&database, &measurement, &key)?;
@@ -98,16 +99,7 @@ pub(crate) async fn tag_values(
     Ok(json_response(StatusCode::OK, body.to_string()))
 }
 
-fn database(state: &ServerState, query: Option<&str>) -> Result<String, ApiError> {
-    let mut database = None;
-    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned() {
-        if name != "db" {
-            return Err(ApiError::bad_request(format!(
-                "unknown parameter {:?}: this route takes db",
-                shortened(&name)
-            )));
-        }
-        database = Some(value).filter(|value| !value.is_empty());
-    }
+fn database(state: &ServerState, query: QueryPairs) -> Result<String, ApiError> {
+    let [database] = query.only(["db"])?;
     Ok(database.unwrap_or_else(|| state.shared.options.default_database.clone()))
 }

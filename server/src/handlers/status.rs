@@ -4,9 +4,10 @@ use super::health::json_response;
 use crate::error::{ApiError, shortened};
 use crate::exposition::Group;
 use crate::state::ServerState;
+use crate::url::PathParts;
 use crate::wire::time::rfc3339;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
 use wattlog_engine::{DURATION_BUCKETS_S, Engine, HistogramSnapshot, StorageInfo};
@@ -111,7 +112,7 @@ pub(crate) async fn devices(State(state): State<ServerState>) -> Response<Body> 
         (status = 404, description = "No such task in this run, or long ended")))]
 pub(crate) async fn task(
     State(state): State<ServerState>,
-    Path(id): Path<String>,
+    PathParts(id): PathParts<String>,
 ) -> Result<Response<Body>, ApiError> {
     let unknown = || ApiError::not_found(format!("there is no task {} in this run", shortened(&id)));
     let task = id.parse().ok().and_then(|id| state.tasks().find(id)).ok_or_else(unknown)?;
@@ -129,7 +130,7 @@ pub(super) fn task_json(task: &crate::Task) -> Value {
 impl ServerState {
     /// What `/metrics` says of the store; nothing before it is open.
     pub(crate) async fn store_groups(&self) -> Vec<Group> {
-        self.read(|engine, _| Ok(store_groups(engine))).await.unwrap_or_default()
+        self.figures(store_groups).await.unwrap_or_default()
     }
 }
 

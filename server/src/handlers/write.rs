@@ -8,17 +8,17 @@ use crate::error::{ApiError, shortened};
 use crate::metrics::IngestSource;
 use crate::service::no_content;
 use crate::state::ServerState;
+use crate::url::QueryPairs;
 use crate::wire::line_protocol::{LineErrors, LineOptions, Precision, parse_into};
 use axum::body::Body;
-use axum::extract::{RawQuery, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
-use std::collections::HashMap;
 use wattlog_engine::{WriteBatch, WriteError, WriteReceipt};
 
 /// What became of a body.
 struct Outcome {
     errors: LineErrors,
-    receipt: Option<WriteReceipt>,
+    receipt: WriteReceipt,
 }
 
 struct Target {
@@ -41,26 +41,24 @@ struct Target {
         (status = 503, description = "Overloaded, full or read-only: try again")))]
 pub(crate) async fn write_influx1(
     State(state): State<ServerState>,
-    RawQuery(query): RawQuery,
+    mut parameters: QueryPairs,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
-    let mut parameters = parameters(query.as_deref());
-    let database = parameters.remove("db").unwrap_or_default();
-    if database.is_empty() {
+    let Some(database) = parameters.last("db") else {
         return Err(ApiError::bad_request("database is required"));
-    }
-    let word = parameters.remove("precision").unwrap_or_default();
+    };
+    let word = parameters.last("precision").unwrap_or_default();
     let Some(precision) = Precision::influx1(&word) else {
         let word = shortened(&word);
         return Err(ApiError::bad_request(format!("invalid precision {word:?} (use n, u, ms, s, m or h)")));
     };
-    let policy = parameters.remove("rp").filter(|name| !name.is_empty());
+    let policy = parameters.last("rp");
     let target = Target { database, policy, precision };
     let outcome = store(&state, request, target, IngestSource::Influx1).await?.map_err(ApiError::from)?;
-    let LineErrors { text, unparsed, refused, refused_points } = &outcome.errors;
-    let (conflict, rejected) = rejections(outcome.receipt.as_ref());
+    let LineErrors { text, unparsed, refused, refused_points, .. } = &outcome.errors;
+    let (conflict, rejected) = rejections(&outcome.receipt);
     let dropped = rejected + refused_points;
-    let stored = outcome.receipt.as_ref().map_or(0, |receipt| receipt.points);
+    let stored = outcome.receipt.points;
     if *unparsed == 0 && dropped == 0 {
         return Ok(no_content());
     }
@@ -86,38 +84,38 @@ pub(crate) async fn write_influx1(
         (status = 503, description = "Overloaded, full or read-only: try again")))]
 pub(crate) async fn write_influx2(
     State(state): State<ServerState>,
-    RawQuery(query): RawQuery,
+    mut parameters: QueryPairs,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
-    let mut parameters = parameters(query.as_deref());
-    let bucket = parameters.remove("bucket").unwrap_or_default();
+    let bucket = parameters.last("bucket").unwrap_or_default();
     let (database, policy) = match bucket.split_once('/') {
         Some((database, policy)) => (database.to_owned(), Some(policy.to_owned())),
         None => (bucket.clone(), None),
     };
+    let not_found = || ApiError::not_found(format!("bucket \"{}\" not found", shortened(&bucket)));
     if database.is_empty() {
-        return Err(ApiError::bad_request("bucket is required"));
+        return Err(not_found());
     }
-    let Some(precision) = Precision::influx2(parameters.get("precision").map_or("", String::as_str)) else {
+    let Some(precision) = Precision::influx2(&parameters.last("precision").unwrap_or_default()) else {
         return Err(ApiError::bad_request("invalid precision; valid precision units are ns, us, ms, and s"));
     };
     let target = Target { database, policy: policy.filter(|name| !name.is_empty()), precision };
     let outcome = match store(&state, request, target, IngestSource::Influx2).await? {
         Ok(outcome) => outcome,
         Err(WriteError::DatabaseNotFound(_) | WriteError::RetentionPolicyNotFound(_)) => {
-            return Err(ApiError::not_found(format!("bucket \"{bucket}\" not found")));
+            return Err(not_found());
         }
         Err(error) => return Err(error.into()),
     };
-    let LineErrors { text, unparsed, refused, refused_points } = &outcome.errors;
-    let (conflict, rejected) = rejections(outcome.receipt.as_ref());
+    let LineErrors { text, unparsed, refused, refused_points, .. } = &outcome.errors;
+    let (conflict, rejected) = rejections(&outcome.receipt);
     let dropped = rejected + refused_points + unparsed;
-    let stored = outcome.receipt.as_ref().map_or(0, |receipt| receipt.points);
+    let stored = outcome.receipt.points;
     if dropped == 0 {
         return Ok(no_content());
     }
     if *unparsed == dropped && stored == 0 {
-        return Err(ApiError::bad_request(text));
+        return Err(ApiError::bad_request(format!("{text} dropped={dropped}")));
     }
     let reasons = join(&[Some(text.as_str()), refused.as_deref(), conflict.as_deref()]);
     if *unparsed > 0 {
@@ -127,11 +125,6 @@ pub(crate) async fn write_influx2(
     Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "unprocessable entity", message))
 }
 
-/// Parameters of a URL; of one that stands twice the last counts. Unknown ones are ignored, as the real servers do.
-fn parameters(query: Option<&str>) -> HashMap<String, String> {
-    form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect()
-}
-
 async fn store(
     state: &ServerState,
     request: Request,
@@ -139,39 +132,40 @@ async fn store(
     source: IngestSource,
 ) -> Result<Result<Outcome, WriteError>, ApiError> {
     let (head, body) = request.into_parts();
-    let received = body::receive(state, &head.headers, body).await?;
+    let received = body::receive(state, &head, body).await?;
+    let limits = state.shared.options.limits;
     let options = LineOptions {
         precision: target.precision,
         receive_time: state.shared.clock.wall().truncated_to_millis(),
-        max_line_bytes: state.shared.options.limits.line.len(),
+        max_line_bytes: limits.line.in_memory(),
+        max_batch_bytes: limits.batch.in_memory(),
     };
     let outcome = state
         .write(move |engine| {
             let plain = received.unpack()?;
             let mut batch = WriteBatch::new(&target.database, target.policy.as_deref());
-            let errors = parse_into(&mut batch, &plain.bytes, &options);
-            drop(plain);
-            if batch.bytes() == 0 {
-                return Ok(Ok(Outcome { errors, receipt: None }));
-            }
-            Ok(engine.write(batch).map(|receipt| Outcome { errors, receipt: Some(receipt) }))
+            let Ok(errors) = parse_into(&mut batch, &plain.bytes, &options) else {
+                return Err(ApiError::batch_too_large(limits.batch));
+            };
+            let _held = plain.read_into(batch.bytes())?;
+            // A body without points goes to the store as well: whether its database is there must be told.
+            Ok(engine.write(batch).map(|receipt| Outcome { errors, receipt }))
         })
         .await?;
-    if let Ok(outcome) = &outcome {
+    if let Ok(Outcome { errors, receipt }) = &outcome {
         let metrics = &state.shared.metrics;
-        metrics.rejected_by("unparsed", outcome.errors.unparsed);
-        metrics.rejected_by("invalid_name", outcome.errors.refused_points);
-        if let Some(receipt) = &outcome.receipt {
-            metrics.ingested(source, receipt.points);
-            receipt.rejected.iter().for_each(|rejection| metrics.rejected(rejection.reason.label()));
-        }
+        metrics.rejected_by("unparsed", errors.unparsed);
+        metrics.rejected_by("invalid_name", errors.refused_points);
+        metrics.limit_reached_by("line", errors.too_long);
+        metrics.ingested(source, receipt.points);
+        receipt.rejected.iter().for_each(|rejection| metrics.rejected(rejection.reason.label()));
     }
     Ok(outcome)
 }
 
 /// The first refusal by the store, in line order, and how many there were.
-fn rejections(receipt: Option<&WriteReceipt>) -> (Option<String>, u64) {
-    let rejected = receipt.map_or(&[][..], |receipt| &receipt.rejected);
+fn rejections(receipt: &WriteReceipt) -> (Option<String>, u64) {
+    let rejected = &receipt.rejected;
     let first = rejected.iter().min_by_key(|rejection| rejection.line);
     (first.map(|rejection| rejection.reason.to_string()), rejected.len() as u64)
 }

@@ -3,8 +3,10 @@
 //! Promise: numbers go straight into one buffer; NaN and infinities never appear (they would be null); nanosecond times
 //! and integers beyond 2^53 are strings, since most JSON readers would round them.
 
+use super::bounded::{Bounded, Watch};
 use super::number::{write_float, write_integer};
 use super::time::write_rfc3339;
+use std::collections::HashMap;
 use wattlog_engine::query::{QueryResult, ResultSeries, ResultValues};
 
 /// How times are written.
@@ -42,16 +44,6 @@ impl AnswerFormat {
     }
 }
 
-/// An answer longer than it may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the answer is longer than {limit} bytes: ask for a shorter range, fewer fields or longer buckets, or use limit"
-)]
-pub struct AnswerTooLong {
-    /// The limit (`server.limits.answer`).
-    pub limit: usize,
-}
-
 /// What the answer says besides the values.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
@@ -61,80 +53,98 @@ pub struct Asked<'a> {
     pub range: Option<(i64, i64)>,
     /// How times are written.
     pub time_format: TimeFormat,
-    /// Longest answer, bytes.
-    pub limit: usize,
 }
 
 /// Writes a whole answer.
-pub fn encode(
+///
+/// # Errors
+/// What `watch` says of the bytes written so far.
+pub fn encode<E>(
     result: &QueryResult,
     format: AnswerFormat,
     asked: &Asked<'_>,
-) -> Result<Vec<u8>, AnswerTooLong> {
+    watch: Watch<'_, E>,
+) -> Result<Vec<u8>, E> {
     match format {
-        AnswerFormat::Json => json(result, asked),
-        AnswerFormat::Csv => csv(result, asked),
-        AnswerFormat::Ndjson => ndjson(result, asked),
+        AnswerFormat::Json => json(result, asked, watch),
+        AnswerFormat::Csv => csv(result, asked, watch),
+        AnswerFormat::Ndjson => ndjson(result, asked, watch),
     }
 }
 
 /// Integers up to here are exact in readers that hold numbers as doubles.
-const EXACT_INTEGER: u64 = 1 << 53;
+pub(super) const EXACT_INTEGER: u64 = 1 << 53;
 
-fn json(result: &QueryResult, asked: &Asked<'_>) -> Result<Vec<u8>, AnswerTooLong> {
-    let mut out = Vec::with_capacity(512 + result.rows().min(1 << 20) * 24);
+fn json<E>(result: &QueryResult, asked: &Asked<'_>, watch: Watch<'_, E>) -> Result<Vec<u8>, E> {
+    let mut bounded = Bounded::new(512 + result.rows().min(1 << 20) * 24, watch);
+    let out = &mut bounded.bytes;
     out.extend_from_slice(b"{\"measurement\":");
-    text(&mut out, asked.measurement);
+    text(out, asked.measurement);
     let bounds = asked.range.map_or((None, None), |(start, end)| (Some(start), Some(end)));
     for (name, bound) in [(&b",\"start\":"[..], bounds.0), (b",\"end\":", bounds.1)] {
         out.extend_from_slice(name);
-        time(&mut out, bound, asked.time_format);
+        time(out, bound, asked.time_format);
     }
     out.extend_from_slice(b",\"series\":[");
     for (i, series) in result.series.iter().enumerate() {
-        comma(&mut out, i);
-        out.extend_from_slice(b"{\"tags\":");
-        tags(&mut out, series);
-        out.extend_from_slice(b",\"columns\":[");
-        for (i, column) in series.columns.iter().enumerate() {
-            comma(&mut out, i);
-            text(&mut out, &column.name);
-        }
-        out.extend_from_slice(b"],\"units\":[");
-        for (i, column) in series.columns.iter().enumerate() {
-            comma(&mut out, i);
-            match &column.unit {
-                Some(unit) => text(&mut out, unit.as_str()),
-                None => out.extend_from_slice(b"null"),
-            }
-        }
-        out.extend_from_slice(b"],\"values\":[");
-        for (i, column) in series.columns.iter().enumerate() {
-            comma(&mut out, i);
-            values(&mut out, &column.values, asked.time_format);
-            asked.check(&out)?;
-        }
-        out.extend_from_slice(b"]}");
+        comma(&mut bounded.bytes, i);
+        json_series(&mut bounded, series, asked.time_format)?;
     }
+    json_end(&mut bounded.bytes, result, asked.time_format);
+    bounded.finish()
+}
+
+fn json_series<E>(
+    bounded: &mut Bounded<'_, E>,
+    series: &ResultSeries,
+    time_format: TimeFormat,
+) -> Result<(), E> {
+    let out = &mut bounded.bytes;
+    out.extend_from_slice(b"{\"tags\":");
+    tags(out, series);
+    out.extend_from_slice(b",\"columns\":[");
+    for (i, column) in series.columns.iter().enumerate() {
+        comma(out, i);
+        text(out, &column.name);
+    }
+    out.extend_from_slice(b"],\"units\":[");
+    for (i, column) in series.columns.iter().enumerate() {
+        comma(out, i);
+        match &column.unit {
+            Some(unit) => text(out, unit.as_str()),
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+    out.extend_from_slice(b"],\"values\":[");
+    for (i, column) in series.columns.iter().enumerate() {
+        comma(&mut bounded.bytes, i);
+        values(bounded, &column.values, time_format)?;
+    }
+    bounded.bytes.extend_from_slice(b"]}");
+    bounded.check()
+}
+
+/// What follows the series: missing parts and statistics.
+fn json_end(out: &mut Vec<u8>, result: &QueryResult, time_format: TimeFormat) {
     out.extend_from_slice(b"],\"partial\":");
     out.extend_from_slice(if result.is_partial() { b"true" } else { b"false" });
     if result.is_partial() {
         out.extend_from_slice(b",\"missing\":[");
         for (i, range) in result.partial.iter().enumerate() {
-            comma(&mut out, i);
+            comma(out, i);
             out.extend_from_slice(b"{\"first\":");
-            time(&mut out, Some(range.first), asked.time_format);
+            time(out, Some(range.first), time_format);
             out.extend_from_slice(b",\"last\":");
-            time(&mut out, Some(range.last), asked.time_format);
+            time(out, Some(range.last), time_format);
             out.extend_from_slice(b",\"reason\":");
-            text(&mut out, &range.reason);
+            text(out, &range.reason);
             out.push(b'}');
         }
         out.push(b']');
     }
     let stats = &result.stats;
     out.extend_from_slice(b",\"stats\":{\"as_of\":");
-    text(&mut out, &stats.as_of.to_string());
+    text(out, &stats.as_of.to_string());
     let counts = [
         ("series", stats.series),
         ("points_scanned", stats.points_scanned),
@@ -145,18 +155,11 @@ fn json(result: &QueryResult, asked: &Asked<'_>) -> Result<Vec<u8>, AnswerTooLon
     ];
     for (name, count) in counts {
         out.push(b',');
-        text(&mut out, name);
+        text(out, name);
         out.push(b':');
-        write_integer(&mut out, count);
+        write_integer(out, count);
     }
     out.extend_from_slice(b"}}\n");
-    Ok(out)
-}
-
-impl Asked<'_> {
-    fn check(&self, out: &[u8]) -> Result<(), AnswerTooLong> {
-        if out.len() > self.limit { Err(AnswerTooLong { limit: self.limit }) } else { Ok(()) }
-    }
 }
 
 fn comma(out: &mut Vec<u8>, index: usize) {
@@ -182,36 +185,32 @@ fn tags(out: &mut Vec<u8>, series: &ResultSeries) {
     out.push(b'}');
 }
 
-fn column<T: Copy>(out: &mut Vec<u8>, values: &[Option<T>], mut write: impl FnMut(&mut Vec<u8>, T)) {
-    out.push(b'[');
+fn column<T, E>(
+    bounded: &mut Bounded<'_, E>,
+    values: &[Option<T>],
+    mut write: impl FnMut(&mut Vec<u8>, &T),
+) -> Result<(), E> {
+    bounded.bytes.push(b'[');
     for (i, value) in values.iter().enumerate() {
-        comma(out, i);
+        comma(&mut bounded.bytes, i);
         match value {
-            Some(value) => write(out, *value),
-            None => out.extend_from_slice(b"null"),
+            Some(value) => write(&mut bounded.bytes, value),
+            None => bounded.bytes.extend_from_slice(b"null"),
         }
+        bounded.check()?;
     }
-    out.push(b']');
+    bounded.bytes.push(b']');
+    Ok(())
 }
 
-fn values(out: &mut Vec<u8>, values: &ResultValues, format: TimeFormat) {
+fn values<E>(bounded: &mut Bounded<'_, E>, values: &ResultValues, format: TimeFormat) -> Result<(), E> {
     match values {
-        ResultValues::Time(v) => column(out, v, |out, ns| time(out, Some(ns), format)),
-        ResultValues::Float(v) => column(out, v, float),
-        ResultValues::Integer(v) => column(out, v, integer),
-        ResultValues::Unsigned(v) => column(out, v, unsigned),
-        ResultValues::Boolean(v) => column(out, v, boolean),
-        ResultValues::String(v) => {
-            out.push(b'[');
-            for (i, value) in v.iter().enumerate() {
-                comma(out, i);
-                match value {
-                    Some(value) => text(out, value),
-                    None => out.extend_from_slice(b"null"),
-                }
-            }
-            out.push(b']');
-        }
+        ResultValues::Time(v) => column(bounded, v, |out, ns| time(out, Some(*ns), format)),
+        ResultValues::Float(v) => column(bounded, v, |out, v| float(out, *v)),
+        ResultValues::Integer(v) => column(bounded, v, |out, v| integer(out, *v)),
+        ResultValues::Unsigned(v) => column(bounded, v, |out, v| unsigned(out, *v)),
+        ResultValues::Boolean(v) => column(bounded, v, |out, v| boolean(out, *v)),
+        ResultValues::String(v) => column(bounded, v, |out, v| text(out, v)),
     }
 }
 
@@ -287,58 +286,66 @@ pub(crate) fn has(values: &ResultValues, row: usize) -> bool {
     }
 }
 
-fn ndjson(result: &QueryResult, asked: &Asked<'_>) -> Result<Vec<u8>, AnswerTooLong> {
-    let mut out = Vec::new();
+fn ndjson<E>(result: &QueryResult, asked: &Asked<'_>, watch: Watch<'_, E>) -> Result<Vec<u8>, E> {
+    let mut bounded = Bounded::new(0, watch);
     for series in &result.series {
         let Some((times, columns)) = series.columns.split_first() else { continue };
         let mut tag_text = Vec::new();
         tags(&mut tag_text, series);
         for row in 0..series.rows() {
+            let out = &mut bounded.bytes;
             out.extend_from_slice(b"{\"time\":");
-            if !cell(&mut out, &times.values, row, asked.time_format) {
+            if !cell(out, &times.values, row, asked.time_format) {
                 out.extend_from_slice(b"null");
             }
             out.extend_from_slice(b",\"tags\":");
             out.extend_from_slice(&tag_text);
             out.extend_from_slice(b",\"fields\":{");
-            let mut written = 0;
-            for column in columns.iter().filter(|column| has(&column.values, row)) {
-                comma(&mut out, written);
-                text(&mut out, &column.name);
+            let present = columns.iter().filter(|column| has(&column.values, row));
+            for (written, column) in present.enumerate() {
+                let out = &mut bounded.bytes;
+                comma(out, written);
+                text(out, &column.name);
                 out.push(b':');
-                cell(&mut out, &column.values, row, asked.time_format);
-                written += 1;
+                cell(out, &column.values, row, asked.time_format);
+                bounded.check()?;
             }
-            out.extend_from_slice(b"}}\n");
-            asked.check(&out)?;
+            bounded.bytes.extend_from_slice(b"}}\n");
+            bounded.check()?;
         }
     }
-    Ok(out)
+    bounded.finish()
 }
 
 /// One table for all series: time, the tags of any, the columns of any; what a series does not have is empty.
-fn csv(result: &QueryResult, asked: &Asked<'_>) -> Result<Vec<u8>, AnswerTooLong> {
+fn csv<E>(result: &QueryResult, asked: &Asked<'_>, watch: Watch<'_, E>) -> Result<Vec<u8>, E> {
     let mut tag_keys: Vec<&str> =
         result.series.iter().flat_map(|s| s.tags.iter().map(|(key, _)| &**key)).collect();
     tag_keys.sort_unstable();
     tag_keys.dedup();
     let mut names: Vec<&str> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
     for column in result.series.iter().flat_map(|series| series.columns.iter().skip(1)) {
-        if !names.contains(&&*column.name) {
+        places.entry(&column.name).or_insert_with(|| {
             names.push(&column.name);
-        }
+            names.len() - 1
+        });
     }
-    let mut out = Vec::new();
-    out.extend_from_slice(b"time");
+    let mut bounded = Bounded::new(0, watch);
+    bounded.bytes.extend_from_slice(b"time");
     for name in tag_keys.iter().chain(&names) {
-        out.push(b',');
-        csv_text(&mut out, name);
+        bounded.bytes.push(b',');
+        csv_text(&mut bounded.bytes, name);
+        bounded.check()?;
     }
-    out.push(b'\n');
+    bounded.bytes.push(b'\n');
     for series in &result.series {
-        let Some((times, _)) = series.columns.split_first() else { continue };
-        let columns: Vec<_> =
-            names.iter().map(|name| series.columns[1..].iter().find(|c| c.name == *name)).collect();
+        let Some((times, own)) = series.columns.split_first() else { continue };
+        let mut columns: Vec<Option<&ResultValues>> = vec![None; names.len()];
+        for column in own {
+            // The first of two columns of one name counts; there are none in answers of the store.
+            columns[places[&*column.name]].get_or_insert(&column.values);
+        }
         let mut tag_text = Vec::new();
         for key in &tag_keys {
             tag_text.push(b',');
@@ -346,19 +353,19 @@ fn csv(result: &QueryResult, asked: &Asked<'_>) -> Result<Vec<u8>, AnswerTooLong
             csv_text(&mut tag_text, value.map_or("", |(_, value)| value));
         }
         for row in 0..series.rows() {
-            csv_cell(&mut out, &times.values, row, asked.time_format);
-            out.extend_from_slice(&tag_text);
-            for column in &columns {
-                out.push(b',');
-                if let Some(column) = column {
-                    csv_cell(&mut out, &column.values, row, asked.time_format);
+            csv_cell(&mut bounded.bytes, &times.values, row, asked.time_format);
+            bounded.bytes.extend_from_slice(&tag_text);
+            for values in &columns {
+                bounded.bytes.push(b',');
+                if let Some(values) = values {
+                    csv_cell(&mut bounded.bytes, values, row, asked.time_format);
                 }
+                bounded.check()?;
             }
-            out.push(b'\n');
-            asked.check(&out)?;
+            bounded.bytes.push(b'\n');
         }
     }
-    Ok(out)
+    bounded.finish()
 }
 
 fn csv_cell(out: &mut Vec<u8>, values: &ResultValues, row: usize, format: TimeFormat) {
@@ -425,11 +432,12 @@ mod tests {
     }
 
     fn asked(time_format: TimeFormat) -> Asked<'static> {
-        Asked { measurement: "energy_data", range: Some((0, 10_000_000)), time_format, limit: 1 << 20 }
+        Asked { measurement: "energy_data", range: Some((0, 10_000_000)), time_format }
     }
 
     fn encoded(result: &QueryResult, format: AnswerFormat, time_format: TimeFormat) -> String {
-        String::from_utf8(encode(result, format, &asked(time_format)).unwrap()).unwrap()
+        let bytes = encode(result, format, &asked(time_format), &mut |_| Ok::<_, ()>(())).unwrap();
+        String::from_utf8(bytes).unwrap()
     }
 
     #[test]
@@ -492,14 +500,57 @@ mod tests {
         assert_eq!(rows[2], serde_json::json!({"time": 0, "tags": {"site": "x"}, "fields": {"extra": 1}}));
     }
 
+    /// The longest that an answer gets while only 1000 bytes are allowed.
+    fn longest(result: &QueryResult, format: AnswerFormat) -> usize {
+        let mut seen = 0;
+        let mut watch = |bytes: &Vec<u8>| {
+            seen = bytes.len();
+            if seen > 1000 { Err(()) } else { Ok(()) }
+        };
+        assert_eq!(encode(result, format, &asked(TimeFormat::Rfc3339), &mut watch), Err(()));
+        seen
+    }
+
     #[test]
-    fn an_answer_that_grows_too_long_is_given_up() {
-        let mut asked = asked(TimeFormat::Rfc3339);
-        asked.limit = 300;
+    fn a_short_answer_beyond_the_limit_is_given_up_too() {
+        let mut long = result();
+        long.series = vec![long.series[0].clone(); 10];
         for format in [AnswerFormat::Json, AnswerFormat::Csv, AnswerFormat::Ndjson] {
-            let mut long = result();
-            long.series = vec![long.series[0].clone(); 10];
-            assert_eq!(encode(&long, format, &asked), Err(AnswerTooLong { limit: 300 }));
+            assert!(longest(&long, format) < 64 * 1024);
         }
+    }
+
+    #[test]
+    fn a_column_of_long_texts_is_given_up_within_a_few_values() {
+        let long: std::sync::Arc<str> = "x".repeat(64 * 1024).into();
+        let columns = vec![
+            column("time", None, ResultValues::Time(vec![Some(0); 100])),
+            column("a", None, ResultValues::String(vec![Some(long.clone()); 100])),
+            column("b", None, ResultValues::String(vec![Some(long); 100])),
+        ];
+        let series = vec![ResultSeries { tags: Vec::new(), columns }];
+        let result = QueryResult { series, ..QueryResult::default() };
+        for format in [AnswerFormat::Json, AnswerFormat::Csv, AnswerFormat::Ndjson] {
+            let longest = longest(&result, format);
+            assert!(longest < 200 * 1024, "{format:?}: {longest} bytes before a look");
+        }
+    }
+
+    #[test]
+    fn a_table_of_many_series_and_columns_costs_no_more_than_its_cells() {
+        // 3000 series with a column of its own each: comparing each name with each would be 9 million comparisons of
+        // names per table; here a slow table shows as a test that takes minutes.
+        let series = (0..3000).map(|n| ResultSeries {
+            tags: vec![("id".into(), n.to_string())],
+            columns: vec![
+                column("time", None, ResultValues::Time(vec![Some(n)])),
+                column(&format!("f{n}"), None, ResultValues::Integer(vec![Some(n)])),
+            ],
+        });
+        let result = QueryResult { series: series.collect(), ..QueryResult::default() };
+        let text = encoded(&result, AnswerFormat::Csv, TimeFormat::Nanoseconds);
+        assert_eq!(text.lines().count(), 3001);
+        let last = format!("2999,2999,{}2999", ",".repeat(2999));
+        assert_eq!(text.lines().last(), Some(&*last));
     }
 }

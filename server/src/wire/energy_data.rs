@@ -2,9 +2,10 @@
 //!
 //! In: one object or a list; `time` or `timestamp`, the tags `device_id`, `data_source`, `location`, all else fields.
 //! JSON has one kind of number, so a number becomes a float, unless the field is an integer one already and the number
-//! is whole. `null` is "no value". An element is taken whole or refused by its index; the others are not touched by it.
+//! is whole; a whole number that a float cannot hold exactly is refused, as it is in line protocol. `null` is "no value". An element is taken whole or refused by its index; the others are not touched by it.
 
-use super::answer::{AnswerTooLong, TimeFormat, cell, has, text};
+use super::answer::{EXACT_INTEGER, TimeFormat, cell, has, text};
+use super::bounded::{Bounded, Watch};
 use super::time::{Fold, parse_local_time, write_rfc3339};
 use jiff::tz::TimeZone;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -28,6 +29,13 @@ pub struct ReadOptions<'a> {
     pub field_type: &'a dyn Fn(&str) -> Option<FieldType>,
 }
 
+impl fmt::Debug for ReadOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let zone = self.home_zone.iana_name();
+        f.debug_struct("ReadOptions").field("home_zone", &zone).finish_non_exhaustive()
+    }
+}
+
 /// An element that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
@@ -48,20 +56,36 @@ pub struct Read {
     pub refused_count: u64,
 }
 
+/// Why nothing of a body was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BodyRefused {
+    /// It is no JSON, or neither an object nor a list.
+    Json(String),
+    /// Its points take more memory than they may.
+    TooLarge,
+}
+
 /// Most refused elements named in an answer.
 const NAMED: usize = 100;
 
-/// Reads a body into `batch`; a row's number there is the element's index.
+/// Reads a body into `batch`, which may take up to `limit_bytes`; a row's number there is the element's index.
 ///
 /// # Errors
-/// The whole body is no JSON, or neither an object nor a list.
-pub fn parse_into(batch: &mut WriteBatch, body: &[u8], options: &ReadOptions<'_>) -> Result<Read, String> {
+/// See [`BodyRefused`]; the batch is of no use then.
+pub fn parse_into(
+    batch: &mut WriteBatch,
+    body: &[u8],
+    options: &ReadOptions<'_>,
+    limit_bytes: usize,
+) -> Result<Read, BodyRefused> {
     let mut read = Read::default();
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let top = Top { batch, options, read: &mut read };
-    top.deserialize(&mut deserializer)
-        .and_then(|()| deserializer.end())
-        .map_err(|error| format!("JSON: {error}"))?;
+    let top = Top { batch: &mut *batch, options, read: &mut read, limit_bytes };
+    let outcome = top.deserialize(&mut deserializer).and_then(|()| deserializer.end());
+    if batch.bytes() > limit_bytes {
+        return Err(BodyRefused::TooLarge);
+    }
+    outcome.map_err(|error| BodyRefused::Json(format!("JSON: {error}")))?;
     Ok(read)
 }
 
@@ -69,6 +93,7 @@ struct Top<'a, 'b> {
     batch: &'a mut WriteBatch,
     options: &'a ReadOptions<'b>,
     read: &'a mut Read,
+    limit_bytes: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for Top<'_, '_> {
@@ -95,6 +120,9 @@ impl<'de> Visitor<'de> for Top<'_, '_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         while let Some(element) = list.next_element_seed(Element)? {
             take(self.batch, self.options, self.read, element);
+            if self.batch.bytes() > self.limit_bytes {
+                return Err(A::Error::custom("the batch is full"));
+            }
         }
         Ok(())
     }
@@ -265,7 +293,15 @@ fn element(
             }
             (tag, _) if TAGS.contains(&tag) => return Err(format!("{key}: must be text")),
             ("", _) => return Err("a field without a name".to_owned()),
-            (_, value) => fields.push((key, value)),
+            (_, value) => {
+                let rounded = exceeds_floats(&value) && !is_integral((options.field_type)(&key));
+                if rounded {
+                    return Err(format!(
+                        "{key}: a whole number beyond 2^53 would be rounded; only an integer field takes it"
+                    ));
+                }
+                fields.push((key, value));
+            }
         }
     }
     if fields.is_empty() {
@@ -299,16 +335,28 @@ fn element(
     Ok(())
 }
 
+fn exceeds_floats(value: &Scalar) -> bool {
+    match value {
+        Scalar::Integer(v) => v.unsigned_abs() > EXACT_INTEGER,
+        Scalar::Unsigned(_) => true,
+        _ => false,
+    }
+}
+
+fn is_integral(field_type: Option<FieldType>) -> bool {
+    matches!(field_type, Some(FieldType::Integer | FieldType::Unsigned))
+}
+
 /// The integer that a float is, where doubles still name each integer.
 fn whole(value: f64) -> Option<i64> {
-    (value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0).then_some(value as i64)
+    (value.fract() == 0.0 && value.abs() <= EXACT_INTEGER as f64).then_some(value as i64)
 }
 
 /// Writes an answer as a list of flat objects in time order.
 ///
 /// # Errors
-/// If it would be longer than `limit` bytes.
-pub fn encode(result: &QueryResult, limit: usize) -> Result<Vec<u8>, AnswerTooLong> {
+/// What `watch` says of the bytes written so far.
+pub fn encode<E>(result: &QueryResult, watch: Watch<'_, E>) -> Result<Vec<u8>, E> {
     let mut rows: Vec<(i64, u32, u32)> = Vec::with_capacity(result.rows());
     for (number, series) in result.series.iter().enumerate() {
         if let Some(ResultValues::Time(times)) = series.columns.first().map(|column| &column.values) {
@@ -329,26 +377,25 @@ pub fn encode(result: &QueryResult, limit: usize) -> Result<Vec<u8>, AnswerTooLo
             out
         })
         .collect();
-    let mut out = Vec::with_capacity(rows.len().min(1 << 18) * 160 + 2);
-    out.push(b'[');
+    let mut bounded = Bounded::new(rows.len().min(1 << 18) * 160 + 2, watch);
+    bounded.bytes.push(b'[');
     for (i, (time, series, row)) in rows.into_iter().enumerate() {
         let (number, row) = (series as usize, row as usize);
         let series = &result.series[number];
+        let out = &mut bounded.bytes;
         out.extend_from_slice(if i == 0 { b"{\"time\":\"" } else { b",{\"time\":\"" });
-        write_rfc3339(&mut out, time);
+        write_rfc3339(out, time);
         out.push(b'"');
         out.extend_from_slice(&tag_texts[number]);
         for column in series.columns[1..].iter().filter(|column| has(&column.values, row)) {
-            member(&mut out, &column.name);
-            cell(&mut out, &column.values, row, TimeFormat::Rfc3339);
+            member(&mut bounded.bytes, &column.name);
+            cell(&mut bounded.bytes, &column.values, row, TimeFormat::Rfc3339);
+            bounded.check()?;
         }
-        out.push(b'}');
-        if out.len() > limit {
-            return Err(AnswerTooLong { limit });
-        }
+        bounded.bytes.push(b'}');
     }
-    out.extend_from_slice(b"]\n");
-    Ok(out)
+    bounded.bytes.extend_from_slice(b"]\n");
+    bounded.finish()
 }
 
 fn member(out: &mut Vec<u8>, name: &str) {
@@ -362,12 +409,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(body: &str) -> Result<(Read, u64, u64), String> {
+    fn read(body: &str) -> Result<(Read, u64, u64), BodyRefused> {
+        read_within(body, usize::MAX)
+    }
+
+    fn read_within(body: &str, limit_bytes: usize) -> Result<(Read, u64, u64), BodyRefused> {
         let mut batch = WriteBatch::new("wattlog", None);
         let types = |name: &str| (name == "count").then_some(FieldType::Integer);
         let zone = TimeZone::get("Europe/Warsaw").unwrap();
         let options = ReadOptions { home_zone: &zone, receive_time: Timestamp(7), field_type: &types };
-        let read = parse_into(&mut batch, body.as_bytes(), &options)?;
+        let read = parse_into(&mut batch, body.as_bytes(), &options, limit_bytes)?;
         Ok((read, batch.points(), batch.values()))
     }
 
@@ -398,12 +449,32 @@ mod tests {
     }
 
     #[test]
+    fn whole_numbers_that_a_float_would_round_are_refused() {
+        let body = r#"[{"v":9007199254740992},{"v":9007199254740993},{"v":-9007199254740993},{"v":18446744073709551615},
+            {"count":9007199254740993}]"#;
+        let (read, points, _) = read(body).unwrap();
+        assert_eq!((read.elements, read.refused_count, points), (5, 3, 2));
+        assert!(read.refused.iter().all(|r| r.reason.starts_with("v: a whole number beyond 2^53")));
+    }
+
+    #[test]
     fn what_is_no_json_is_refused_whole() {
         for body in ["", "{", "5", "\"x\"", "[{\"v\":1}", "{\"v\":NaN}", "[{\"v\":1}] x", "{\"v\":1e999}"] {
-            assert!(read(body).unwrap_err().starts_with("JSON: "), "{body}");
+            assert!(
+                matches!(read(body), Err(BodyRefused::Json(text)) if text.starts_with("JSON: ")),
+                "{body}"
+            );
         }
         assert!(read(&"[".repeat(100_000)).is_err());
         assert!(read(&format!("{{\"v\":{}", "[".repeat(100_000))).is_err());
+    }
+
+    #[test]
+    fn points_beyond_the_memory_of_one_body_end_the_reading() {
+        let body: String = (0..1000).map(|n| format!(",{{\"device_id\":\"d{n}\",\"v\":1}}")).collect();
+        let body = format!("[{}]", &body[1..]);
+        assert_eq!(read_within(&body, 10_000), Err(BodyRefused::TooLarge));
+        assert_eq!(read(&body).unwrap().1, 1000);
     }
 
     proptest! {

@@ -86,7 +86,13 @@ pub struct LineOptions {
     pub receive_time: Timestamp,
     /// Longest line taken.
     pub max_line_bytes: usize,
+    /// Most memory that the points may take together.
+    pub max_batch_bytes: usize,
 }
+
+/// The points of a body take more memory than they may; the batch is of no use then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchFull;
 
 /// Lines that were refused. Texts are kept for the first ones only, so that a body of rubbish costs no memory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -95,6 +101,8 @@ pub struct LineErrors {
     pub text: String,
     /// Lines that could not be parsed.
     pub unparsed: u64,
+    /// How many of them were not looked at because they are too long.
+    pub too_long: u64,
     /// First refusal of a point that could be parsed but is not allowed, in the words of the 1.x server.
     pub refused: Option<String>,
     /// How many were refused like that.
@@ -136,7 +144,11 @@ impl LineErrors {
 
 /// Reads a body into `batch`. A point's number in the batch is that of its line, counted from zero (comments and empty
 /// lines count too).
-pub fn parse_into(batch: &mut WriteBatch, body: &[u8], options: &LineOptions) -> LineErrors {
+pub fn parse_into(
+    batch: &mut WriteBatch,
+    body: &[u8],
+    options: &LineOptions,
+) -> Result<LineErrors, BatchFull> {
     parse_body(batch, body, options)
 }
 
@@ -150,6 +162,9 @@ trait LineSink {
         at: At,
         fields: &[Field<'_>],
     ) -> Result<(), Refusal>;
+
+    /// Memory taken so far.
+    fn bytes(&self) -> usize;
 }
 
 /// Time of a point and number of its line.
@@ -180,9 +195,13 @@ impl LineSink for WriteBatch {
         }
         Ok(())
     }
+
+    fn bytes(&self) -> usize {
+        WriteBatch::bytes(self)
+    }
 }
 
-fn parse_body(sink: &mut impl LineSink, body: &[u8], options: &LineOptions) -> LineErrors {
+fn parse_body(sink: &mut impl LineSink, body: &[u8], options: &LineOptions) -> Result<LineErrors, BatchFull> {
     let mut errors = LineErrors::default();
     let mut fields = Vec::new();
     let mut at = 0;
@@ -206,6 +225,7 @@ fn parse_body(sink: &mut impl LineSink, body: &[u8], options: &LineOptions) -> L
         }
         let bytes = &body[start..stop];
         if bytes.len() > options.max_line_bytes {
+            errors.too_long += 1;
             errors.unparsed(bytes, &format!("line longer than {} bytes", options.max_line_bytes));
             continue;
         }
@@ -227,9 +247,12 @@ fn parse_body(sink: &mut impl LineSink, body: &[u8], options: &LineOptions) -> L
                 errors.refused.get_or_insert(reason);
             }
         }
+        if sink.bytes() > options.max_batch_bytes {
+            return Err(BatchFull);
+        }
     }
     errors.finish();
-    errors
+    Ok(errors)
 }
 
 #[derive(Debug)]

@@ -33,15 +33,19 @@ impl LineSink for Recorder {
         self.0.push(format!("{text} @{}", at.time.0));
         Ok(())
     }
+
+    fn bytes(&self) -> usize {
+        self.0.iter().map(String::len).sum()
+    }
 }
 
 fn options(precision: Precision) -> LineOptions {
-    LineOptions { precision, receive_time: RECEIVED, max_line_bytes: 1 << 20 }
+    LineOptions { precision, receive_time: RECEIVED, max_line_bytes: 1 << 20, max_batch_bytes: 64 << 20 }
 }
 
 fn parse(body: impl AsRef<[u8]>) -> (Vec<String>, LineErrors) {
     let mut points = Recorder::default();
-    let errors = parse_body(&mut points, body.as_ref(), &options(Precision::Nanoseconds));
+    let errors = parse_body(&mut points, body.as_ref(), &options(Precision::Nanoseconds)).unwrap();
     (points.0, errors)
 }
 
@@ -167,7 +171,7 @@ fn the_name_time_is_no_tag_and_no_only_field() {
 fn precisions_scale_and_overflow() {
     let at = |precision, line: &str| {
         let mut points = Recorder::default();
-        let errors = parse_body(&mut points, line.as_bytes(), &options(precision));
+        let errors = parse_body(&mut points, line.as_bytes(), &options(precision)).unwrap();
         points.0.pop().ok_or(errors.text)
     };
     assert_eq!(at(Precision::Seconds, "a v=1 1772359200"), Ok("0:a v=1.0 @1772359200000000000".into()));
@@ -222,11 +226,24 @@ fn limits_are_kept_and_a_body_of_rubbish_gives_a_short_answer() {
 #[test]
 fn a_refused_line_leaves_no_series_in_the_batch() {
     let mut batch = WriteBatch::new("db", None);
-    let errors = parse_into(&mut batch, b"a,t=1 v= 1\nb v=1 x", &options(Precision::Nanoseconds));
+    let errors = parse_into(&mut batch, b"a,t=1 v= 1\nb v=1 x", &options(Precision::Nanoseconds)).unwrap();
     assert_eq!((errors.unparsed, batch.points(), batch.bytes()), (2, 0, 0));
-    let errors = parse_into(&mut batch, b"a,t=1 v=1,w=2i 1\na,t=1 v=2 2", &options(Precision::Nanoseconds));
+    let good = b"a,t=1 v=1,w=2i 1\na,t=1 v=2 2";
+    let errors = parse_into(&mut batch, good, &options(Precision::Nanoseconds)).unwrap();
     assert!(errors.is_empty());
     assert_eq!((batch.points(), batch.values()), (2, 3));
+}
+
+#[test]
+fn a_body_of_names_is_given_up_before_they_fill_the_memory() {
+    let series: String = (0..20_000).map(|n| format!("a,b={n} v=1\n")).collect();
+    let fields: String = (0..20_000).map(|n| format!("a f{n}=1\n")).collect();
+    for body in [series, fields] {
+        let mut batch = WriteBatch::new("db", None);
+        let options = LineOptions { max_batch_bytes: 1 << 20, ..options(Precision::Nanoseconds) };
+        assert_eq!(parse_into(&mut batch, body.as_bytes(), &options), Err(BatchFull));
+        assert!(batch.points() < 10_000, "{} points in a MiB, each with a name of its own", batch.points());
+    }
 }
 
 /// The parser of InfluxDB 1.x (models/points.go), transcribed byte loop by byte loop, as far as its verdicts matter
@@ -583,7 +600,7 @@ proptest! {
         let mut mixed = seed.into_bytes();
         mixed.extend_from_slice(&body);
         let mut batch = WriteBatch::new("db", None);
-        let errors = parse_into(&mut batch, &mixed, &options(Precision::Nanoseconds));
+        let errors = parse_into(&mut batch, &mixed, &options(Precision::Nanoseconds)).unwrap();
         let lines = mixed.iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
         prop_assert!(batch.points() + errors.unparsed + errors.refused_points <= lines);
     }

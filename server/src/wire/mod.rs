@@ -1,8 +1,10 @@
 //! Texts on the wire, pure: bytes in, rows or columns out, and back. No sockets, no store, no clock.
 
 pub mod answer;
+pub mod bounded;
 pub mod energy_data;
 pub mod line_protocol;
 mod number;
 pub mod params;
+pub mod query_string;
 pub(crate) mod time;

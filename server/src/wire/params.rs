@@ -3,6 +3,7 @@
 //! Promise: every parameter is understood or refused by its name; nothing is guessed.
 
 use super::answer::{AnswerFormat, TimeFormat};
+use super::query_string::pairs;
 use super::time::{parse_query_time, parse_span};
 use crate::error::shortened;
 use std::time::Duration;
@@ -40,7 +41,7 @@ pub fn parse(
 ) -> Result<Parameters, String> {
     let mut single: Vec<(String, String)> = Vec::new();
     let mut tags: Vec<TagFilter> = Vec::new();
-    for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
+    for (name, value) in pairs(query)? {
         if let Some(key) = name.strip_prefix("tag.") {
             add_filter(&mut tags, key, value)?;
             continue;

@@ -37,50 +37,57 @@ impl Rows {
             return Err(Failure::new(Kind::Usage, format!("--tags: there is no column {missing}")));
         }
         let columns = header.iter().map(|name| match name {
-            name if *name == arguments.time_column => Column::Time,
-            name if arguments.tags.contains(name) => Column::Tag(escaped(name, &[',', '=', ' '])),
-            name => Column::Field(escaped(name, &[',', '=', ' '])),
+            name if *name == arguments.time_column => Ok(Column::Time),
+            name if arguments.tags.contains(name) => key(name).map(Column::Tag),
+            name => key(name).map(Column::Field),
         });
+        let columns = columns.collect::<Result<_, String>>();
+        let columns = columns.map_err(|why| Failure::new(Kind::Data, format!("line 1: {why}")))?;
+        if measurement.starts_with('#') {
+            let why = "--measurement: a line of line protocol that begins with # is a comment";
+            return Err(Failure::new(Kind::Usage, why));
+        }
+        let measurement = escaped(&measurement, &[',', ' '])
+            .map_err(|why| Failure::new(Kind::Usage, format!("--measurement: {why}")))?;
         let unit_ns = match arguments.precision.as_str() {
             "s" => 1_000_000_000,
             "ms" => 1_000_000,
             "us" => 1000,
             _ => 1,
         };
-        Ok(Self {
-            columns: columns.collect(),
-            measurement: escaped(&measurement, &[',', ' ']),
-            reader,
-            unit_ns,
-            per_body: u64::from(arguments.body_lines),
-        })
+        Ok(Self { columns, measurement, reader, unit_ns, per_body: u64::from(arguments.body_lines) })
     }
 
     fn next_body(&mut self) -> Result<Option<Body>, Failure> {
         let mut text = String::new();
-        let (first_line, mut lines) = (self.reader.line + 1, 0);
+        let (first_line, mut lines, mut without_values) = (self.reader.line + 1, 0, 0);
         while lines < self.per_body {
             let Some(cells) = self.reader.next()? else { break };
-            self.append(&cells, &mut text)
-                .map_err(|why| Failure::new(Kind::Data, format!("line {}: {why}", self.reader.line)))?;
-            lines += 1;
+            let line = self.reader.line;
+            match self.append(&cells, &mut text) {
+                Ok(true) => lines += 1,
+                Ok(false) => without_values += 1,
+                Err(why) => return Err(Failure::new(Kind::Data, format!("line {line}: {why}"))),
+            }
         }
-        let body = Body { bytes: text.into_bytes(), first_line, last_line: self.reader.line, lines };
-        Ok((lines > 0).then_some(body))
+        let last_line = self.reader.line;
+        let body = Body { bytes: text.into_bytes(), first_line, last_line, lines, without_values };
+        Ok((lines + without_values > 0).then_some(body))
     }
 
-    fn append(&self, cells: &[String], out: &mut String) -> Result<(), String> {
+    /// Appends the row as a line; false if it has no values and so says nothing.
+    fn append(&self, cells: &[String], out: &mut String) -> Result<bool, String> {
         if cells.len() != self.columns.len() {
             return Err(format!("{} cells, the header has {}", cells.len(), self.columns.len()));
         }
         let (mut fields, mut time) = (String::new(), None);
-        let start = out.len();
-        out.push_str(&self.measurement);
+        let mut tags = String::new();
         for (column, cell) in self.columns.iter().zip(cells).filter(|(_, cell)| !cell.is_empty()) {
             match column {
                 Column::Time => time = Some(self.time(cell)?),
                 Column::Tag(key) => {
-                    let _ = write!(out, ",{key}={}", escaped(cell, &[',', '=', ' ']));
+                    let value = escaped(cell, &[',', '=', ' ']).map_err(|why| format!("tag {key}: {why}"))?;
+                    let _ = write!(tags, ",{key}={value}");
                 }
                 Column::Field(key) => {
                     let separator = if fields.is_empty() { ' ' } else { ',' };
@@ -89,16 +96,14 @@ impl Rows {
             }
         }
         if fields.is_empty() {
-            // A row with no values says nothing.
-            out.truncate(start);
-            return Ok(());
+            return Ok(false);
         }
-        out.push_str(&fields);
+        let _ = write!(out, "{}{tags}{fields}", self.measurement);
         if let Some(time) = time {
             let _ = write!(out, " {time}");
         }
         out.push('\n');
-        Ok(())
+        Ok(true)
     }
 
     fn time(&self, cell: &str) -> Result<i64, String> {
@@ -131,7 +136,25 @@ fn value(cell: &str) -> String {
     }
 }
 
-fn escaped(text: &str, special: &[char]) -> String {
+fn key(name: &str) -> Result<String, String> {
+    if name.is_empty() {
+        return Err("a column without a name".into());
+    }
+    escaped(name, &[',', '=', ' ']).map_err(|why| format!("column {name:?}: {why}"))
+}
+
+/// A name or a tag value as line protocol writes it.
+///
+/// # Errors
+/// What line protocol cannot carry: a line break would begin a line of its own, a backslash at the end would take the
+/// meaning of what follows.
+fn escaped(text: &str, special: &[char]) -> Result<String, String> {
+    if text.contains(['\n', '\r']) {
+        return Err(format!("{text:?} has a line break, which line protocol keeps in string fields only"));
+    }
+    if text.ends_with('\\') {
+        return Err(format!("{text:?} ends in a backslash, which line protocol cannot carry there"));
+    }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if special.contains(&c) {
@@ -139,7 +162,7 @@ fn escaped(text: &str, special: &[char]) -> String {
         }
         out.push(c);
     }
-    out
+    Ok(out)
 }
 
 /// Records of a CSV text, one at a time.
@@ -209,8 +232,9 @@ mod tests {
     use clap::Parser as _;
 
     fn lines(text: &'static str, flags: &[&str]) -> Result<String, String> {
-        let argv =
-            ["wattlog", "write", "--measurement", "energy data"].into_iter().chain(flags.iter().copied());
+        let named = flags.contains(&"--measurement");
+        let argv = ["wattlog", "write"].into_iter().chain(flags.iter().copied());
+        let argv = argv.chain(["--measurement", "energy data"].into_iter().filter(|_| !named));
         let Command::Write(arguments) = Cli::parse_from(argv).command else { unreachable!() };
         let rows = Rows::new(Box::new(text.as_bytes()), &arguments).map_err(|failure| failure.to_string())?;
         let mut out = String::new();
@@ -237,6 +261,26 @@ mod tests {
         );
         assert_eq!(lines("time,v\n1,nan\n", &[]).unwrap(), "energy\\ data v=\"nan\" 1\n");
         assert_eq!(lines("time,v\n1,\n", &[]).unwrap(), "");
+    }
+
+    #[test]
+    fn a_row_without_values_is_not_counted_as_a_line() {
+        let argv = ["wattlog", "write", "--measurement", "m"];
+        let Command::Write(arguments) = Cli::parse_from(argv).command else { unreachable!() };
+        let rows = Rows::new(Box::new("time,v\n1,\n2,5\n3,\n".as_bytes()), &arguments).unwrap();
+        let counts: Vec<_> = rows.map(|body| body.unwrap()).map(|b| (b.lines, b.without_values)).collect();
+        assert_eq!(counts, [(1, 2)]);
+    }
+
+    #[test]
+    fn a_cell_cannot_smuggle_in_a_line() {
+        // "a\nother v=1" as a tag value was written as it stood, and became a point of another measurement.
+        let smuggled = lines("t,v\n\"a\nother x=1\",1\n", &["--tags", "t"]).unwrap_err();
+        assert!(smuggled.starts_with("line 3: tag t: ") && smuggled.contains("line break"), "{smuggled}");
+        assert!(lines("t,\"v\nx\"\na,1\n", &["--tags", "t"]).unwrap_err().contains("line break"));
+        assert!(lines("t,v\na\\,1\n", &["--tags", "t"]).unwrap_err().contains("backslash"));
+        assert!(lines("v\n1\n", &["--measurement", "#m"]).unwrap_err().contains("comment"));
+        assert!(lines("v,\n1,2\n", &[]).unwrap_err().contains("without a name"));
     }
 
     #[test]

@@ -1,12 +1,18 @@
 //! From readings of one cycle to the fields of one point.
 //!
 //! Promise: a field is there only if every part of it was read in this cycle and is plausible; the identity
-//! `consumption = pv_power + battery_power + battery2_power - grid_power` holds exactly within a point of a hybrid.
+//! `consumption = pv_power + battery_power + battery2_power - grid_power` holds exactly within a point of a hybrid. What
+//! is not known to be absent counts as a part: without the power of a second battery that may exist there is no
+//! `consumption`.
 //!
 //! Which register is `grid_power`? Register 35140 (i16) and 36025 (i32) tell the same quantity a moment apart. 35140
 //! is read in one answer with PV and battery, so it keeps the identity true in time as well; it wraps beyond 32.7 kW.
-//! So: 35140, unless the meter's 36025 shows more than 32 kW or 35140 is missing; then 36025. What the meter
-//! itself says is stored beside it as `meter_power`.
+//! So: 35140, unwrapped to the value nearest to 36025. Without 36025 a value that may stand for another one (a house
+//! connection of 45 kW: from 20.5 kW on) is left out; without 35140 it is 36025 alone. While the meter does not answer
+//! its inverter, neither tells anything. What the meter itself says is stored beside it as `meter_power`.
+//!
+//! `pv_power` is the sum of strings 1 to 4 for the same reason: they come in that one answer. Inverters with more
+//! strings tell the whole of them in another one only.
 
 use super::decode::Reading;
 use super::quality::{LeftOut, Quality};
@@ -14,8 +20,8 @@ use super::registers::{self, Use};
 use crate::config::{Family, FieldChoice};
 use wattlog_model::{FieldMeaning, FieldValue, Timestamp, Unit};
 
-/// Beyond this an i16 power may have wrapped.
-const WRAPS_W: f64 = 32_000.0;
+/// Distance between two powers that an i16 shows as the same.
+const WRAP_W: f64 = 65_536.0;
 
 /// Name of the measurement.
 pub const MEASUREMENT: &str = "energy_data";
@@ -26,15 +32,37 @@ pub struct Assembler {
     family: Family,
     choice: FieldChoice,
     quality: Quality,
-    /// Once a second battery was seen, a cycle without it has no `consumption`.
-    has_battery2: bool,
+    second_battery: SecondBattery,
+    /// It once told of more than four strings.
+    has_more_strings: bool,
     implausible: Vec<u16>,
 }
 
+/// Whether the power of a second battery is a part of the balance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecondBattery {
+    /// The inverter has none.
+    Absent,
+    /// It has one, or nobody knows.
+    Possible,
+}
+
 impl Assembler {
-    /// Starts without a memory of totals.
+    /// Starts without a memory of totals and with a second battery possible.
     pub fn new(family: Family, choice: FieldChoice) -> Self {
-        Self { family, choice, quality: Quality::default(), has_battery2: false, implausible: Vec::new() }
+        Self {
+            family,
+            choice,
+            quality: Quality::default(),
+            second_battery: SecondBattery::Possible,
+            has_more_strings: false,
+            implausible: Vec::new(),
+        }
+    }
+
+    /// Tells whether a second battery may be there.
+    pub fn set_second_battery(&mut self, second_battery: SecondBattery) {
+        self.second_battery = second_battery;
     }
 
     /// Tells what the device is rated for, if it is known.
@@ -61,10 +89,12 @@ impl Assembler {
             Use::Part => false,
         };
         let silent_meter = cycle.meter_is_silent(self.family);
+        let second_meter = self.family == Family::Et && cycle.number(ET_METER2_COMM) == Known(1.0);
         let no_battery = cycle.number(ET_BATTERY_MODE) == Known(0.0);
         for reading in cycle.readings.iter().filter(|reading| wanted(reading.register.used)) {
             let (field, address) = (reading.register.field, reading.register.address);
             let meaningless = silent_meter && field.starts_with("meter_") && field != "meter_comm_status"
+                || !second_meter && field.starts_with("meter2_") && field != "meter2_comm_status"
                 || no_battery && matches!(address, ET_BATTERY_VOLTAGE..=35183);
             if let Some(value) = reading.value.clone().filter(|_| !meaningless) {
                 fields.push((field.to_owned(), value));
@@ -77,8 +107,17 @@ impl Assembler {
         };
         match self.family {
             Family::Et => {
-                self.has_battery2 |= cycle.number(ET_BATTERY2_POWER) != Absent;
-                cycle.derive_et(silent_meter, no_battery, self.has_battery2, &mut put);
+                self.has_more_strings |= cycle.number(ET_CHANNELS).known().is_some_and(|count| count > 4.0);
+                let pv = if self.has_more_strings {
+                    cycle.number(ET_ALL_STRINGS).known()
+                } else {
+                    sum(&ET_STRING_POWER.map(|address| cycle.number(address)))
+                };
+                let grid = if silent_meter { None } else { cycle.grid_power(self.quality.supply_power_w()) };
+                let battery = if no_battery { Some(0.0) } else { cycle.number(ET_BATTERY_POWER).known() };
+                let balance = Balance { pv, grid, battery, battery2: cycle.battery2(self.second_battery) };
+                balance.put(&mut put);
+                cycle.derive_et(silent_meter, &mut put);
             }
             Family::Dt => cycle.derive_dt(silent_meter, self.choice, &mut put),
         }
@@ -124,9 +163,12 @@ const ET_BATTERY_VOLTAGE: u16 = 35180;
 const ET_BATTERY_POWER: u16 = 35182;
 const ET_BATTERY_MODE: u16 = 35184;
 const ET_BATTERY2_POWER: u16 = 35264;
+const ET_BATTERY2_MODE: u16 = 35266;
 const ET_ALL_STRINGS: u16 = 35301;
+const ET_CHANNELS: u16 = 35303;
 const ET_METER_COMM: u16 = 36004;
 const ET_METER_POWER: u16 = 36025;
+const ET_METER2_COMM: u16 = 36051;
 const DT_STRINGS: u16 = 30103;
 const DT_AC_VOLTAGE: u16 = 30118;
 const DT_AC_CURRENT: u16 = 30121;
@@ -159,44 +201,34 @@ impl Cycle<'_> {
         }
     }
 
-    fn derive_et(
-        &self,
-        silent_meter: bool,
-        no_battery: bool,
-        has_battery2: bool,
-        put: &mut dyn FnMut(&str, Option<FieldValue>),
-    ) {
-        let float = |number: Option<f64>| number.map(FieldValue::Float);
-        let strings = ET_STRING_POWER.map(|address| self.number(address));
-        let pv = match self.number(ET_ALL_STRINGS) {
-            Known(all) => Some(all),
-            _ => sum(&strings),
-        };
-        let meter = if silent_meter { Absent } else { self.number(ET_METER_POWER) };
-        let grid = match (self.number(ET_ACTIVE_POWER), meter) {
-            (_, Known(meter)) if meter.abs() > WRAPS_W => Some(meter),
-            (Known(active), _) => Some(active),
+    /// Power at the grid connection of a hybrid; see the module.
+    fn grid_power(&self, supply_power_w: f64) -> Option<f64> {
+        match (self.number(ET_ACTIVE_POWER), self.number(ET_METER_POWER)) {
+            (Known(active), Known(meter)) => Some(active + WRAP_W * ((meter - active) / WRAP_W).round()),
+            (Known(active), _) if active.abs() < WRAP_W - supply_power_w => Some(active),
+            (Known(_), _) => None,
             (_, meter) => meter.known(),
-        };
-        let battery = if no_battery { Some(0.0) } else { self.number(ET_BATTERY_POWER).known() };
-        let battery2 = if has_battery2 { self.number(ET_BATTERY2_POWER).known() } else { Some(0.0) };
-        let consumption = match (pv, battery, battery2, grid) {
-            (Some(pv), Some(battery), Some(battery2), Some(grid)) => Some(pv + battery + battery2 - grid),
-            _ => None,
-        };
-        put("pv_power", float(pv));
-        put("grid_power", float(grid));
-        put("consumption", float(consumption));
+        }
+    }
+
+    fn battery2(&self, second_battery: SecondBattery) -> Option<f64> {
+        match (self.number(ET_BATTERY2_POWER), self.number(ET_BATTERY2_MODE)) {
+            (_, Known(0.0)) => Some(0.0),
+            (Absent, _) if second_battery == SecondBattery::Absent => Some(0.0),
+            (power, _) => power.known(),
+        }
+    }
+
+    fn derive_et(&self, silent_meter: bool, put: &mut dyn FnMut(&str, Option<FieldValue>)) {
         for (field, long, short) in
             [("grid_export_energy_total", 36104, 36015), ("grid_import_energy_total", 36120, 36017)]
         {
             let energy = match (self.number(long), self.number(short)) {
                 _ if silent_meter => None,
-                (Known(0.0), Known(short)) => Some(short),
-                (Known(long), _) => Some(long),
-                (_, short) => short.known(),
+                (Absent, short) => short.known(),
+                (long, _) => long.known(),
             };
-            put(field, float(energy));
+            put(field, energy.map(FieldValue::Float));
         }
         for (field, high, low) in [
             ("battery_error_bits", 37012, 37006),
@@ -240,6 +272,26 @@ impl Cycle<'_> {
         put("pv_power", float(sum(&strings)));
         put("grid_power", float(grid));
         put("consumption", float(inverter.zip(grid).map(|(inverter, grid)| inverter - grid)));
+    }
+}
+
+/// The powers of a hybrid in one cycle.
+struct Balance {
+    pv: Option<f64>,
+    grid: Option<f64>,
+    battery: Option<f64>,
+    battery2: Option<f64>,
+}
+
+impl Balance {
+    fn put(&self, put: &mut dyn FnMut(&str, Option<FieldValue>)) {
+        put("pv_power", self.pv.map(FieldValue::Float));
+        put("grid_power", self.grid.map(FieldValue::Float));
+        put("consumption", self.consumption().map(FieldValue::Float));
+    }
+
+    fn consumption(&self) -> Option<f64> {
+        Some(self.pv? + self.battery? + self.battery2? - self.grid?)
     }
 }
 

@@ -18,7 +18,13 @@ fn readings(family: Family, values: &[(u16, Option<f64>)]) -> Vec<Reading> {
 }
 
 fn check(family: Family, values: &[(u16, Option<f64>)], expected: &[(&str, Option<f64>)]) {
-    let fields = Assembler::new(family, FieldChoice::All).fields(&mut readings(family, values), Timestamp(0));
+    let mut assembler = Assembler::new(family, FieldChoice::All);
+    assembler.set_second_battery(SecondBattery::Absent);
+    check_with(&mut assembler, values, expected);
+}
+
+fn check_with(assembler: &mut Assembler, values: &[(u16, Option<f64>)], expected: &[(&str, Option<f64>)]) {
+    let fields = assembler.fields(&mut readings(assembler.family, values), Timestamp(0));
     for (name, wanted) in expected {
         let found = fields.iter().find(|(field, _)| field == name).map(|(_, value)| match value {
             FieldValue::Float(number) => *number,
@@ -66,9 +72,36 @@ fn nothing_is_calculated_from_what_is_not_there() {
 }
 
 #[test]
-fn a_power_that_wraps_is_taken_from_the_meter() {
-    let wrapped = hybrid(&[(35140, Some(25_536.0)), (36025, Some(-40_000.0))]);
-    check(Family::Et, &wrapped, &[("grid_power", Some(-40_000.0)), ("consumption", Some(40_944.0))]);
+fn a_power_that_wraps_is_told_by_the_meter_or_not_at_all() {
+    for (active, meter, grid) in [
+        (25_536.0, Some(-40_000.0), Some(-40_000.0)),
+        (25_536.0, Some(25_400.0), Some(25_536.0)),
+        // The meter, read a moment earlier, had not reached the border yet.
+        (32_600.0, Some(-32_500.0), Some(-32_936.0)),
+        // An import of 40 kW was stored as an export of 25.5 kW when the meter's block was lost.
+        (25_536.0, None, None),
+        (-25_536.0, None, None),
+        (20_000.0, None, Some(20_000.0)),
+    ] {
+        let values = hybrid(&[(35140, Some(active)), (36025, meter)]);
+        let consumption = grid.map(|grid| 944.0 - grid);
+        check(Family::Et, &values, &[("grid_power", grid), ("consumption", consumption)]);
+    }
+}
+
+#[test]
+fn pv_power_is_what_came_with_the_battery_unless_there_are_more_strings() {
+    let mut assembler = Assembler::new(Family::Et, FieldChoice::All);
+    let values = |others: &[(u16, Option<f64>)]| hybrid(&[&[(35266, Some(0.0))], others].concat());
+    for (others, pv) in [
+        (vec![(35301, Some(3_400.0)), (35303, Some(4.0))], Some(3_456.0)),
+        (vec![(35301, Some(9_000.0)), (35303, Some(8.0))], Some(9_000.0)),
+        // Strings 5 to 8 were not told this time.
+        (vec![], None),
+    ] {
+        let expected = [("pv_power", pv), ("consumption", pv.map(|pv| pv - 2_512.0 + 3.0))];
+        check_with(&mut assembler, &values(&others), &expected);
+    }
 }
 
 #[test]
@@ -84,15 +117,26 @@ fn an_inverter_without_battery_has_no_battery_fields_and_a_balance_all_the_same(
 }
 
 #[test]
-fn a_second_battery_once_seen_is_needed_for_the_balance() {
-    let mut assembler = Assembler::new(Family::Et, FieldChoice::All);
-    let mut consumption = |others: &[(u16, Option<f64>)]| {
+fn without_a_second_battery_that_may_be_there_no_consumption_is_told() {
+    let consumption = |second_battery: SecondBattery, others: &[(u16, Option<f64>)]| {
+        let mut assembler = Assembler::new(Family::Et, FieldChoice::All);
+        assembler.set_second_battery(second_battery);
         let fields = assembler.fields(&mut readings(Family::Et, &hybrid(others)), Timestamp(0));
         fields.into_iter().find(|(name, _)| name == "consumption").map(|(_, value)| value)
     };
-    assert_eq!(consumption(&[]), Some(FieldValue::Float(947.0)));
-    assert_eq!(consumption(&[(35264, Some(500.0))]), Some(FieldValue::Float(1_447.0)));
-    assert_eq!(consumption(&[]), None);
+    let told = |watts: f64| Some(FieldValue::Float(watts));
+    for (others, if_possible, if_absent) in [
+        // Not read: it timed out, is not configured, or the device did not say who it is.
+        (vec![], None, told(947.0)),
+        (vec![(35264, Some(500.0))], told(1_447.0), told(1_447.0)),
+        (vec![(35264, None)], None, told(947.0)),
+        (vec![(35264, Some(0.0)), (35266, Some(0.0))], told(947.0), told(947.0)),
+        // 4 GW.
+        (vec![(35264, Some(4e9))], None, None),
+    ] {
+        assert_eq!(consumption(SecondBattery::Possible, &others), if_possible, "{others:?}");
+        assert_eq!(consumption(SecondBattery::Absent, &others), if_absent, "{others:?}");
+    }
 }
 
 #[test]
@@ -102,14 +146,28 @@ fn a_meter_that_does_not_answer_its_inverter_tells_nothing() {
         ("meter_power", None),
         ("grid_export_energy_total", None),
         ("meter_comm_status", Some(0.0)),
-        ("grid_power", Some(-3.0)),
+        // The inverter knows this one from the meter too.
+        ("grid_power", None),
+        ("consumption", None),
+        ("pv_power", Some(3_456.0)),
     ];
     check(Family::Et, &values, &expected);
 }
 
 #[test]
+fn a_second_meter_that_is_not_there_tells_nothing() {
+    let values = |comm: Option<f64>| [(36045, Some(0.0)), (36047, Some(7.5)), (36051, comm)];
+    for (comm, power) in [(Some(0.0), None), (None, None), (Some(1.0), Some(0.0))] {
+        let energy = power.map(|_| 7.5);
+        let expected =
+            [("meter2_power", power), ("meter2_export_energy_total", energy), ("meter2_comm_status", comm)];
+        check(Family::Et, &values(comm), &expected);
+    }
+}
+
+#[test]
 fn totals_of_the_meter_prefer_the_long_form_and_bits_join_two_words() {
-    let long = [(36015, Some(16_777.3)), (36104, Some(16_777.31)), (36017, Some(5.0)), (36120, Some(0.0))];
+    let long = [(36015, Some(16_777.3)), (36104, Some(16_777.31)), (36017, Some(5.0)), (36120, None)];
     let expected = [("grid_export_energy_total", Some(16_777.31)), ("grid_import_energy_total", Some(5.0))];
     check(Family::Et, &long, &expected);
     let bits = [(37006, Some(3.0)), (37012, Some(1.0)), (37010, Some(1.0)), (37013, None)];

@@ -105,10 +105,10 @@ const METER_BLOCK: &[Register] = &[
     Register::watts(30195, Coding::I32, "meter_power", METER)
         .essential()
         .about("power at the meter, + = export"),
-    Register::energy(30197, Coding::U32, 1000, "grid_export_energy_total", Limit::Total)
+    Register::meter_total(30197, Coding::U32, 1000, "grid_export_energy_total")
         .essential()
         .about("energy exported through the meter since installation"),
-    Register::energy(30199, Coding::U32, 1000, "grid_import_energy_total", Limit::Total)
+    Register::meter_total(30199, Coding::U32, 1000, "grid_import_energy_total")
         .essential()
         .about("energy imported through the meter since installation"),
     Register::code(30209, Coding::U16, "meter_comm_status")

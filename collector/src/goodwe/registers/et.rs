@@ -10,6 +10,8 @@ use wattlog_model::FieldKind;
 
 /// Phase 1 voltage: without it the inverter measures nothing at all.
 const AC: u16 = 35121;
+/// Currents of the phases: an inverter without a phase has none for it.
+const AC_PHASES: [u16; 3] = [35122, 35127, 35132];
 const BATTERY: u16 = 35180;
 const BATTERY2: u16 = 35262;
 const METER: u16 = 36004;
@@ -37,7 +39,12 @@ pub(super) const BLOCKS: &[Block] = &[
 ];
 
 pub(super) const DERIVED: &[Derived] = &[
-    Derived::essential("pv_power", "W", FieldKind::Linear, "sum of the PV strings that are there"),
+    Derived::essential(
+        "pv_power",
+        "W",
+        FieldKind::Linear,
+        "sum of PV strings 1 to 4, or power of all strings where there are more",
+    ),
     Derived::essential("grid_power", "W", FieldKind::Linear, "power at the grid connection, + = export"),
     Derived::essential(
         "consumption",
@@ -105,15 +112,15 @@ const RUNNING: &[Register] = &[
     Register::volts(35121, "ac_voltage_l1").essential().about("voltage of phase 1 at the inverter"),
     Register::amps(35122, "ac_current_l1").essential().about("current of phase 1 at the inverter"),
     Register::hertz(35123, "ac_frequency_l1").essential().about("frequency of phase 1 at the inverter"),
-    Register::watts(35125, Coding::I16, "ac_power_l1", AC).limit(Limit::InverterPower).essential().about("power of phase 1 out of the inverter"),
+    Register::watts(35125, Coding::I16, "ac_power_l1", AC_PHASES[0]).limit(Limit::InverterPower).essential().about("power of phase 1 out of the inverter"),
     Register::volts(35126, "ac_voltage_l2").essential().about("voltage of phase 2 at the inverter"),
     Register::amps(35127, "ac_current_l2").essential().about("current of phase 2 at the inverter"),
     Register::hertz(35128, "ac_frequency_l2").about("frequency of phase 2 at the inverter"),
-    Register::watts(35130, Coding::I16, "ac_power_l2", AC).limit(Limit::InverterPower).essential().about("power of phase 2 out of the inverter"),
+    Register::watts(35130, Coding::I16, "ac_power_l2", AC_PHASES[1]).limit(Limit::InverterPower).essential().about("power of phase 2 out of the inverter"),
     Register::volts(35131, "ac_voltage_l3").essential().about("voltage of phase 3 at the inverter"),
     Register::amps(35132, "ac_current_l3").essential().about("current of phase 3 at the inverter"),
     Register::hertz(35133, "ac_frequency_l3").about("frequency of phase 3 at the inverter"),
-    Register::watts(35135, Coding::I16, "ac_power_l3", AC).limit(Limit::InverterPower).essential().about("power of phase 3 out of the inverter"),
+    Register::watts(35135, Coding::I16, "ac_power_l3", AC_PHASES[2]).limit(Limit::InverterPower).essential().about("power of phase 3 out of the inverter"),
     Register::code(35136, Coding::U16, "grid_mode").essential().about("0 off, 1 connected, 2 fault"),
     Register::watts(35138, Coding::I16, "inverter_power", AC).essential().about("total power out of the inverter"),
     Register::watts(35140, Coding::I16, "active_power", AC).essential().about("power at the grid connection, + = export; 16 bits, so it wraps beyond 32.7 kW"),
@@ -134,9 +141,9 @@ const RUNNING: &[Register] = &[
     Register::hertz(35159, "backup_frequency_l3").about("frequency of phase 3 at the back-up output"),
     Register::code(35160, Coding::U16, "backup_mode_l3").about("back-up output of phase 3: 0 no load, 1 load connected"),
     Register::watts(35162, Coding::I16, "backup_power_l3", 35157).limit(Limit::InverterPower).about("power of phase 3 at the back-up output"),
-    Register::watts(35164, Coding::I16, "load_power_l1", AC).about("load on phase 1 of the grid side"),
-    Register::watts(35166, Coding::I16, "load_power_l2", AC).about("load on phase 2 of the grid side"),
-    Register::watts(35168, Coding::I16, "load_power_l3", AC).about("load on phase 3 of the grid side"),
+    Register::watts(35164, Coding::I16, "load_power_l1", AC_PHASES[0]).about("load on phase 1 of the grid side"),
+    Register::watts(35166, Coding::I16, "load_power_l2", AC_PHASES[1]).about("load on phase 2 of the grid side"),
+    Register::watts(35168, Coding::I16, "load_power_l3", AC_PHASES[2]).about("load on phase 3 of the grid side"),
     Register::watts(35170, Coding::I16, "backup_power", AC).limit(Limit::InverterPower).essential().about("load at the back-up output"),
     Register::watts(35172, Coding::I16, "load_power", AC).essential().about("load on the grid side"),
     Register::percent(35173, "backup_load").limit(Limit::Between(0, 200)).about("load of the back-up output, share of what it can give"),
@@ -323,10 +330,10 @@ const METER_BLOCK: &[Register] = &[
         .limit(Limit::Between(-1, 1))
         .about("power factor at the meter"),
     Register::hertz(36014, "meter_frequency").about("frequency at the meter"),
-    Register::energy(36015, Coding::F32, 1000, "meter_float_export_energy", Limit::Total)
+    Register::meter_total(36015, Coding::F32, 1000, "meter_float_export_energy")
         .part()
         .about("exported energy as a float, exact to 16.7 MWh"),
-    Register::energy(36017, Coding::F32, 1000, "meter_float_import_energy", Limit::Total)
+    Register::meter_total(36017, Coding::F32, 1000, "meter_float_import_energy")
         .part()
         .about("imported energy as a float, exact to 16.7 MWh"),
     Register::watts(36019, Coding::I32, "meter_power_l1", METER)
@@ -362,9 +369,9 @@ const METER_BLOCK: &[Register] = &[
     Register::code(36044, Coding::U16, "meter_software").about("software of the meter"),
     Register::watts(36045, Coding::I32, "meter2_power", METER2)
         .about("power at the second meter, + = export"),
-    Register::energy(36047, Coding::F32, 1000, "meter2_export_energy_total", Limit::Total)
+    Register::meter_total(36047, Coding::F32, 1000, "meter2_export_energy_total")
         .about("energy exported through the second meter"),
-    Register::energy(36049, Coding::F32, 1000, "meter2_import_energy_total", Limit::Total)
+    Register::meter_total(36049, Coding::F32, 1000, "meter2_import_energy_total")
         .about("energy imported through the second meter"),
     Register::code(36051, Coding::U16, "meter2_comm_status")
         .about("1 the second meter answers, 0 it does not"),
@@ -374,22 +381,22 @@ const METER_BLOCK: &[Register] = &[
     Register::amps(36055, "meter_current_l1").about("current of phase 1 at the meter"),
     Register::amps(36056, "meter_current_l2").about("current of phase 2 at the meter"),
     Register::amps(36057, "meter_current_l3").about("current of phase 3 at the meter"),
-    Register::energy(36092, Coding::U64, 100, "meter_export_energy_total_l1", Limit::Total)
+    Register::meter_total(36092, Coding::U64, 100, "meter_export_energy_total_l1")
         .about("energy exported on phase 1"),
-    Register::energy(36096, Coding::U64, 100, "meter_export_energy_total_l2", Limit::Total)
+    Register::meter_total(36096, Coding::U64, 100, "meter_export_energy_total_l2")
         .about("energy exported on phase 2"),
-    Register::energy(36100, Coding::U64, 100, "meter_export_energy_total_l3", Limit::Total)
+    Register::meter_total(36100, Coding::U64, 100, "meter_export_energy_total_l3")
         .about("energy exported on phase 3"),
-    Register::energy(36104, Coding::U64, 100, "meter_long_export_energy", Limit::Total)
+    Register::meter_total(36104, Coding::U64, 100, "meter_long_export_energy")
         .part()
         .about("exported energy in 64 bits"),
-    Register::energy(36108, Coding::U64, 100, "meter_import_energy_total_l1", Limit::Total)
+    Register::meter_total(36108, Coding::U64, 100, "meter_import_energy_total_l1")
         .about("energy imported on phase 1"),
-    Register::energy(36112, Coding::U64, 100, "meter_import_energy_total_l2", Limit::Total)
+    Register::meter_total(36112, Coding::U64, 100, "meter_import_energy_total_l2")
         .about("energy imported on phase 2"),
-    Register::energy(36116, Coding::U64, 100, "meter_import_energy_total_l3", Limit::Total)
+    Register::meter_total(36116, Coding::U64, 100, "meter_import_energy_total_l3")
         .about("energy imported on phase 3"),
-    Register::energy(36120, Coding::U64, 100, "meter_long_import_energy", Limit::Total)
+    Register::meter_total(36120, Coding::U64, 100, "meter_long_import_energy")
         .part()
         .about("imported energy in 64 bits"),
 ];
@@ -398,7 +405,6 @@ const METER_BLOCK: &[Register] = &[
 const MPPT_BLOCK: &[Register] = &[
     Register::new(35301, Coding::U32, 1, "pv_power_all", "W")
         .limit(Limit::InverterPower)
-        .part()
         .about("power of all PV strings, those beyond 4 included"),
     Register::code(35303, Coding::U16, "pv_channels").about("PV strings the inverter has"),
     Register::volts(35304, "pv5_voltage").about("voltage of PV string 5"),

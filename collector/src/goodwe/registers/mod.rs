@@ -55,6 +55,8 @@ pub enum NoData {
     AllOnes,
     /// All ones or 32767: temperatures.
     Temperature,
+    /// All ones or nothing at all: lifetime totals of a meter, which some firmware leaves at 0.
+    AllOnesOrZero,
     /// All ones is the honest number -1, unless the register at this address (one that cannot be all ones in earnest)
     /// has no data either: signed powers and currents.
     AllOnesIfAlso(u16),
@@ -199,6 +201,13 @@ impl Register {
     const fn energy(address: u16, coding: Coding, divisor: u16, field: &'static str, limit: Limit) -> Self {
         let mut register = Self::new(address, coding, divisor, field, "kWh").limit(limit);
         register.kind = FieldKind::Counter;
+        register
+    }
+
+    /// A lifetime total in kWh that not every meter counts.
+    const fn meter_total(address: u16, coding: Coding, divisor: u16, field: &'static str) -> Self {
+        let mut register = Self::energy(address, coding, divisor, field, Limit::Total);
+        register.no_data = NoData::AllOnesOrZero;
         register
     }
 

@@ -14,6 +14,7 @@ use crate::goodwe::registers::{self, Block, Coding, Register, info_layout};
 use crate::goodwe::{Assembler, DeviceInfo, MEASUREMENT};
 use crate::modbus::Refusal;
 use crate::poll::Plan;
+use tokio::time::Instant;
 use wattlog_model::{Point, TagSet};
 
 /// The words at `start`, as far as one block of the inverter at `unit` holds them all.
@@ -171,9 +172,11 @@ impl PlantPoints {
         let mut plan = Plan::new(&config);
         plan.start_session(Family::Et, &info);
         // Blocks that a device of this size has; those that the simulator refuses are no block of it.
-        let blocks = plan.wanted().into_iter().filter_map(|name| plan.request(name)).collect();
+        let wanted = plan.wanted(Instant::now()).into_iter();
+        let blocks = wanted.filter_map(|name| plan.request(name)).collect();
         let mut assembler = Assembler::new(Family::Et, fields);
         assembler.set_rated_power(info.rated_power_w);
+        assembler.set_second_battery(plan.second_battery());
         let tags = device_tags(device_id, config.vendor.name(), location);
         Self { tags, blocks, assembler, readings: Vec::new() }
     }

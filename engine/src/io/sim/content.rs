@@ -3,7 +3,7 @@
 //! Invariants
 //! 1. `durable` changes only by a sync, `settle` and the hand of a test.
 //! 2. Without a failed sync, `durable` with `pending` applied in order is `current`. A failed sync forgets `pending`:
-//!    calls go on seeing the bytes, as the page cache shows them, and a cut loses them.
+//!    calls go on seeing the bytes, as the page cache shows them, until `forget_cached`, and a cut loses them.
 //! 3. After a cut each piece of the file holds one of the versions it had since the last sync, and the length is one of
 //!    those it had; a piece that was written but did not arrive, beyond the old end, holds zeros or old bytes of the disk.
 
@@ -126,6 +126,13 @@ impl Content {
     pub(super) fn fail_sync(&mut self, piece: usize, rng: &mut Rng) {
         self.durable = Arc::new(self.after_cut(50, piece, &[], rng));
         self.pending.clear();
+    }
+
+    /// Reads come from the device again: what a failed sync forgot is gone from sight too.
+    pub(super) fn forget_cached(&mut self) {
+        let mut image = self.durable.as_ref().clone();
+        self.pending.iter().for_each(|change| change.apply(&mut image));
+        self.current = Arc::new(image);
     }
 
     /// The hand of a test: both images become `bytes`, nothing is left to sync.

@@ -21,13 +21,14 @@ pub enum CallKind {
     Len,
     SetLen,
     SyncData,
+    ForgetCached,
     Map,
     /// A copy out of a map: where a page fault strikes.
     MapCopy,
 }
 
 impl CallKind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Create,
         Self::Open,
         Self::Rename,
@@ -42,6 +43,7 @@ impl CallKind {
         Self::Len,
         Self::SetLen,
         Self::SyncData,
+        Self::ForgetCached,
         Self::Map,
         Self::MapCopy,
     ];

@@ -102,6 +102,16 @@ impl File for SimFile {
         })
     }
 
+    fn forget_cached(&self) -> io::Result<()> {
+        self.disk.call(CallKind::ForgetCached, &self.path, format_args!(""), |_, fault| match fault {
+            None => {
+                self.inode.0.lock().forget_cached();
+                Ok(())
+            }
+            Some(fault) => Err(self.error("forget cached pages of", fault)),
+        })
+    }
+
     fn map(&self) -> io::Result<Arc<dyn Map>> {
         self.disk.call(CallKind::Map, &self.path, format_args!(""), |_, fault| match fault {
             None => Ok(Arc::new(SimMap {

@@ -1,0 +1,70 @@
+//! Answers of queries: bounded while they are written, counted until they are sent.
+//!
+//! Promise: an answer stops growing soon after it is longer than `answer`, after its time is over or its client is gone;
+//! what all answers hold together never passes `answers_in_memory` by more than one growth of a buffer each, and the
+//! memory of one counts until its last byte has been handed to the socket.
+
+use crate::budget::{Charge, Peer};
+use crate::error::ApiError;
+use crate::options::Size;
+use crate::state::ServerState;
+use axum::body::{Body, Bytes};
+use std::time::Instant;
+use wattlog_engine::query::{QueryControl, QueryError};
+
+/// Watches one answer while it is written.
+#[derive(Debug)]
+pub(crate) struct AnswerWatch {
+    limit: Size,
+    control: QueryControl,
+    charge: Charge,
+}
+
+/// A finished answer together with the memory that it counts for.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    bytes: Vec<u8>,
+    _charge: Charge,
+}
+
+impl AnswerWatch {
+    pub(crate) fn new(state: &ServerState, peer: Peer, control: &QueryControl) -> Self {
+        let limit = state.shared.options.limits.answer;
+        Self { limit, control: control.clone(), charge: state.shared.answers.charge(peer) }
+    }
+
+    /// To be called every so often while the answer grows.
+    pub(crate) fn look(&mut self, bytes: &Vec<u8>) -> Result<(), ApiError> {
+        if bytes.len() > self.limit.in_memory() {
+            let message = format!(
+                "the answer is longer than {}: ask for a shorter range, fewer fields or longer buckets, or use limit",
+                self.limit
+            );
+            return Err(ApiError::beyond("answer", message));
+        }
+        if self.control.cancel.is_cancelled() {
+            return Err(QueryError::Cancelled.into());
+        }
+        if self.control.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(QueryError::TimedOut.into());
+        }
+        self.charge.set(bytes.capacity() as u64)
+    }
+
+    /// The answer as it is to be sent.
+    pub(crate) fn finish(self, bytes: Vec<u8>) -> Answer {
+        Answer { bytes, _charge: self.charge }
+    }
+}
+
+impl AsRef<[u8]> for Answer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl From<Answer> for Body {
+    fn from(answer: Answer) -> Self {
+        Self::from(Bytes::from_owner(answer))
+    }
+}

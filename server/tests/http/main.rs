@@ -1,0 +1,9 @@
+//! The server over real sockets, on a store that lies on a simulated disk.
+
+mod docs;
+mod lifecycle;
+mod limits;
+mod reads;
+mod support;
+mod surface;
+mod writes;

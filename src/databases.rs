@@ -1,0 +1,177 @@
+//! Databases as the configuration wants them: made if they are not there, each with its durability.
+//!
+//! Promise: what `config print` shows is what is in force. A durability is kept by the store, so every database is told
+//! its own again at a start and at a reload, also one that the configuration names no longer.
+//!
+//! A disk that is full or failing does not stop the start: the outcome is logged and tried again until it is done.
+
+use crate::config::{Config, DurabilityPolicy};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use wattlog_engine::{Durability, Engine, WriteError};
+
+/// Between two attempts while the store refuses.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Databases {
+    /// Made if they are not there.
+    wanted: BTreeMap<String, Durability>,
+    /// Of all others.
+    usual: Durability,
+}
+
+impl Databases {
+    /// The databases that `config` names, and `own`, which the collector writes to.
+    pub(crate) fn of(config: &Config, own: &str) -> Self {
+        let usual = durability(config.engine.durability);
+        let mut wanted = BTreeMap::from([(own.to_owned(), usual)]);
+        wanted.extend(
+            config
+                .databases
+                .iter()
+                .map(|(name, section)| (name.clone(), section.durability.map_or(usual, durability))),
+        );
+        Self { wanted, usual }
+    }
+
+    /// Makes and tells all that can be; what is right already costs no write.
+    ///
+    /// # Errors
+    /// The first database that failed, and why; the others are done.
+    fn apply(&self, engine: &Engine) -> Result<(), (String, WriteError)> {
+        let mut failed = None;
+        let mut note = |name: &str, outcome: Result<(), WriteError>| {
+            if let Err(error) = outcome {
+                failed.get_or_insert((name.to_owned(), error));
+            }
+        };
+        for name in self.wanted.keys() {
+            note(name, engine.create_database(name).map(|_made| ()));
+        }
+        for database in engine.databases() {
+            let durability = self.wanted.get(&database.name).copied().unwrap_or(self.usual);
+            for policy in &database.retention_policies {
+                note(&database.name, engine.set_durability(&database.name, Some(policy), durability));
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+pub(crate) fn durability(policy: DurabilityPolicy) -> Durability {
+    match policy {
+        DurabilityPolicy::Always => Durability::Always,
+        DurabilityPolicy::Interval(span) => Durability::Interval(span.0),
+    }
+}
+
+/// One attempt; true if nothing is left to do.
+pub(crate) async fn settle(engine: &Engine, databases: &Arc<Databases>) -> bool {
+    match attempt(engine, databases).await {
+        None => true,
+        Some((database, error)) => {
+            tracing::error!(
+                database,
+                %error,
+                "databases and their durability are not yet as configured: writes may be refused, or answered by the \
+                 former durability; look at the disk; this is tried again"
+            );
+            false
+        }
+    }
+}
+
+/// Tries again until nothing is left to do, or `over`.
+pub(crate) async fn keep_settling(engine: Engine, databases: Arc<Databases>, over: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = over.cancelled() => return,
+            () = tokio::time::sleep(RETRY) => {}
+        }
+        match attempt(&engine, &databases).await {
+            None => return tracing::info!("databases and their durability are now as configured"),
+            Some((_, WriteError::Closed)) => return,
+            Some((database, error)) => {
+                tracing::debug!(database, %error, "databases are not yet as configured")
+            }
+        }
+    }
+}
+
+/// Off the event loop: each step waits for the disk.
+async fn attempt(engine: &Engine, databases: &Arc<Databases>) -> Option<(String, WriteError)> {
+    let (engine, databases) = (engine.clone(), Arc::clone(databases));
+    let done = tokio::task::spawn_blocking(move || databases.apply(&engine)).await;
+    done.map_or_else(|gone| Some((String::new(), WriteError::Disk(gone.to_string()))), Result::err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use wattlog_engine::io::Disk;
+    use wattlog_engine::io::sim::{SimDisk, SyncName};
+    use wattlog_engine::{Options, WriteBatch};
+    use wattlog_model::{FieldValue, ManualClock, Point, TagSet, Timestamp};
+
+    fn open(disk: &Arc<SimDisk>, auto_create_databases: bool) -> Engine {
+        let options = Options { auto_create_databases, ..Options::default() };
+        let disk: Arc<dyn Disk> = disk.clone();
+        Engine::open(disk, options, Arc::new(ManualClock::new(Timestamp(0))), [1; 16]).unwrap()
+    }
+
+    fn config(yaml: serde_json::Value) -> Config {
+        serde_json::from_value(yaml).unwrap()
+    }
+
+    /// Whether a write to `database` waits for a sync of its own.
+    fn is_synced(engine: &Engine, disk: &SimDisk, database: &str) -> bool {
+        let before = disk.counts().syncs_of(SyncName::WalFile);
+        let mut batch = WriteBatch::new(database, None);
+        let point = Point {
+            measurement: "m".into(),
+            tags: TagSet::default(),
+            time: Some(Timestamp(1)),
+            fields: vec![("v".into(), FieldValue::Float(1.0))],
+        };
+        batch.push(&point, Timestamp(1), 0);
+        engine.write(batch).unwrap();
+        disk.counts().syncs_of(SyncName::WalFile) > before
+    }
+
+    #[test]
+    fn a_durability_that_is_configured_no_longer_is_taken_back() {
+        // The key was deleted, `config print` said `always`, and writers went on to be answered before the sync.
+        let disk = Arc::new(SimDisk::new(1));
+        let lazy = config(json!({ "databases": { "home": { "durability": "interval 60s" } } }));
+        let engine = open(&disk, true);
+        Databases::of(&lazy, "wattlog").apply(&engine).unwrap();
+        assert!(!is_synced(&engine, &disk, "home"));
+        assert!(is_synced(&engine, &disk, "wattlog"));
+        engine.close().unwrap();
+
+        let engine = open(&disk, true);
+        Databases::of(&config(json!({})), "wattlog").apply(&engine).unwrap();
+        assert!(is_synced(&engine, &disk, "home"));
+        engine.close().unwrap();
+    }
+
+    #[test]
+    fn what_a_full_disk_refuses_is_done_once_there_is_room() {
+        let disk = Arc::new(SimDisk::new(2));
+        let wanted = Databases::of(&config(json!({ "databases": { "home": {} } })), "wattlog");
+        let engine = open(&disk, false);
+        disk.set_capacity_bytes(Some(disk.used_bytes()));
+        let (_, error) = wanted.apply(&engine).unwrap_err();
+        assert!(matches!(error, WriteError::DiskFull(_)), "{error:?}");
+        disk.set_capacity_bytes(None);
+        wanted.apply(&engine).unwrap();
+        let names: Vec<String> = engine.databases().into_iter().map(|database| database.name).collect();
+        assert_eq!(names, ["home", "wattlog"], "also where writing makes no database");
+        engine.close().unwrap();
+    }
+}
