@@ -163,7 +163,22 @@ pub fn is_full(error: &io::Error) -> bool {
 /// Says what was being done to which file. The kind stays; the text of the cause is part of the new one.
 pub(crate) fn in_context(action: &str, path: &str, error: &io::Error) -> io::Error {
     let name = if path.is_empty() { "the data directory" } else { path };
-    io::Error::new(error.kind(), format!("{action} {name}: {error}"))
+    let context = InContext { text: format!("{action} {name}: {error}"), code: os_code(error) };
+    io::Error::new(error.kind(), context)
+}
+
+/// A system error with the call and the path it met.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct InContext {
+    text: String,
+    code: Option<i32>,
+}
+
+/// The system's number of an error, also where the call and the path were added to it.
+pub(crate) fn os_code(error: &io::Error) -> Option<i32> {
+    let inner = || error.get_ref()?.downcast_ref::<InContext>()?.code;
+    error.raw_os_error().or_else(inner)
 }
 
 /// Refuses what is no path of a store, before it can name a file outside its folder.

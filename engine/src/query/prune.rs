@@ -254,3 +254,37 @@ fn rows_of(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::sim::SimDisk;
+    use crate::query::{QueryLimits, QueryRequest};
+    use crate::{Engine, Options, WriteBatch};
+    use wattlog_model::{ManualClock, TagSet, Timestamp};
+
+    #[test]
+    fn a_query_keeps_no_segment_open_that_it_has_done_with() {
+        let options = Options { ballast_bytes: 0, max_open_maps: 3, ..Options::default() };
+        let clock = Arc::new(ManualClock::new(Timestamp(5)));
+        let engine = Engine::open(Arc::new(SimDisk::new(1)), options, clock, [7; 16]).unwrap();
+        for second in 0..12 {
+            let mut batch = WriteBatch::new("d", None);
+            let slot = batch.series("m", &TagSet::default());
+            batch.row(slot, Timestamp(second), 1).float("v", 1.0);
+            engine.write(batch).unwrap();
+            engine.seal().unwrap();
+        }
+        let snapshot = engine.snapshot();
+        let request = QueryRequest::raw("d", "m", Timestamp::MIN, Timestamp::MAX);
+        let plan = Plan::new(snapshot.catalog(), &request, &QueryLimits::default()).unwrap().unwrap();
+        let (sources, losses) = (Sources::new(&snapshot, &plan), Losses::new(&snapshot, plan.range.clone()));
+        let opened = sources.list.iter().map(|source| match source.open(&plan, &losses).unwrap() {
+            Opened::Rows(open) => Arc::downgrade(&open.segment),
+            other => panic!("a whole segment with rows is {other:?}"),
+        });
+        let opened: Vec<_> = opened.collect();
+        assert_eq!(opened.len(), 12);
+        assert!(opened.iter().filter(|segment| segment.strong_count() > 0).count() <= 3);
+    }
+}

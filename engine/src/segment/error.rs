@@ -2,6 +2,7 @@
 
 use crate::error::Damage;
 use crate::file_header::HeaderError;
+use crate::io::os_code;
 use std::io;
 
 /// Why a segment could not be read.
@@ -28,16 +29,7 @@ impl SegmentError {
     /// Whether the machine lacked file descriptors or memory: then nothing is known about the file.
     pub fn is_out_of_resources(&self) -> bool {
         let Self::Io { source, .. } = self else { return false };
-        // The disk wraps the system's error to name the path.
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(source);
-        while let Some(error) = cause {
-            let code = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
-            if matches!(code, Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) {
-                return true;
-            }
-            cause = error.source();
-        }
-        false
+        matches!(os_code(source), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
     }
 
     /// The same in the words in which damage is counted and reported: a file that cannot be read is missing data too.
@@ -49,7 +41,7 @@ impl SegmentError {
                 offset: 0,
                 part: "read",
                 expected: 0,
-                found: source.raw_os_error().map_or(u64::MAX, |code| code as u64),
+                found: os_code(source).map_or(u64::MAX, |code| code as u64),
             },
         }
     }
@@ -66,4 +58,18 @@ impl From<HeaderError> for SegmentError {
 
 pub(super) fn io_error(path: &str, source: io::Error) -> SegmentError {
     SegmentError::Io { file: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_descriptors_is_no_damage_however_it_is_wrapped() {
+        let wrapped =
+            |code| io_error("f", crate::io::in_context("open", "f", &io::Error::from_raw_os_error(code)));
+        assert!(wrapped(libc::EMFILE).is_out_of_resources());
+        assert!(io_error("f", io::Error::from_raw_os_error(libc::ENFILE)).is_out_of_resources());
+        assert!(!wrapped(libc::EIO).is_out_of_resources());
+    }
 }

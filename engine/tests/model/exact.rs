@@ -75,11 +75,12 @@ impl Wide {
         let mut mantissa = (lowest..=top).rev().fold(0_u64, |m, at| m << 1 | bit(at));
         let half = lowest > 0 && bit(lowest - 1) == 1;
         let below = remainder > 0 || (0..lowest.saturating_sub(1)).any(|at| bit(at) == 1);
-        // With lowest at 0 what is left lies below half a unit only if its double is below the divisor.
         let (half, below) = if lowest > 0 {
             (half, below)
         } else {
-            (2 * remainder >= u128::from(BILLION), 2 * remainder % u128::from(BILLION) > 0)
+            // Bit 0 is the last of the quotient: what the division left decides.
+            let twice = 2 * remainder;
+            (twice >= u128::from(BILLION), twice != u128::from(BILLION) && twice > 0)
         };
         mantissa += u64::from(half && (below || mantissa & 1 == 1));
         let exponent = lowest as i32 - FRACTION_BITS as i32;

@@ -242,8 +242,11 @@ impl History {
     }
 }
 
-/// Expressions, and what they find, told in another way.
-pub(crate) const PATTERNS: [(&str, fn(&str) -> bool); 5] = [
+/// An expression, and what it finds, told in another way.
+type Pattern = (&'static str, fn(&str) -> bool);
+
+/// Expressions that filters use.
+pub(crate) const PATTERNS: [Pattern; 5] = [
     ("^[ab]$", |text| text == "a" || text == "b"),
     ("o+f|^c", |text| text.contains("of") || text.starts_with('c')),
     ("^$", str::is_empty),
