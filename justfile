@@ -29,6 +29,7 @@ fuzz SECONDS="60":
 # Simulated power cuts and kill -9 with fresh seeds.
 crash CUTS="20000" KILLS="50":
     WATTLOG_POWER_CUTS={{CUTS}} cargo test -p wattlog-engine --test power_cut -- --nocapture
+    WATTLOG_FLIPS=all cargo test -p wattlog-engine --test bit_flips any_bit -- --nocapture
     WATTLOG_KILLS={{KILLS}} cargo test --test kill -- --nocapture
 
 bench *ARGS:

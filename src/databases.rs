@@ -96,7 +96,7 @@ pub(crate) async fn keep_settling(engine: Engine, databases: Arc<Databases>, ove
             None => return tracing::info!("databases and their durability are now as configured"),
             Some((_, WriteError::Closed)) => return,
             Some((database, error)) => {
-                tracing::debug!(database, %error, "databases are not yet as configured")
+                tracing::debug!(database, %error, "databases are not yet as configured");
             }
         }
     }

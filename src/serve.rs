@@ -85,6 +85,7 @@ fn engine_options(config: &Config) -> Options {
         queue_wait: section.queue_wait.0,
         ballast_bytes: section.ballast.0,
         max_series: section.max_series,
+        max_fields: section.max_fields,
         max_open_maps: section.max_open_maps,
         auto_create_databases: section.auto_create_databases,
         default_durability: databases::durability(section.durability),

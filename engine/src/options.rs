@@ -37,7 +37,7 @@ pub struct Options {
     pub ballast_bytes: u64,
     /// Most series of the store.
     pub max_series: u32,
-    /// Most fields of one measurement.
+    /// Most fields of one measurement, up to [`Options::MAX_FIELDS`].
     pub max_fields: u32,
     /// Most segments open at a time.
     pub max_open_maps: usize,
@@ -49,6 +49,11 @@ pub struct Options {
     pub feed_bytes: usize,
     /// Limits of one query.
     pub query: QueryLimits,
+}
+
+impl Options {
+    /// Highest value of `max_fields`: as many as a section of a segment has.
+    pub const MAX_FIELDS: u32 = crate::segment::layout::MAX_FIELDS as u32;
 }
 
 impl Default for Options {

@@ -158,9 +158,9 @@ fn two_bodies_that_race_for_a_new_field_agree_on_its_type() {
             let slot = batch.series("energy_data", &tags(if as_text { "t" } else { "f" }));
             let mut row = batch.row(slot, Timestamp(T0), 0);
             if as_text {
-                row.string("pv_power", "x")
+                row.string("pv_power", "x");
             } else {
-                row.float("pv_power", 1.0)
+                row.float("pv_power", 1.0);
             }
             drop(row);
             engine.write(batch).unwrap()

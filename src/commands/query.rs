@@ -145,9 +145,12 @@ fn cell(value: Option<&Value>) -> String {
 
 /// One column.
 fn names_as_csv(names: &[String]) -> String {
-    let quoted = |name: &String| match name.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", name.replace('"', "\"\"")),
-        false => name.clone(),
+    let quoted = |name: &String| {
+        if name.contains([',', '"', '\n', '\r']) {
+            format!("\"{}\"", name.replace('"', "\"\""))
+        } else {
+            name.clone()
+        }
     };
     std::iter::once("measurement".to_owned()).chain(names.iter().map(quoted)).collect::<Vec<_>>().join("\n")
 }

@@ -60,6 +60,7 @@ pub(crate) struct EngineSection {
     pub(crate) queue_len: usize,
     pub(crate) queue_wait: Span,
     pub(crate) max_series: u32,
+    pub(crate) max_fields: u32,
     pub(crate) max_open_maps: usize,
     pub(crate) read_mode: ReadWay,
 }
@@ -82,6 +83,7 @@ impl Default for EngineSection {
             queue_len: own.queue_len,
             queue_wait: Span(own.queue_wait),
             max_series: own.max_series,
+            max_fields: own.max_fields,
             max_open_maps: own.max_open_maps,
             read_mode: ReadWay::Auto,
         }
@@ -263,9 +265,13 @@ impl EngineSection {
             ("engine.queue_len", self.queue_len),
             ("engine.max_open_maps", self.max_open_maps),
             ("engine.max_series", self.max_series as usize),
+            ("engine.max_fields", self.max_fields as usize),
         ];
         if let Some((key, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
             return Err(PathError::at(key, "at least 1"));
+        }
+        if self.max_fields > Options::MAX_FIELDS {
+            return Err(PathError::at("engine.max_fields", format!("at most {}", Options::MAX_FIELDS)));
         }
         for (key, size) in [("engine.memtable", self.memtable), ("engine.wal", self.wal)] {
             if size < Size::mib(1) {

@@ -89,7 +89,7 @@ impl Catalog {
                     whole.push(file);
                 }
                 Err(error) => {
-                    tracing::warn!(id = id.0, %error, "a catalog file is not whole and is left out")
+                    tracing::warn!(id = id.0, %error, "a catalog file is not whole and is left out");
                 }
             }
         }

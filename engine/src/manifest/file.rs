@@ -265,7 +265,7 @@ pub(crate) fn read_records(
             follows.then_some((edit, number, at + RECORD_HEADER_LEN + payload.len()))
         });
         let Some((edit, number, end)) = next else {
-            let follows = (at + 1..bytes.len().saturating_sub(RECORD_HEADER_LEN) + 1)
+            let follows = ((at + 1)..=bytes.len().saturating_sub(RECORD_HEADER_LEN))
                 .any(|later| parse(bytes, later, header).is_some());
             let tail = if follows { Tail::Damaged } else { Tail::Torn };
             let found =

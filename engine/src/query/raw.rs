@@ -77,19 +77,19 @@ impl Rows {
             };
             match (own, &column.values) {
                 (ResultValues::Float(v), Values::Float(from)) => {
-                    fill(v, len, base, column, from, &range, kept.as_deref())
+                    fill(v, len, base, column, from, &range, kept.as_deref());
                 }
                 (ResultValues::Integer(v), Values::Integer(from)) => {
-                    fill(v, len, base, column, from, &range, kept.as_deref())
+                    fill(v, len, base, column, from, &range, kept.as_deref());
                 }
                 (ResultValues::Unsigned(v), Values::Unsigned(from)) => {
-                    fill(v, len, base, column, from, &range, kept.as_deref())
+                    fill(v, len, base, column, from, &range, kept.as_deref());
                 }
                 (ResultValues::Boolean(v), Values::Boolean(from)) => {
-                    fill(v, len, base, column, from, &range, kept.as_deref())
+                    fill(v, len, base, column, from, &range, kept.as_deref());
                 }
                 (ResultValues::String(v), Values::String(from)) => {
-                    fill(v, len, base, column, from, &range, kept.as_deref())
+                    fill(v, len, base, column, from, &range, kept.as_deref());
                 }
                 (own, _) => {
                     debug_assert!(false, "a field has one type");

@@ -77,7 +77,7 @@ impl Pieces {
 /// Merged rows are handed on once this many are in hand.
 const FLUSH_ROWS: usize = 4096;
 
-impl<'a> Scan<'a> {
+impl Scan<'_> {
     /// Hands all rows of `series` in `range` to `sink`.
     pub(super) fn run(
         self,
@@ -188,7 +188,7 @@ impl<'a> Scan<'a> {
         let mut block = Block::default();
         let mut lost = Vec::new();
         self.decode(source, &open, &piece.group, 0..self.plan.ids.len(), &mut block, |field| {
-            lost.push(field)
+            lost.push(field);
         })?;
         for field in lost {
             let (first, last) = (piece.group.first_time, piece.group.last_time);

@@ -93,7 +93,7 @@ impl History {
     /// A few rows where something is already, or where a border is.
     fn scattered(&mut self, store: &Store) -> Body {
         let mut body = Body::new();
-        for _ in 0..1 + self.rng.below(12) {
+        for _ in 0..=self.rng.below(12) {
             let series = self.rng.index(SERIES.len());
             let time = self.time(series, self.quiet[series], store);
             let shape = self.rng.next_u64();

@@ -80,13 +80,13 @@ impl Author {
 
     fn body_of(&mut self, database: usize, only: Option<usize>) -> Body {
         let mut cells = Content::new();
-        for _ in 0..1 + self.rng.index(8) {
+        for _ in 0..=self.rng.index(8) {
             let series = only.unwrap_or_else(|| self.rng.index(SERIES.len()));
             let time = self.time(database, series);
-            for field in 0..FIELDS.len() {
+            for (field, (_, field_type)) in FIELDS.iter().enumerate() {
                 if self.rng.chance(45) {
                     let cell = Cell { database, series, time, field };
-                    cells.insert(cell, Exact(self.value(FIELDS[field].1)));
+                    cells.insert(cell, Exact(self.value(*field_type)));
                 }
             }
         }

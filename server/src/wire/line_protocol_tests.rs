@@ -22,7 +22,7 @@ impl LineSink for Recorder {
         tags.iter().for_each(|(key, value)| text += &format!("|{key}={value}"));
         for (name, value) in fields {
             let value = match value {
-                Value::Float(v) => format!("{:?}", v),
+                Value::Float(v) => format!("{v:?}"),
                 Value::Integer(v) => format!("{v}i"),
                 Value::Unsigned(v) => format!("{v}u"),
                 Value::Boolean(v) => format!("{v}"),
@@ -439,9 +439,9 @@ mod original {
         while i < buf.len() && buf[i] != b',' && buf[i] != b' ' {
             if i > start && !(int || unsigned) && (buf[i] == b'i' || buf[i] == b'u') {
                 if buf[i] == b'i' {
-                    int = true
+                    int = true;
                 } else {
-                    unsigned = true
+                    unsigned = true;
                 }
                 i += 1;
                 continue;
