@@ -21,7 +21,7 @@ use crate::options::{Durability, Options};
 use crate::query::{self, QueryControl, QueryError, QueryRequest, QueryResult};
 use crate::recovery::{self, RecoveryReport};
 use crate::seal::SealReport;
-use crate::segment::{SegmentEntry, SegmentError, SegmentOpener, SegmentSet};
+use crate::segment::{SegmentEntry, SegmentOpener, SegmentSet};
 use crate::snapshot::{Snapshot, View};
 use crate::status::{Health, Status};
 use hashbrown::HashMap;
@@ -153,34 +153,6 @@ impl Shared {
 
     pub(crate) fn durability(&self, namespace: NamespaceId) -> Durability {
         self.durability.read().get(&namespace).copied().unwrap_or(self.options.default_durability)
-    }
-
-    /// Gives up catalog files of which a block could not be used: segments hold the names of all they contain. False if there
-    /// are none, or while a segment cannot be read either: then it may be the device, and nothing is given up.
-    pub(crate) fn heal_catalog(&self) -> bool {
-        let broken = self.catalog.broken_files();
-        if broken.is_empty() {
-            return false;
-        }
-        let mut definitions = Vec::new();
-        for handle in self.view().segments.iter() {
-            match recovery::names_of(handle) {
-                Ok(names) => definitions.extend(names),
-                Err(error @ SegmentError::Io { .. }) => {
-                    tracing::warn!(file = %handle.entry().path(), %error, "a segment cannot be read");
-                    return false;
-                }
-                // Its series are lost with it, whatever the catalog says.
-                Err(_) => {}
-            }
-        }
-        for id in &broken {
-            let file = crate::catalog::file_path(*id);
-            self.report_damage(&Damage { file, offset: 0, part: "catalog file", expected: 1, found: 0 });
-        }
-        self.catalog.replace_files(&broken, &definitions);
-        self.metrics.catalog_files_lost.add(broken.len() as u64);
-        true
     }
 
     pub(crate) fn report_damage(&self, damage: &Damage) {

@@ -15,6 +15,7 @@ mod engine;
 pub mod error;
 pub mod feed;
 pub mod file_header;
+mod heal;
 pub mod ids;
 mod info;
 pub mod ingest;

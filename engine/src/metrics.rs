@@ -17,7 +17,7 @@ impl Counter {
     }
 }
 
-/// Upper bounds of the buckets of [`Histogram`], in seconds; the last bucket has none.
+/// Upper bounds of the buckets of [`HistogramSnapshot`], in seconds; the last bucket has none.
 pub const DURATION_BUCKETS_S: [f64; 12] =
     [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0];
 

@@ -29,6 +29,7 @@ use crate::wal::{
 use hashbrown::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
+use wattlog_model::FieldKind;
 
 /// The end of a file that a power cut tore; nothing in it was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -307,25 +308,44 @@ impl<'a> Attempt<'a> {
         Ok((active, replayed))
     }
 
-    /// Segments hold the names of all they contain: what no catalog file tells is taken from them.
+    /// Segments hold the names of all they contain: what no catalog file tells is taken from them. Of what a field means the
+    /// catalog's word counts, then that of the newest segment. A damaged catalog file is not replaced if a segment cannot be
+    /// read either.
     fn names_from_segments(&self, catalog: &Catalog, segments: &SegmentSet, report: &mut RecoveryReport) {
-        for handle in segments.iter() {
-            match names_of(handle) {
-                Ok(definitions) => drop(catalog.apply(&definitions)),
-                Err(error) => report.damage.push(damage_of(&handle.entry().path(), &error)),
+        let mut newest_first: Vec<_> = segments.iter().collect();
+        newest_first.sort_by_key(|handle| std::cmp::Reverse(handle.entry().max_seq));
+        for handle in newest_first {
+            let mut definitions = Vec::new();
+            if let Err(error) = names_of(handle, &mut definitions) {
+                report.damage.push(damage_of(&handle.entry().path(), &error));
+                catalog.keep_lost_files();
             }
+            let (meanings, names): (Vec<_>, Vec<_>) =
+                definitions.into_iter().partition(|d| matches!(d, Definition::Meaning { .. }));
+            catalog.apply(&names);
+            let untold = |definition: &Definition| match definition {
+                Definition::Meaning { field, .. } => catalog
+                    .field_by_id(*field)
+                    .is_some_and(|(_, def)| def.unit.is_none() && def.kind == FieldKind::default()),
+                _ => false,
+            };
+            catalog.apply(&meanings.into_iter().filter(untold).collect::<Vec<_>>());
         }
     }
 }
 
-/// What a segment says of the names of all it holds.
-pub(crate) fn names_of(handle: &Arc<SegmentHandle>) -> Result<Vec<Definition>, SegmentError> {
+/// Adds what a segment says of the names of all it holds. On an error, what could be read of it.
+pub(crate) fn names_of(
+    handle: &Arc<SegmentHandle>,
+    definitions: &mut Vec<Definition>,
+) -> Result<(), SegmentError> {
     let segment = handle.open()?;
     let spec = segment.spec();
     let (database, policy) = &spec.namespace_name;
     let namespace = spec.namespace;
     let (database, policy) = (Arc::from(database.as_str()), Arc::from(policy.as_str()));
-    let mut definitions = vec![Definition::Namespace { id: namespace, database, policy }];
+    definitions.push(Definition::Namespace { id: namespace, database, policy });
+    let mut read = Ok(());
     for section in segment.sections()? {
         let measurement = section.measurement();
         definitions.push(Definition::Measurement {
@@ -338,11 +358,12 @@ pub(crate) fn names_of(handle: &Arc<SegmentHandle>) -> Result<Vec<Definition>, S
             definitions.push(Definition::Field { id, measurement, name, field_type });
             definitions.push(Definition::Meaning { field: id, unit: field.unit.clone(), kind: field.kind });
         }
-        segment.series_keys(&section, &mut |id, tags| {
+        let series = segment.series_keys(&section, &mut |id, tags| {
             definitions.push(Definition::Series { id, measurement, tags });
-        })?;
+        });
+        read = read.and(series);
     }
-    Ok(definitions)
+    read
 }
 
 /// Takes one record in; the name of what is wrong with it otherwise.

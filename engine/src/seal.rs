@@ -11,11 +11,12 @@
 
 use crate::engine::Shared;
 use crate::error::is_disk_full;
+use crate::heal::Healer;
 use crate::ids::{CatalogFileId, MeasurementId, NamespaceId, SegmentId, Seq};
 use crate::manifest::Edit;
 use crate::memtable::{FieldSet, Memtable, SeriesDay};
 use crate::segment::{SegmentEntry, SegmentSpec, SegmentWriter, segment_path};
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
@@ -60,6 +61,9 @@ const MOST_DAY_FILES: usize = 8;
 /// Pause before a failed seal is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
+/// An idle sealing thread looks this often for catalog files to give up.
+const IDLE_LOOK: Duration = Duration::from_secs(1);
+
 /// Rows that go to one file.
 #[derive(Debug, PartialEq, Eq)]
 struct Window {
@@ -71,7 +75,16 @@ struct Window {
 
 /// Seals what it is sent until the writer is gone.
 pub(crate) fn run(shared: &Arc<Shared>, jobs: &Receiver<SealJob>, news: &Sender<SealNews>) {
-    while let Ok(job) = jobs.recv() {
+    let mut healer = Healer::default();
+    loop {
+        let job = match jobs.recv_timeout(IDLE_LOOK) {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => {
+                healer.look(shared);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         loop {
             let began = shared.clock.monotonic();
             match seal(shared, &job) {
@@ -85,7 +98,7 @@ pub(crate) fn run(shared: &Arc<Shared>, jobs: &Receiver<SealJob>, news: &Sender<
                 }
                 Err(error) => {
                     shared.metrics.seal_failures.add(1);
-                    if shared.heal_catalog() {
+                    if healer.look(shared) {
                         tracing::warn!(%error, "a catalog file is damaged: its names were taken from the segments");
                         continue;
                     }

@@ -57,6 +57,10 @@ impl Status {
         }
     }
 
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.refusing.read().is_some()
+    }
+
     /// The writer thread goes round.
     pub(crate) fn beat(&self) {
         self.beats.fetch_add(1, Ordering::Relaxed);

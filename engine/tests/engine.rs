@@ -347,7 +347,7 @@ fn a_damaged_catalog_file_is_replaced_from_what_segments_tell() {
     let clock = Arc::new(ManualClock::new(Timestamp(T0)));
     let engine = Engine::open(Arc::new(disk.clone()), options(), clock.clone(), [7; 16]).unwrap();
     // The first to need the block is refused or served; soon after, everything is.
-    let stored = (0..100).any(|_| {
+    let stored = (0..500).any(|_| {
         clock.advance(Duration::from_secs(2));
         let stored = engine.write(body(&[("a", 1, 3.0), ("b", 1, 4.0)])).is_ok();
         if !stored {

@@ -185,7 +185,9 @@ impl CatalogFile {
     /// Copies a block out and checks the copy.
     pub(crate) fn block(&self, number: u32) -> Result<Vec<u8>, CatalogError> {
         let checked = self.checked_block(number);
-        if checked.is_err() {
+        if let Err(error) = &checked
+            && !error.is_for_want_of_resources()
+        {
             self.broken.store(true, Relaxed);
         }
         checked
@@ -400,10 +402,8 @@ fn blocks<T>(
             }
             match read(numbers.next()?) {
                 Ok(items) => current = items.into_iter(),
-                Err(error) => {
-                    numbers = Vec::new().into_iter();
-                    return Some(Err(error));
-                }
+                // Who wants all stops here; who wants what is left goes on with the next block.
+                Err(error) => return Some(Err(error)),
             }
         }
     })

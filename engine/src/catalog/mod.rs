@@ -77,6 +77,14 @@ pub enum CatalogError {
     Damage(#[from] Damage),
 }
 
+impl CatalogError {
+    /// Whether it says nothing of the file: the process has too many files open, or too little memory.
+    pub(crate) fn is_for_want_of_resources(&self) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        matches!(crate::io::os_code(source), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+    }
+}
+
 /// What [`Catalog::apply`] did with a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Applied {

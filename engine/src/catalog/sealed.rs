@@ -4,15 +4,18 @@
 //! manifest names it; [`Catalog::adopt`] lets readers use it and drops the layers. If the seal fails before the last step
 //! the layers stay, and the next seal takes them along.
 
+use super::cache::KeyCache;
 use super::file::CatalogFile;
 use super::layer::Layer;
 use super::layout::file_id_of;
 use super::merge::{Sources, write_file};
-use super::{Catalog, CatalogError, Definition};
+use super::{Catalog, CatalogError, Definition, series_key};
 use crate::error::Damage;
-use crate::ids::{CatalogFileId, StoreId};
+use crate::ids::{CatalogFileId, SeriesId, StoreId};
 use crate::io::{Disk, ReadMode};
 use crate::manifest::CatalogEntry;
+use roaring::RoaringBitmap;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -36,6 +39,38 @@ impl SealedCatalog {
     /// Files it takes the place of.
     pub fn replaces(&self) -> &[CatalogFileId] {
         &self.replaces
+    }
+}
+
+/// Series of files that are to be given up.
+#[derive(Debug, Default)]
+pub(crate) struct Salvage {
+    /// The files.
+    pub(crate) files: Vec<CatalogFileId>,
+    /// Ids that nothing has named so far.
+    pub(crate) missing: RoaringBitmap,
+    /// Canonical keys of the others.
+    series: BTreeMap<SeriesId, Vec<u8>>,
+}
+
+impl Salvage {
+    fn take(&mut self, id: SeriesId, key: Vec<u8>) {
+        if self.missing.remove(id.0) {
+            self.series.insert(id, key);
+        }
+    }
+
+    /// Takes the series that are still missing out of what a segment tells.
+    pub(crate) fn take_missing(&mut self, definitions: &[Definition]) {
+        for definition in definitions {
+            if let Definition::Series { id, measurement, tags } = definition
+                && self.missing.contains(id.0)
+            {
+                let mut key = Vec::new();
+                series_key(*measurement, tags, &mut key);
+                self.take(*id, key);
+            }
+        }
     }
 }
 
@@ -75,6 +110,11 @@ impl Catalog {
         (catalog, damage)
     }
 
+    /// Keeps damaged files named although they are not used: what they alone may tell was not found elsewhere.
+    pub(crate) fn keep_lost_files(&self) {
+        self.state.write().lost.clear();
+    }
+
     /// The catalog files that lie in the folder and are whole, oldest first: for a store whose manifest is lost.
     pub fn list_files(disk: &Arc<dyn Disk>, store: StoreId, mode: ReadMode) -> io::Result<Vec<CatalogEntry>> {
         let mut ids: Vec<CatalogFileId> =
@@ -102,16 +142,36 @@ impl Catalog {
         files.iter().filter(|file| file.is_broken()).map(|file| file.entry().id).collect()
     }
 
-    /// Gives up `broken` files and learns what segments tell of their series, in one step: nobody sees a moment in which a
-    /// series is unknown and would get a second id. The next file that is written takes their place.
-    pub(crate) fn replace_files(&self, broken: &[CatalogFileId], definitions: &[Definition]) {
-        let mut state = self.state.write();
-        let files = state.files.iter().filter(|file| !broken.contains(&file.entry().id)).cloned().collect();
-        state.files = Arc::new(files);
-        state.lost.extend_from_slice(broken);
-        for definition in definitions {
-            state.apply(definition);
+    /// What can still be read of the files that are broken.
+    pub(crate) fn salvage_broken(&self) -> Salvage {
+        let files = self.state.read().files.clone();
+        let mut salvage = Salvage::default();
+        for file in files.iter().filter(|file| file.is_broken()) {
+            salvage.files.push(file.entry().id);
+            salvage.missing |= &file.ids;
+            for (id, key) in file.series().flatten() {
+                salvage.take(id, key);
+            }
         }
+        salvage
+    }
+
+    /// Gives up the files of `salvage` and keeps its series in memory, in one step. The next file that is written takes
+    /// their place; other names than those of series are all in memory anyway.
+    pub(crate) fn replace_files(&self, salvage: Salvage) {
+        let mut layer = Layer::new(self.hasher.clone());
+        for (id, key) in &salvage.series {
+            // Rising by id, so nothing is moved.
+            layer.insert(*id, key);
+        }
+        let mut state = self.state.write();
+        let kept = state.files.iter().filter(|file| !salvage.files.contains(&file.entry().id)).cloned();
+        state.files = Arc::new(kept.collect());
+        state.lost.extend_from_slice(&salvage.files);
+        state.sealing.insert(0, Arc::new(layer));
+        drop(state);
+        // It may know keys of series that are lost.
+        *self.cache.write() = KeyCache::default();
     }
 
     /// Writes everything that no file holds yet to the file `id`, durable on return; with more than [`MAX_FILES`] files

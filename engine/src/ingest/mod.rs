@@ -1,6 +1,6 @@
 //! The one door for writes: resolve and encode on the caller's thread, order and sync on the writer's.
 //!
-//! Promise: [`Ingest::write`] returns `Ok` only when the body is as durable as its namespace asks; a full queue means
+//! Promise: `Ingest::write` returns `Ok` only when the body is as durable as its namespace asks; a full queue means
 //! wait, then refuse with a hint; nothing is dropped in silence.
 //!
 //! Threads: callers; the writer (see `writer`). Not here: bytes of the log (`wal`), what a query sees (`snapshot`).

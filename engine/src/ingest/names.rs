@@ -191,7 +191,14 @@ impl DefinedInLog {
         let mut series = RoaringBitmap::new();
         for batch in &prepared.batches {
             if !self.series.contains(batch.series.0) && series.insert(batch.series.0) {
-                missing.extend(catalog.define_series(batch.series)?);
+                let definition = catalog.define_series(batch.series)?.ok_or_else(|| CatalogError::Io {
+                    file: "catalog".to_owned(),
+                    source: std::io::Error::other(format!(
+                        "series {} has lost its name: send it again",
+                        batch.series
+                    )),
+                })?;
+                missing.push(definition);
             }
         }
         let series_definitions = std::mem::take(&mut missing);

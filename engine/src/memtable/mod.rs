@@ -191,6 +191,11 @@ impl Memtable {
         out
     }
 
+    /// The series that have rows here.
+    pub fn series_ids(&self) -> Vec<SeriesId> {
+        self.series.read().keys().copied().collect()
+    }
+
     /// Fields of `series` that have values here, added to `fields`.
     pub fn fields_of(&self, series: SeriesId, fields: &mut BTreeSet<FieldId>) {
         let Some(runs) = self.series.read().get(&series).cloned() else { return };

@@ -21,6 +21,8 @@ pub(crate) enum Told {
     Unknown,
     /// That nothing was stored.
     Refused,
+    /// Nothing: no store was open, so it is nowhere.
+    Unasked,
 }
 
 #[derive(Debug, Clone)]
@@ -119,7 +121,7 @@ impl Run {
     }
 
     fn write(&mut self, body: &Body) -> Told {
-        let Some(engine) = &self.engine else { return Told::Refused };
+        let Some(engine) = &self.engine else { return Told::Unasked };
         let Answer { told, complaint, .. } = write(engine, body, self.interval_set);
         if let Some(complaint) = complaint {
             self.complain(&complaint);

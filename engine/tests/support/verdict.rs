@@ -10,11 +10,13 @@ use super::run::{Entry, Told};
 
 /// `Ok` if some way the entries may have survived gives exactly `found`; else the first differences to the nearest way.
 pub(crate) fn judge(entries: &[Entry], found: &Content) -> Result<(), String> {
+    let entries: Vec<Entry> = entries.iter().filter(|entry| entry.told != Told::Unasked).cloned().collect();
+    let entries = entries.as_slice();
     // A sync that covers a body covers all before it, so what was taken before a stored body is certain.
     let certain = entries.iter().rposition(|entry| entry.told == Told::Stored).map_or(0, |last| last + 1);
     let open: Vec<usize> = (0..entries.len())
         .filter(|&at| match entries[at].told {
-            Told::Stored => false,
+            Told::Stored | Told::Unasked => false,
             Told::Taken => at >= certain,
             Told::Unknown | Told::Refused => true,
         })
@@ -65,7 +67,7 @@ fn has_hole(entries: &[Entry], is_there: &impl Fn(usize) -> bool) -> bool {
         }
         // Its place in the order is known only if nothing was written beside it.
         Told::Unknown => lost && is_there(at) && !entry.beside,
-        Told::Stored | Told::Refused => false,
+        Told::Stored | Told::Refused | Told::Unasked => false,
     })
 }
 

@@ -1,6 +1,6 @@
 //! A buffer whose growth is watched while an answer is written into it.
 //!
-//! Promise: whoever watches hears of the buffer after at most [`STEP_BYTES`] and one value more, and once at the end; so
+//! Promise: whoever watches hears of the buffer after at most `STEP_BYTES` and one value more, and once at the end; so
 //! limits of size, memory and time hold within that much, at the cost of one comparison per value.
 
 /// Looks at what was written so far; an error ends the writing.

@@ -9,7 +9,7 @@
 //! of a series seen before allocates nothing here.
 //!
 //! Invariants
-//! 1. A line ends at a line feed outside quotes; a quote counts only in a field's value ([`line_end`]).
+//! 1. A line ends at a line feed outside quotes; a quote counts only in a field's value (`line_end`).
 //! 2. The bytes up to the first blank without a backslash before it name the series, so equal bytes need no parsing.
 
 use super::number::short_decimal;

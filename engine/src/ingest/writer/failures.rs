@@ -3,7 +3,7 @@
 //! Invariants: a group is failed as a whole; a log that failed is left, and nothing new is taken before all that is visible is
 //! durable elsewhere. Which promises that keeps stands at the head of the parent module.
 
-use super::{Answer, Group, OldLog, Writer};
+use super::{Answer, Group, OldLog, RESUME_PAUSE, Writer};
 use crate::error::{WriteError, is_disk_full};
 use crate::ids::{LogId, Seq};
 use crate::ingest::names::DefinedInLog;
@@ -11,6 +11,18 @@ use crate::wal::{LogWriter, Retired};
 use std::io;
 
 impl Writer {
+    /// Clears what `/health` says once nothing stands in the way any more: a sender that waits for it sends nothing.
+    pub(super) fn look_whether_writes_resume(&mut self) {
+        let now = self.shared.clock.monotonic();
+        if !self.shared.status.is_refusing() || now < self.resume_due {
+            return;
+        }
+        self.resume_due = now + RESUME_PAUSE;
+        if self.refusal().is_none() && self.ensure_log().is_ok() {
+            self.shared.status.set_refusing(None);
+        }
+    }
+
     /// A write failed: nothing of the group was stored. The log keeps what it has; a new one begins with the next body.
     pub(super) fn abandon_log(&mut self, group: Group, error: &io::Error) {
         self.shared.metrics.logs_abandoned.add(1);

@@ -121,8 +121,10 @@ pub(crate) struct Writer {
     /// Since when bodies wait because seals are behind.
     backlog_since: Option<Duration>,
     seal_first: bool,
-    /// When the catalog is looked at next for files to give up.
-    heal_due: Duration,
+    /// Sealed up to here since logs were last retired.
+    retire_through: Option<Seq>,
+    /// When a store that refuses looks next whether it still has to.
+    resume_due: Duration,
 }
 
 /// A log that takes no more records.
@@ -173,8 +175,8 @@ struct Pending {
 const DEFINE_RECORD_BYTES: usize = 1 << 20;
 /// A pause between looks at timers that depend on the clock of the store.
 const TICK: Duration = Duration::from_millis(50);
-/// A pause between looks for damaged catalog files.
-const HEAL_PAUSE: Duration = Duration::from_secs(1);
+/// A store that refuses writes looks this often whether it still has to.
+const RESUME_PAUSE: Duration = Duration::from_secs(1);
 /// The wall clock may step this far against the monotonic one without a record of it.
 const CLOCK_STEP_NS: u128 = 2_000_000_000;
 
@@ -187,6 +189,8 @@ impl Writer {
         start: WriterStart,
     ) -> Self {
         let now = shared.clock.monotonic();
+        // A log that could not be synced at opening is as dead as one whose sync failed here.
+        let then = if start.seal_first { Retired::Removed } else { Retired::Spare };
         Self {
             clock_offset: clock_offset(&shared),
             shared,
@@ -199,7 +203,7 @@ impl Writer {
             unsealed_logs: start
                 .unsealed_logs
                 .into_iter()
-                .map(|(id, last)| OldLog { id, last, then: Retired::Spare })
+                .map(|(id, last)| OldLog { id, last, then })
                 .collect(),
             defined: DefinedInLog::default(),
             next_ids: start.next_ids,
@@ -216,7 +220,8 @@ impl Writer {
             log_dead: false,
             backlog_since: None,
             seal_first: start.seal_first,
-            heal_due: now,
+            retire_through: None,
+            resume_due: now,
         }
     }
 
@@ -542,11 +547,10 @@ impl Writer {
         {
             self.replace_dead_log(&error);
         }
-        let now = self.shared.clock.monotonic();
-        if now >= self.heal_due {
-            self.heal_due = now + HEAL_PAUSE;
-            self.shared.heal_catalog();
+        if let Some(through) = self.retire_through.take() {
+            self.retire_logs(through);
         }
+        self.look_whether_writes_resume();
         self.seal_if_due();
     }
 

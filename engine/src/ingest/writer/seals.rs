@@ -140,6 +140,9 @@ impl Writer {
         self.news = crossbeam_channel::never();
         tracing::error!("the sealing thread is gone: the store is read-only until it is opened again");
         self.shared.status.set_read_only("the sealing thread ended");
+        for (_, reply) in self.seal_waiters.drain(..) {
+            let _ = reply.send(Err(EngineError::Closed));
+        }
     }
 
     pub(super) fn heard(&mut self, news: SealNews) {
@@ -153,7 +156,8 @@ impl Writer {
                     self.shared.status.set_refusing(None);
                 }
                 self.manifest_edit = self.manifest_edit.max(manifest_edit);
-                self.retire_logs(through);
+                // Later, from the turn of the thread: a log that dies meanwhile is sealed on its own.
+                self.retire_through = Some(through);
                 let waiters = std::mem::take(&mut self.seal_waiters);
                 for (wanted, reply) in waiters {
                     if wanted <= through {
