@@ -275,7 +275,11 @@ impl<'a> Attempt<'a> {
             self.names_from_segments(&catalog, &segments, report);
         }
         catalog.raise_next_ids(self.state.next_ids);
-        let mut floor = ReplayFloor { flushed_seq: self.state.flushed_seq, ..ReplayFloor::default() };
+        let mut floor = ReplayFloor {
+            flushed_seq: self.state.flushed_seq,
+            unknown: self.adopted,
+            ..ReplayFloor::default()
+        };
         let (mut active, mut replay) = self.replay(&catalog, floor, report)?;
         let sealed = self.state.segments.values().map(|entry| entry.max_seq).max().unwrap_or_default();
         if self.adopted && replay.last_seq < sealed.max(floor.flushed_seq) {
@@ -284,6 +288,7 @@ impl<'a> Attempt<'a> {
             self.state.flushed_seq = sealed;
             (active, replay) = self.replay(&catalog, floor, report)?;
         }
+        self.state.flushed_seq = replay.flushed_seq;
         Ok(Outcome { catalog, active: Arc::new(active), replay, opener, segments })
     }
 

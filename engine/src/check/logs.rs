@@ -157,7 +157,7 @@ pub(super) fn together(disk: &Arc<dyn Disk>, newest: Option<&(StoreId, State)>, 
     });
     let Some(store) = newest.map(|(store, _)| *store).or(of_log) else { return };
     let flushed_seq = newest.map_or(Seq(0), |(_, state)| state.flushed_seq);
-    let floor = ReplayFloor { flushed_seq, durable_seq: flushed_seq };
+    let floor = ReplayFloor { flushed_seq, durable_seq: flushed_seq, unknown: false };
     let mut malformed = Vec::new();
     let mut prove = |record: Record<'_>| {
         let fits = match record.head.kind {

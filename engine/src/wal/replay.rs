@@ -31,6 +31,8 @@ pub struct ReplayFloor {
     pub flushed_seq: Seq,
     /// Highest sequence the manifest attests as durable, if it knows a higher one than `flushed_seq`.
     pub durable_seq: Seq,
+    /// There is no manifest to tell: what lies below the first log was retired, so it is sealed.
+    pub unknown: bool,
 }
 
 /// A record as replay gives it.
@@ -86,6 +88,8 @@ pub struct ReplayReport {
     pub logs: Vec<LogFile>,
     /// Records given to the visitor.
     pub records: u64,
+    /// Everything up to here is sealed: as the manifest said, or as the first log shows.
+    pub flushed_seq: Seq,
     /// Records left out because they are sealed.
     pub sealed: u64,
     /// Records left out because a later log begins at or below them.
@@ -116,7 +120,7 @@ pub struct ReplayReport {
 pub fn replay(
     disk: &Arc<dyn Disk>,
     store: StoreId,
-    floor: ReplayFloor,
+    mut floor: ReplayFloor,
     visit: &mut dyn FnMut(Record<'_>) -> io::Result<()>,
 ) -> io::Result<ReplayReport> {
     let mut report = ReplayReport { durable: true, ended_cleanly: true, ..ReplayReport::default() };
@@ -134,6 +138,11 @@ pub fn replay(
     report.highest_durable = attested.max(floor.durable_seq).max(floor.flushed_seq);
     report.manifest_edit_attested = logs.iter().map(|log| log.manifest_edit).max().unwrap_or(0);
     report.max_log_id = logs.last().map_or(LogId(0), |log| log.id);
+    if floor.unknown {
+        let first = logs.iter().filter_map(|log| log.first_seq).min().unwrap_or_default();
+        floor.flushed_seq = floor.flushed_seq.max(Seq(first.0.saturating_sub(1)));
+    }
+    report.flushed_seq = floor.flushed_seq;
     let mut run =
         Run { report, flushed: floor.flushed_seq.0, next: floor.flushed_seq.0 + 1, ended: true, visit };
     for index in 0..logs.len() {
@@ -186,8 +195,6 @@ impl Log {
         let mut scan = LogScan::new(file, path, store, id, len);
         let path = scan.path.clone();
         let header = scan.bytes(0, FILE_HEADER_LEN);
-        // All zeros, or cut off: the header was never written whole, so no record can follow.
-        let unfinished = header.len() < FILE_HEADER_LEN || header.iter().all(|&byte| byte == 0);
         let (mut first_seq, header_damage) =
             match FileHeader::decode(header, &path, LOG_MAGIC, Some(store), Some(id.0)) {
                 Ok(header) => (Some(Seq(header.param)), None),
@@ -206,7 +213,9 @@ impl Log {
             offset = at + header.record_len();
         }
         first_seq = first_seq.or(first_record);
-        let header_damage = header_damage.filter(|_| !unfinished || first_seq.is_some());
+        // Without a record behind it, it is a log that never came into use: its header was not written whole, and what is in
+        // its place may be anything. Were records lost with it, something attests their sequences.
+        let header_damage = header_damage.filter(|_| first_seq.is_some());
         Ok(Self { id, scan, header_damage, first_seq, durable_seq, manifest_edit })
     }
 

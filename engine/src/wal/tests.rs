@@ -56,7 +56,7 @@ fn end(log: &mut LogWriter) {
 
 /// Replays all, checks that payloads are what was written, and gives the sequences with the log each came from.
 fn replayed(disk: &Arc<dyn Disk>, flushed: u64) -> (Vec<(u64, u64)>, ReplayReport) {
-    let floor = ReplayFloor { flushed_seq: Seq(flushed), durable_seq: Seq(0) };
+    let floor = ReplayFloor { flushed_seq: Seq(flushed), durable_seq: Seq(0), unknown: false };
     let mut seen = Vec::new();
     let report = replay(disk, STORE, floor, &mut |record| {
         assert_eq!(record.payload, payload(record.head.seq.0), "of another record");
@@ -373,7 +373,7 @@ fn a_missing_log_is_told() {
     let (_, report) = replayed(&disk, 6);
     assert!(report.corrupt.is_empty(), "what is sealed needs no log: {report:?}");
     sim.remove_file("wal/wal-0000000000000003.log");
-    let floor = ReplayFloor { flushed_seq: Seq(0), durable_seq: Seq(9) };
+    let floor = ReplayFloor { flushed_seq: Seq(0), durable_seq: Seq(9), unknown: false };
     let report = replay(&disk, STORE, floor, &mut |_| Ok(())).unwrap();
     assert_eq!(report.corrupt[0].lost, Some((Seq(4), Seq(9))));
     assert_eq!(report.last_seq, Seq(9));

@@ -21,7 +21,7 @@ pub(crate) enum Told {
     Unknown,
     /// That nothing was stored.
     Refused,
-    /// Nothing: no store was open, so it is nowhere.
+    /// That no store was open, or that it takes nothing any more: so it is nowhere.
     Unasked,
 }
 
@@ -231,7 +231,11 @@ fn write(engine: &Engine, body: &Body, interval_set: bool) -> Answer {
         }
         Err(error) => {
             let unknown = matches!(error, WriteError::OutcomeUnknown(_) | WriteError::Closed);
-            let told = if unknown { Told::Unknown } else { Told::Refused };
+            let told = match error {
+                _ if unknown => Told::Unknown,
+                WriteError::ReadOnly(_) => Told::Unasked,
+                _ => Told::Refused,
+            };
             Answer { told, seq: None, complaint: Some(format!("write: {error}")) }
         }
     }
