@@ -79,6 +79,10 @@ fn live(history: &[Step], options: &Options, fault: Fault) -> Result<(), String>
     let engine =
         open(&run.disk, options, &run.clock).map_err(|e| with_trace(format!("reopen: {e}"), &run))?;
     let (content, partial) = read_everything(&engine)?;
+    // The power stayed on: what was refused is nowhere.
+    for entry in run.entries.iter_mut().filter(|entry| entry.told == Told::Refused) {
+        entry.told = Told::Unasked;
+    }
     judge(&run.entries, &content).map_err(|wrong| with_trace(format!("after reopening: {wrong}"), &run))?;
     let report = engine.recovery_report();
     if partial || !report.damage.is_empty() || report.rebuilt {
