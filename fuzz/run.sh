@@ -26,7 +26,7 @@ for target in "${targets[@]}"; do
     seeds=()
     if [ -d "corpus/$target" ]; then seeds=("corpus/$target"); fi
     echo "== $target: $seconds s"
-    "target/$host/release/$target" "target/corpus/$target" "${seeds[@]}" \
+    "${CARGO_TARGET_DIR:-target}/$host/release/$target" "target/corpus/$target" "${seeds[@]}" \
         -artifact_prefix="artifacts/$target/" -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=2048 \
         -print_final_stats=1 2>"target/$target.log" \
         || { tail -n 40 "target/$target.log"; echo "== $target: found something, see fuzz/artifacts/$target"; exit 1; }
