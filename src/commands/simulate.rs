@@ -39,6 +39,8 @@ async fn goodwe(arguments: &GoodweArgs) -> Result<(), Failure> {
     let simulator = Simulator::bind(options)
         .await
         .map_err(|error| Failure::new(Kind::Unavailable, format!("open the simulator's sockets: {error}")))?;
+    // Before it says that it is there: who reads that may stop it at once.
+    let mut signals = signals::Signals::new().map_err(|error| Failure::io("watch for signals", &error))?;
     for (dialect, address) in [
         ("modbus tcp", simulator.tcp_addr()),
         ("udp", simulator.udp_addr()),
@@ -49,7 +51,6 @@ async fn goodwe(arguments: &GoodweArgs) -> Result<(), Failure> {
         }
     }
     let over = CancellationToken::new();
-    let mut signals = signals::Signals::new().map_err(|error| Failure::io("watch for signals", &error))?;
     let until = over.clone();
     tokio::spawn(async move {
         signals.stop().await;
