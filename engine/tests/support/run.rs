@@ -94,7 +94,10 @@ impl Run {
         let Some(engine) = self.engine.take() else { return };
         match engine.close() {
             Ok(()) => self.all_is_durable(),
-            Err(error) => self.complain(&format!("close: {error}")),
+            Err(error) => {
+                self.none_is_promised();
+                self.complain(&format!("close: {error}"));
+            }
         }
     }
 
@@ -194,6 +197,15 @@ impl Run {
         for entry in &mut self.entries {
             if entry.told == Told::Taken {
                 entry.told = Told::Stored;
+            }
+        }
+    }
+
+    /// The store said that it could not make durable what it had taken: no later sync will.
+    fn none_is_promised(&mut self) {
+        for entry in &mut self.entries {
+            if entry.told == Told::Taken {
+                entry.told = Told::Unknown;
             }
         }
     }

@@ -27,6 +27,7 @@ use crate::options::Durability;
 use crate::seal::{SealJob, SealNews, SealReport};
 use crate::wal::{LogWriter, MAX_PAYLOAD_LEN, RecordHead, RecordKind, Recycler, Retired};
 use crossbeam_channel::{Receiver, Sender, select};
+use seals::LogEnd;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -566,17 +567,16 @@ impl Writer {
                 }
             }
         }
-        let failed = |message| EngineError::Disk { action: "end the log", message };
-        let result = match self.log.take() {
-            None if self.durable < self.last => {
-                let reason = self.shared.status.read_only().unwrap_or_else(|| "it is dead".to_owned());
-                Err(failed(format!("the newest points may not be durable: {reason}")))
-            }
-            None => Ok(()),
-            Some(mut log) => {
-                let head = self.head(RecordKind::End, self.last);
-                log.end(head).map_err(|error| failed(error.to_string()))
-            }
+        if self.end_log() == LogEnd::Died {
+            // All it held was sealed, so the log that followed it has nothing to lose.
+            self.end_log();
+        }
+        let result = if self.durable < self.last {
+            let reason = self.shared.status.read_only().unwrap_or_else(|| "a log is dead".to_owned());
+            let message = format!("the newest points may not be durable: {reason}");
+            Err(EngineError::Disk { action: "end the log", message })
+        } else {
+            Ok(())
         };
         self.shared.feed.close();
         for (_, reply) in self.seal_waiters.drain(..) {

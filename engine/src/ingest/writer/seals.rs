@@ -9,9 +9,18 @@ use crate::error::{EngineError, WriteError};
 use crate::ids::Seq;
 use crate::memtable::Memtable;
 use crate::seal::{SealJob, SealNews, SealReport};
-use crate::wal::{LogHealth, LogWriter, RecordHead, RecordKind, Retired};
+use crate::wal::{LogHealth, LogWriter, RecordKind, Retired};
 use crossbeam_channel::Sender;
 use std::sync::Arc;
+
+/// How a log that was to be ended came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LogEnd {
+    /// All that is visible and not sealed yet is durable in it, or in logs before it.
+    Durable,
+    /// Its sync failed: what is visible was sealed instead, or writing has ended.
+    Died,
+}
 
 impl Writer {
     pub(super) fn seal_if_due(&mut self) {
@@ -73,33 +82,34 @@ impl Writer {
 
     /// Ends the current log, so that it is whole and durable, and hands the memtable to the sealer.
     pub(super) fn end_log_and_freeze(&mut self) -> Result<(), String> {
-        if let Some(log) = self.log.as_mut() {
-            let head = RecordHead {
-                kind: RecordKind::End,
-                seq: self.last,
-                durable_seq: self.durable,
-                wall: self.shared.clock.wall(),
-                manifest_edit: self.manifest_edit,
-            };
-            match log.end(head) {
-                Ok(()) => self.durable = self.last,
-                // The sealing record did not fit; what is before it can still be made durable.
-                Err(error) if log.health() == LogHealth::Abandoned => {
-                    tracing::warn!(%error, "a log was left without its sealing record");
-                    if let Err(error) = self.sync_log() {
-                        self.replace_dead_log(&error);
-                        return Ok(());
-                    }
-                }
-                Err(error) => {
+        match self.end_log() {
+            LogEnd::Durable => self.freeze(),
+            LogEnd::Died => Ok(()),
+        }
+    }
+
+    /// Ends the current log, if there is one, and leaves it.
+    pub(super) fn end_log(&mut self) -> LogEnd {
+        let head = self.head(RecordKind::End, self.last);
+        let Some(log) = self.log.as_mut() else { return LogEnd::Durable };
+        match log.end(head) {
+            Ok(()) => self.durable = self.last,
+            // The sealing record did not fit; what is before it can still be made durable.
+            Err(error) if log.health() == LogHealth::Abandoned => {
+                tracing::warn!(%error, "a log was left without its sealing record");
+                if let Err(error) = self.sync_log() {
                     self.replace_dead_log(&error);
-                    return Ok(());
+                    return LogEnd::Died;
                 }
             }
-            self.sync_due = None;
-            self.leave_log(Retired::Spare);
+            Err(error) => {
+                self.replace_dead_log(&error);
+                return LogEnd::Died;
+            }
         }
-        self.freeze()
+        self.sync_due = None;
+        self.leave_log(Retired::Spare);
+        LogEnd::Durable
     }
 
     pub(super) fn freeze(&mut self) -> Result<(), String> {
