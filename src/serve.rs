@@ -17,6 +17,7 @@ use crate::failure::{Failure, Kind, chain};
 use crate::logging::Reload;
 use crate::sink::EngineSink;
 use crate::units::{self, Units};
+use jiff::tz::TimeZone;
 use serde_json::Value;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use wattlog_collector::Collector;
 use wattlog_engine::io::ReadMode;
 use wattlog_engine::io::os::OsDisk;
+use wattlog_engine::options::Midnights;
 use wattlog_engine::{Engine, OpenError, Options};
 use wattlog_model::Clock;
 use wattlog_server::{BuildInfo, DeviceStatusProvider as _, IngestSource, ServerState};
@@ -87,10 +89,36 @@ fn engine_options(config: &Config) -> Options {
         max_series: section.max_series,
         max_fields: section.max_fields,
         max_open_maps: section.max_open_maps,
+        max_tombstones: section.max_tombstones,
+        compaction_bytes_per_second: section.compaction_rate.0,
+        midnights: midnights(&config.server.home_zone),
         auto_create_databases: section.auto_create_databases,
         default_durability: databases::durability(section.durability),
         ..Options::default()
     }
+}
+
+/// Midnights of the home zone, whose name was checked with the configuration; a day that begins later begins there.
+fn midnights(home_zone: &str) -> Midnights {
+    let Ok(zone) = TimeZone::get(home_zone) else { return Midnights::utc() };
+    Midnights::new(move |range| {
+        let local = |ns: i64| {
+            let instant = jiff::Timestamp::from_nanosecond(i128::from(ns)).ok()?;
+            Some(zone.to_datetime(instant).date())
+        };
+        let (Some(mut date), Some(last)) = (local(range.start), local(range.end)) else { return Vec::new() };
+        let mut midnights = Vec::new();
+        while date <= last {
+            let start = zone
+                .to_ambiguous_zoned_datetime(date.to_datetime(jiff::civil::Time::midnight()))
+                .compatible();
+            let ns = start.ok().and_then(|start| i64::try_from(start.timestamp().as_nanosecond()).ok());
+            midnights.extend(ns.filter(|ns| range.contains(ns)));
+            let Ok(next) = date.tomorrow() else { break };
+            date = next;
+        }
+        midnights
+    })
 }
 
 /// Random bytes for the identity of a new store, from the seeds that the standard library draws from the system.

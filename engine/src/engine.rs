@@ -1,18 +1,19 @@
 //! The handle: open, write, query, seal, close. Owns the threads and the order of locks.
 //!
-//! Threads: callers (any number), one writer (`ingest::writer`), one sealer (`seal`). They share [`Shared`]; the writer
-//! alone gives ids and sequences, the sealer alone writes segments.
+//! Threads: callers (any number), one writer (`ingest::writer`), one sealer (`seal`), one compactor (`compaction`). They
+//! share [`Shared`]; the writer alone gives ids and sequences, the sealer and the compactor alone write segments.
 //!
 //! Lock order: `manifest`, then `view`; both are held for moments, never across a sync except the manifest's own.
 //! Data never flows back: ingest -> WAL -> memtable -> segment; queries read a [`Snapshot`].
 
 use crate::ballast::Ballast;
 use crate::catalog::Catalog;
+use crate::compaction::{CompactionReport, Compactor};
 use crate::error::{Damage, EngineError, OpenError, WriteError};
 use crate::feed::{Cursor, Feed, FeedReader, FeedStart};
 use crate::ids::{LogId, NamespaceId, SegmentId, Seq, StoreId};
 use crate::info::{DatabaseInfo, FieldInfo, MeasurementInfo, StorageInfo};
-use crate::ingest::{Ingest, WriteBatch, WriteReceipt};
+use crate::ingest::{DeleteError, DeleteReceipt, DeleteRequest, Ingest, WriteBatch, WriteReceipt};
 use crate::io::{Disk, Lock};
 use crate::manifest::{Edit, Manifest};
 use crate::memtable::Memtable;
@@ -24,6 +25,7 @@ use crate::seal::SealReport;
 use crate::segment::{SegmentEntry, SegmentOpener, SegmentSet};
 use crate::snapshot::{Snapshot, View};
 use crate::status::{Health, Status};
+use crate::tombstone::Tombstone;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
@@ -43,6 +45,7 @@ pub struct Engine {
 struct Inner {
     shared: Arc<Shared>,
     ingest: Ingest,
+    compactor: Compactor,
     report: RecoveryReport,
     /// Held for as long as the store is open.
     _lock: Box<dyn Lock>,
@@ -76,17 +79,22 @@ pub(crate) struct Found {
     pub(crate) opener: Arc<SegmentOpener>,
     pub(crate) segments: SegmentSet,
     pub(crate) active: Arc<Memtable>,
+    /// Full of what a delete in the log hides; they wait for their seal, oldest first.
+    pub(crate) frozen: Vec<Arc<Memtable>>,
+    pub(crate) tombstones: Vec<Tombstone>,
     pub(crate) published: Cursor,
     pub(crate) next_file: u64,
 }
 
 impl Shared {
     pub(crate) fn new(disk: Arc<dyn Disk>, options: Options, clock: Arc<dyn Clock>, found: Found) -> Self {
-        let Found { manifest, catalog, opener, segments, active, published, next_file } = found;
+        let Found { manifest, catalog, opener, segments, active, frozen, tombstones, published, next_file } =
+            found;
         let state = manifest.state();
         let durability = state.durability.iter().map(|(id, d)| (*id, *d)).collect();
         let sealed = state.flushed_seq;
-        let view = View { active, frozen: Vec::new(), segments: Arc::new(segments), sealed };
+        let tombstones = tombstones.into_iter().map(Arc::new).collect();
+        let view = View { active, frozen, segments: Arc::new(segments), tombstones, sealed };
         Self {
             store: manifest.store(),
             ballast: Ballast::new(options.ballast_bytes),
@@ -128,8 +136,14 @@ impl Shared {
         let mut view = self.view.write();
         let mut frozen = view.frozen.clone();
         frozen.push(view.active.clone());
-        *view =
-            Arc::new(View { active: fresh, frozen, segments: view.segments.clone(), sealed: view.sealed });
+        *view = Arc::new(View { active: fresh, frozen, ..(**view).clone() });
+    }
+
+    /// Readers no longer see what `tombstones` hide.
+    pub(crate) fn publish_tombstones(&self, tombstones: Vec<Tombstone>) {
+        let mut view = self.view.write();
+        let all = view.tombstones.iter().cloned().chain(tombstones.into_iter().map(Arc::new)).collect();
+        *view = Arc::new(View { tombstones: all, ..(**view).clone() });
     }
 
     /// Readers use `entries` instead of `sealed` from now on.
@@ -138,7 +152,25 @@ impl Shared {
         let mut view = self.view.write();
         let frozen = view.frozen.iter().filter(|m| !Arc::ptr_eq(m, sealed)).cloned().collect();
         let segments = Arc::new(view.segments.with(added, &[]));
-        *view = Arc::new(View { active: view.active.clone(), frozen, segments, sealed: through });
+        *view = Arc::new(View { frozen, segments, sealed: through, ..(**view).clone() });
+    }
+
+    /// Readers use `entries` instead of `replaced` from now on, and no longer look at the deletes `applied`.
+    pub(crate) fn publish_compaction(
+        &self,
+        entries: Vec<SegmentEntry>,
+        replaced: &[SegmentId],
+        applied: &[Seq],
+    ) {
+        let added: Vec<_> = entries.into_iter().map(|entry| self.opener.handle(entry)).collect();
+        let mut view = self.view.write();
+        for handle in view.segments.iter().filter(|handle| replaced.contains(&handle.entry().id)) {
+            handle.retire();
+        }
+        let segments = Arc::new(view.segments.with(added, replaced));
+        let live = |tombstone: &&Arc<Tombstone>| !applied.contains(&tombstone.seq);
+        let tombstones = view.tombstones.iter().filter(live).cloned().collect();
+        *view = Arc::new(View { segments, tombstones, ..(**view).clone() });
     }
 
     /// A number for a new segment or catalog file, never given before.
@@ -195,7 +227,9 @@ impl Engine {
         }
         shared.ballast.lay(&*shared.disk);
         let ingest = Ingest::start(&shared, recovered.writer);
-        Ok(Self { inner: Arc::new(Inner { shared, ingest, report: recovered.report, _lock: lock }) })
+        let compactor = Compactor::start(&shared);
+        let report = recovered.report;
+        Ok(Self { inner: Arc::new(Inner { shared, ingest, compactor, report, _lock: lock }) })
     }
 
     /// What opening found and did.
@@ -223,6 +257,23 @@ impl Engine {
         Snapshot::take(&self.inner.shared)
     }
 
+    /// Hides values that were committed before; durable when it returns, and nothing is rewritten until a compaction.
+    ///
+    /// # Errors
+    /// [`DeleteError`]: nothing was deleted, except for `OutcomeUnknown`.
+    pub fn delete(&self, request: &DeleteRequest) -> Result<DeleteReceipt, DeleteError> {
+        self.inner.ingest.delete(&self.inner.shared, request)
+    }
+
+    /// Seals, then merges segments until there is nothing left to merge, closed days or not.
+    ///
+    /// # Errors
+    /// If the store closes meanwhile, or the disk refuses; what was merged so far stays.
+    pub fn compact(&self) -> Result<CompactionReport, EngineError> {
+        self.seal()?;
+        self.inner.compactor.everything()
+    }
+
     /// Waits until everything committed before the call is in segments.
     pub fn seal(&self) -> Result<SealReport, EngineError> {
         self.inner.ingest.seal()
@@ -233,7 +284,7 @@ impl Engine {
     /// # Errors
     /// If the log could not be ended; what was acknowledged is safe all the same.
     pub fn close(self) -> Result<(), EngineError> {
-        self.inner.ingest.close(&self.inner.shared)
+        self.inner.close()
     }
 
     /// Makes a database with its default retention policy; false if it was there.
@@ -415,19 +466,21 @@ impl Engine {
         };
         let entry = SegmentEntry { quarantined: true, ..handle.entry().clone() };
         let segments = Arc::new(view.segments.with([shared.opener.handle(entry)], &[segment]));
-        *view = Arc::new(View {
-            active: view.active.clone(),
-            frozen: view.frozen.clone(),
-            segments,
-            sealed: view.sealed,
-        });
+        *view = Arc::new(View { segments, ..(**view).clone() });
         Ok(())
+    }
+}
+
+impl Inner {
+    fn close(&self) -> Result<(), EngineError> {
+        self.compactor.stop();
+        self.ingest.close(&self.shared)
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         // Without a word from the owner: the log ends as well as it can, the threads stop.
-        let _ = self.ingest.close(&self.shared);
+        let _ = self.close();
     }
 }

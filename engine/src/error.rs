@@ -52,6 +52,14 @@ pub enum WriteError {
         /// Most days of all series of a body.
         limit: usize,
     },
+    /// So many deletes wait for a compaction that one more would make every answer slow.
+    #[error(
+        "{limit} deletes wait until segments are rewritten: try again in a minute, or ask for a compaction"
+    )]
+    TooManyDeletes {
+        /// Most that may wait.
+        limit: usize,
+    },
     /// The disk is full: nothing of the body was stored. Writes resume by themselves when space returns.
     #[error("the disk is full, nothing was stored: {0}")]
     DiskFull(String),

@@ -71,6 +71,8 @@ pub struct StorageInfo {
     pub memtable_bytes: u64,
     /// Values that are not sealed yet.
     pub memtable_values: u64,
+    /// Deletes that may still hide values of segments.
+    pub tombstones: u64,
     /// Segments that are open.
     pub open_segments: u64,
 }
@@ -94,6 +96,7 @@ impl StorageInfo {
             info.memtable_values += memtable.values();
             info.memtable_bytes += memtable.bytes();
         }
+        info.tombstones = view.tombstones.len() as u64;
         info.wal_bytes = folder_bytes(shared, "wal");
         let manifest = shared.manifest.lock();
         info.catalog_bytes = manifest.state().catalogs.iter().map(|entry| entry.file_bytes).sum();

@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod check;
 pub mod codec;
 pub mod column;
+pub mod compaction;
 mod engine;
 pub mod error;
 pub mod feed;
@@ -31,13 +32,18 @@ mod seal;
 pub mod segment;
 mod snapshot;
 mod status;
+pub mod tombstone;
 pub mod wal;
 
+pub use compaction::CompactionReport;
 pub use engine::{DEFAULT_POLICY, Engine};
 pub use error::{Damage, EngineError, OpenError, WriteError};
 pub use feed::{CommittedBatch, Cursor, FeedEvent, FeedReader, FeedStart};
 pub use info::{DatabaseInfo, FieldInfo, MeasurementInfo, StorageInfo};
-pub use ingest::{RejectReason, Rejection, Row, SeriesSlot, WriteBatch, WriteReceipt};
+pub use ingest::{
+    DeleteError, DeleteReceipt, DeleteRequest, RejectReason, Rejection, Row, SeriesSlot, WriteBatch,
+    WriteReceipt,
+};
 pub use metrics::{DURATION_BUCKETS_S, HistogramSnapshot, MetricsSnapshot};
 pub use options::{Durability, Options};
 pub use recovery::{RecoveryReport, TornEnd};

@@ -116,6 +116,16 @@ metrics! {
     segment_bytes_written,
     /// Bytes of catalog files written.
     catalog_bytes_written,
+    /// Deletes committed.
+    deletes,
+    /// Compactions that ended well.
+    compactions,
+    /// Compactions that failed.
+    compaction_failures,
+    /// Bytes of segments that compactions read.
+    compaction_bytes_read,
+    /// Bytes of segments that compactions wrote.
+    compaction_bytes_written,
     /// Parts of files found damaged while reading.
     damaged_parts,
     /// Catalog files given up for what segments tell.

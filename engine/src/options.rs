@@ -2,7 +2,10 @@
 
 use crate::io::ReadMode;
 use crate::query::QueryLimits;
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
+use wattlog_model::Timestamp;
 
 /// When the writer of a body hears "yes".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,6 +42,12 @@ pub struct Options {
     pub max_series: u32,
     /// Most fields of one measurement, up to [`Options::MAX_FIELDS`].
     pub max_fields: u32,
+    /// Most deletes that may wait until a compaction has taken out what they hide.
+    pub max_tombstones: usize,
+    /// Bytes a second that background compaction may read and write together; zero stops it.
+    pub compaction_bytes_per_second: u64,
+    /// Midnights of the home zone: where compaction cuts row groups, so that daily answers come from statistics.
+    pub midnights: Midnights,
     /// Most segments open at a time.
     pub max_open_maps: usize,
     /// Whether a write to an unknown database creates it.
@@ -49,6 +58,39 @@ pub struct Options {
     pub feed_bytes: usize,
     /// Limits of one query.
     pub query: QueryLimits,
+}
+
+/// Instants at which local days begin, rising, for a range of time in nanoseconds.
+#[derive(Clone)]
+pub struct Midnights(Arc<MidnightsIn>);
+
+type MidnightsIn = dyn Fn(Range<i64>) -> Vec<i64> + Send + Sync;
+
+impl Midnights {
+    /// Those that `within` gives.
+    pub fn new(within: impl Fn(Range<i64>) -> Vec<i64> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(within))
+    }
+
+    /// Those of UTC.
+    pub fn utc() -> Self {
+        Self::new(|range| {
+            let first = Timestamp(range.start).utc_day();
+            let days = (first..).map(|day| Timestamp::of_utc_days(day..day + 1).start);
+            days.skip_while(|midnight| *midnight < range.start).take_while(|m| *m < range.end).collect()
+        })
+    }
+
+    /// The midnights in `range`.
+    pub fn within(&self, range: Range<i64>) -> Vec<i64> {
+        (self.0)(range)
+    }
+}
+
+impl std::fmt::Debug for Midnights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Midnights")
+    }
 }
 
 impl Options {
@@ -70,6 +112,9 @@ impl Default for Options {
             ballast_bytes: 8 << 20,
             max_series: 1_000_000,
             max_fields: 16_384,
+            max_tombstones: 1024,
+            compaction_bytes_per_second: 32 << 20,
+            midnights: Midnights::utc(),
             max_open_maps: 1024,
             auto_create_databases: true,
             default_durability: Durability::Always,

@@ -13,7 +13,7 @@ use crate::engine::Found;
 use crate::error::{Damage, OpenError};
 use crate::feed::Cursor;
 use crate::file_header::{FILE_HEADER_LEN, FileHeader};
-use crate::ids::{LogId, SegmentId, StoreId};
+use crate::ids::{LogId, SegmentId, Seq, StoreId};
 use crate::ingest::payload;
 use crate::ingest::writer::WriterStart;
 use crate::io::{Access, Disk, ReadMode, open_sealed, read_exact_at};
@@ -23,6 +23,7 @@ use crate::options::Options;
 use crate::segment::{
     Segment, SegmentEntry, SegmentError, SegmentHandle, SegmentOpener, SegmentSet, peek_identity,
 };
+use crate::tombstone::{Tombstone, decode_deletes};
 use crate::wal::{
     Record, RecordKind, Recycler, ReplayFloor, ReplayReport, log_path, record::LOG_MAGIC, replay, set_aside,
 };
@@ -135,7 +136,7 @@ pub(crate) fn recover(
         outcome = attempt.load(&mut report)?;
     }
     let Attempt { state, .. } = attempt;
-    let Outcome { catalog, active, replay, opener, segments } = outcome;
+    let Outcome { catalog, recent, replay, opener, segments } = outcome;
     if rebuild {
         report.rebuilt = true;
         report
@@ -148,7 +149,7 @@ pub(crate) fn recover(
     } else {
         report.orphans_removed = remove_orphans(&**disk, &state);
     }
-    finish_report(&**disk, &mut report, &replay, &active);
+    finish_report(&**disk, &mut report, &replay, &recent);
 
     let last = replay.last_seq.max(state.flushed_seq);
     let next_file = next_file(&**disk, &state).map_err(OpenError::disk("list the segments"))?;
@@ -162,17 +163,24 @@ pub(crate) fn recover(
         seal_first: !replay.durable,
         next_ids: catalog.next_ids(),
         manifest_edit: manifest.state().edit,
+        frozen: recent.frozen.clone(),
     };
     let published = Cursor { log_id: replay.max_log_id, seq: last };
-    let found = Found { manifest, catalog, opener, segments, active, published, next_file };
+    let mut tombstones = state.tombstones.clone();
+    tombstones.extend(recent.tombstones);
+    let frozen = recent.frozen.into_iter().map(|(memtable, _)| memtable).collect();
+    let active = recent.active;
+    let found =
+        Found { manifest, catalog, opener, segments, active, frozen, tombstones, published, next_file };
     Ok(Recovered { found, writer, report })
 }
 
-fn finish_report(disk: &dyn Disk, report: &mut RecoveryReport, replay: &ReplayReport, active: &Memtable) {
+fn finish_report(disk: &dyn Disk, report: &mut RecoveryReport, replay: &ReplayReport, recent: &Recent) {
     report.clean = replay.ended_cleanly && report.damage.is_empty() && !report.rebuilt;
     report.replayed_records = replay.records;
-    report.replayed_points = active.rows();
-    report.replayed_values = active.values();
+    let memtables = || recent.frozen.iter().map(|(memtable, _)| memtable).chain([&recent.active]);
+    report.replayed_points = memtables().map(|memtable| memtable.rows()).sum();
+    report.replayed_values = memtables().map(|memtable| memtable.values()).sum();
     report.void_records = replay.void;
     let torn = replay.torn.iter().map(|torn| TornEnd { file: torn.file.clone(), offset: torn.offset });
     report.torn.extend(torn);
@@ -192,6 +200,28 @@ fn finish_report(disk: &dyn Disk, report: &mut RecoveryReport, replay: &ReplayRe
     }
 }
 
+/// What logs hold that is in no segment.
+struct Recent {
+    /// Rows before a delete that hides some of them, oldest first, with the sequence up to which each goes.
+    frozen: Vec<(Arc<Memtable>, Seq)>,
+    active: Arc<Memtable>,
+    tombstones: Vec<Tombstone>,
+}
+
+impl Recent {
+    fn new(base: Seq) -> Self {
+        Self { frozen: Vec::new(), active: Arc::new(Memtable::new(base)), tombstones: Vec::new() }
+    }
+
+    fn delete(&mut self, seq: Seq, tombstones: Vec<Tombstone>) {
+        if tombstones.iter().any(|tombstone| self.active.meets(tombstone)) {
+            let full = std::mem::replace(&mut self.active, Arc::new(Memtable::new(seq)));
+            self.frozen.push((full, Seq(seq.0 - 1)));
+        }
+        self.tombstones.extend(tombstones);
+    }
+}
+
 /// One try to load everything that a state names.
 struct Attempt<'a> {
     disk: &'a Arc<dyn Disk>,
@@ -204,7 +234,7 @@ struct Attempt<'a> {
 
 struct Outcome {
     catalog: Catalog,
-    active: Arc<Memtable>,
+    recent: Recent,
     replay: ReplayReport,
     opener: Arc<SegmentOpener>,
     segments: SegmentSet,
@@ -280,16 +310,18 @@ impl<'a> Attempt<'a> {
             unknown: self.adopted,
             ..ReplayFloor::default()
         };
-        let (mut active, mut replay) = self.replay(&catalog, floor, report)?;
+        let (mut recent, mut replay) = self.replay(&catalog, floor, report)?;
         let sealed = self.state.segments.values().map(|entry| entry.max_seq).max().unwrap_or_default();
         if self.adopted && replay.last_seq < sealed.max(floor.flushed_seq) {
             // Logs up to the newest segment were retired, so all they held is in segments: what is left is older.
             floor.flushed_seq = sealed;
             self.state.flushed_seq = sealed;
-            (active, replay) = self.replay(&catalog, floor, report)?;
+            (recent, replay) = self.replay(&catalog, floor, report)?;
         }
         self.state.flushed_seq = replay.flushed_seq;
-        Ok(Outcome { catalog, active: Arc::new(active), replay, opener, segments })
+        // A rebuilt list of files may know deletes that are in a log too.
+        recent.tombstones.retain(|new| self.state.tombstones.iter().all(|known| known.seq != new.seq));
+        Ok(Outcome { catalog, recent, replay, opener, segments })
     }
 
     fn replay(
@@ -297,10 +329,10 @@ impl<'a> Attempt<'a> {
         catalog: &Catalog,
         floor: ReplayFloor,
         report: &mut RecoveryReport,
-    ) -> Result<(Memtable, ReplayReport), OpenError> {
-        let active = Memtable::new(floor.flushed_seq);
+    ) -> Result<(Recent, ReplayReport), OpenError> {
+        let mut recent = Recent::new(floor.flushed_seq);
         let mut visit = |record: Record<'_>| {
-            if let Err(part) = apply(catalog, &active, &record) {
+            if let Err(part) = apply(catalog, &mut recent, &record) {
                 // Whole by its checksum, yet not what a record of its kind holds.
                 let file = log_path(record.log);
                 let (expected, found) = (record.head.seq.0, record.payload.len() as u64);
@@ -310,7 +342,7 @@ impl<'a> Attempt<'a> {
         };
         let replayed =
             replay(self.disk, self.store, floor, &mut visit).map_err(OpenError::disk("replay the log"))?;
-        Ok((active, replayed))
+        Ok((recent, replayed))
     }
 
     /// Segments hold the names of all they contain: what no catalog file tells is taken from them. Of what a field means the
@@ -372,7 +404,7 @@ pub(crate) fn names_of(
 }
 
 /// Takes one record in; the name of what is wrong with it otherwise.
-fn apply(catalog: &Catalog, active: &Memtable, record: &Record<'_>) -> Result<(), &'static str> {
+fn apply(catalog: &Catalog, recent: &mut Recent, record: &Record<'_>) -> Result<(), &'static str> {
     match record.head.kind {
         RecordKind::Define => {
             let definitions = decode_definitions(record.payload).map_err(|_| "definition")?;
@@ -381,10 +413,14 @@ fn apply(catalog: &Catalog, active: &Memtable, record: &Record<'_>) -> Result<()
         }
         RecordKind::Points => {
             let (namespace, batches) = payload::decode(record.payload).map_err(|_| "points payload")?;
-            active.apply(namespace, record.head.seq, &batches);
+            recent.active.apply(namespace, record.head.seq, &batches);
             Ok(())
         }
-        RecordKind::Delete => Err("kind"),
+        RecordKind::Delete => {
+            let deletes = decode_deletes(record.payload, record.head.seq).ok_or("delete payload")?;
+            recent.delete(record.head.seq, deletes);
+            Ok(())
+        }
         RecordKind::Clock | RecordKind::End => Ok(()),
     }
 }

@@ -168,6 +168,10 @@ fn seal(shared: &Arc<Shared>, job: &SealJob) -> io::Result<(u64, SealReport)> {
     if let Some(names) = &sealed_names {
         shared.metrics.catalog_bytes_written.add(names.entry().file_bytes);
     }
+    let mut manifest = shared.manifest.lock();
+    let told = manifest.state().flushed_seq;
+    let tombstones = shared.view().tombstones.clone();
+    let untold = tombstones.iter().filter(|t| t.seq > told && t.seq <= job.through);
     let edit = Edit::Sealed {
         segments: entries.clone(),
         catalog: sealed_names.as_ref().map(|names| *names.entry()),
@@ -175,10 +179,12 @@ fn seal(shared: &Arc<Shared>, job: &SealJob) -> io::Result<(u64, SealReport)> {
         flushed_seq: job.through,
         next_file: shared.peek_next_file(),
         next_ids: shared.catalog.next_ids(),
+        tombstones: untold.map(|tombstone| (**tombstone).clone()).collect(),
     };
     // From here on a manifest may name them, also one that was begun and not finished.
     begun.paths.clear();
-    let number = shared.manifest.lock().append(&edit, shared.clock.wall().0)?;
+    let number = manifest.append(&edit, shared.clock.wall().0)?;
+    drop(manifest);
     if let Some(names) = sealed_names {
         shared.catalog.adopt(names);
     }
@@ -216,7 +222,7 @@ fn windows(days: &[SeriesDay]) -> Vec<Window> {
 }
 
 /// The days of the UTC month that holds `day` (days since the epoch; proleptic Gregorian, Howard Hinnant's algorithm).
-fn month_of(day: i32) -> Range<i32> {
+pub(crate) fn month_of(day: i32) -> Range<i32> {
     let shifted = i64::from(day) + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
@@ -265,6 +271,7 @@ fn write_segment(
         max_seq: job.through,
         first_day: window.days.start,
         end_day: window.days.end,
+        midnights: Vec::new(),
     };
     let range = Timestamp::of_utc_days(window.days.clone());
     let mut writer = SegmentWriter::create(&*shared.disk, &temporary, spec.clone())?;

@@ -9,13 +9,14 @@ use crate::catalog::Catalog;
 use crate::engine::Shared;
 use crate::error::Damage;
 use crate::feed::Cursor;
-use crate::ids::Seq;
+use crate::ids::{MeasurementId, Seq};
 use crate::memtable::Memtable;
 use crate::segment::SegmentSet;
+use crate::tombstone::Tombstone;
 use std::sync::Arc;
 
 /// What is true at one moment, apart from the sequence up to which the memtables count.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct View {
     /// Takes new rows.
     pub(crate) active: Arc<Memtable>,
@@ -23,6 +24,8 @@ pub(crate) struct View {
     pub(crate) frozen: Vec<Arc<Memtable>>,
     /// Sealed files.
     pub(crate) segments: Arc<SegmentSet>,
+    /// Deletes that may still hide rows, by rising sequence.
+    pub(crate) tombstones: Arc<[Arc<Tombstone>]>,
     /// Everything up to here is in segments.
     pub(crate) sealed: Seq,
 }
@@ -35,6 +38,7 @@ pub struct Snapshot {
     /// Oldest first, the active one last.
     memtables: Vec<Arc<Memtable>>,
     segments: Arc<SegmentSet>,
+    tombstones: Arc<[Arc<Tombstone>]>,
 }
 
 impl Snapshot {
@@ -46,7 +50,31 @@ impl Snapshot {
         cursor.seq = cursor.seq.max(view.sealed);
         let mut memtables = view.frozen.clone();
         memtables.push(view.active.clone());
-        Self { shared: shared.clone(), cursor, memtables, segments: view.segments.clone() }
+        let (segments, tombstones) = (view.segments.clone(), view.tombstones.clone());
+        Self { shared: shared.clone(), cursor, memtables, segments, tombstones }
+    }
+
+    /// The same with no rows but those of `segments`: what a compaction reads.
+    pub(crate) fn only(&self, segments: SegmentSet) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            cursor: self.cursor,
+            memtables: Vec::new(),
+            segments: Arc::new(segments),
+            tombstones: self.tombstones.clone(),
+        }
+    }
+
+    /// Deletes that are part of the snapshot and may hide rows.
+    pub(crate) fn tombstones(&self) -> impl Iterator<Item = &Arc<Tombstone>> {
+        // One that came between the sequence and the view is no part of the snapshot.
+        self.tombstones.iter().filter(|tombstone| tombstone.seq <= self.cursor.seq)
+    }
+
+    /// Those of one measurement.
+    pub(crate) fn tombstones_of(&self, measurement: MeasurementId) -> impl Iterator<Item = &Tombstone> {
+        let tombstones = self.tombstones().map(|tombstone| &**tombstone);
+        tombstones.filter(move |tombstone| tombstone.measurement == measurement)
     }
 
     /// Place in the commit order up to which this snapshot sees.

@@ -64,7 +64,7 @@ fn body(rng: &mut Rng, database: usize, rows: std::ops::Range<i64>) -> Body {
             }
         }
     }
-    Body { database, cells: cells.into_iter().collect() }
+    Body::new(database, cells.into_iter().collect())
 }
 
 /// A store with segments of two databases, one over the other, a catalog file, a manifest with several edits, retired

@@ -5,8 +5,10 @@
 
 mod support;
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use support::content::{Body, Cell, Content, Exact, read_everything};
+use support::content::{Body, Cell, Content, Deletion, Exact, read_everything};
 use support::history::{Author, Life, START_NS, Step, options};
 use support::run::{Run, Told, open};
 use support::seeds::seeds;
@@ -25,10 +27,16 @@ fn body(database: usize, time: i64) -> Body {
         (cell(2), Exact(FieldValue::Integer(time))),
         (cell(5), Exact(FieldValue::String(format!("at {time}").into()))),
     ];
-    Body { database, cells }
+    Body::new(database, cells)
 }
 
-/// Two databases, seals, a wait that makes an interval sync due, a second start.
+fn deletion(database: usize, times: std::ops::Range<i64>) -> Body {
+    let times = START_NS + times.start..START_NS + times.end;
+    let deletion = Deletion { series: 1, field: None, times };
+    Body { database, cells: Vec::new(), deletion: Some(deletion) }
+}
+
+/// Two databases, seals, a wait that makes an interval sync due, a second start, a delete, a compaction.
 fn script() -> Vec<Step> {
     vec![
         Step::Write(body(0, 1)),
@@ -40,8 +48,11 @@ fn script() -> Vec<Step> {
         Step::Write(body(2, 4)),
         Step::Wait(Duration::from_secs(11)),
         Step::Write(body(0, 5)),
+        Step::Write(deletion(0, 1..4)),
         Step::Seal,
         Step::Write(body(0, 6)),
+        Step::Compact,
+        Step::Write(body(0, 8)),
     ]
 }
 
@@ -125,6 +136,8 @@ fn reads_go_on(run: &Run) -> Result<(), String> {
     Err(format!("in the same opening {} values are readable, {} were stored", found.len(), expected.len()))
 }
 
+const SIDE_BY_SIDE: usize = 8;
+
 fn every_call(error: FaultError, lasting: Lasting, on: Option<CallKind>, read_mode: ReadMode) {
     let history = script();
     let options = Options { ballast_bytes: 4096, read_mode, ..Options::default() };
@@ -136,11 +149,26 @@ fn every_call(error: FaultError, lasting: Lasting, on: Option<CallKind>, read_mo
         on.map_or(counts.calls, |kind| counts.of(kind))
     };
     assert!(calls > 3, "the script makes {calls} calls of this kind");
-    for nth in 1..=calls {
-        let fault = Fault { error, nth, lasting, on, within: None };
-        if let Err(wrong) = live(&history, &options, fault) {
-            panic!("{fault:?}: {wrong}");
+    // A life mostly waits for the pauses between two attempts: many are lived side by side.
+    let (next, failed) = (AtomicU64::new(1), Mutex::new(None));
+    std::thread::scope(|scope| {
+        for _ in 0..SIDE_BY_SIDE {
+            scope.spawn(|| {
+                loop {
+                    let nth = next.fetch_add(1, Ordering::Relaxed);
+                    if nth > calls || failed.lock().expect("no panic holds it").is_some() {
+                        return;
+                    }
+                    let fault = Fault { error, nth, lasting, on, within: None };
+                    if let Err(wrong) = live(&history, &options, fault) {
+                        *failed.lock().expect("no panic holds it") = Some(format!("{fault:?}: {wrong}"));
+                    }
+                }
+            });
         }
+    });
+    if let Some(wrong) = failed.into_inner().expect("no panic holds it") {
+        panic!("{wrong}");
     }
     println!("{error:?} {lasting:?} {on:?}: {calls} calls");
 }

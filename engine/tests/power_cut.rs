@@ -52,7 +52,7 @@ fn short_life() -> Vec<Step> {
             let cell = move |field| Cell { database, series: 0, time: START_NS + time, field };
             [(cell(0), Exact(FieldValue::Float(power))), (cell(5), Exact(FieldValue::String("eco".into())))]
         });
-        Step::Write(Body { database, cells: cells.collect() })
+        Step::Write(Body::new(database, cells.collect()))
     };
     vec![
         body(0, &[0, 10], 1.5),

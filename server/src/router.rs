@@ -6,7 +6,7 @@
 use crate::activity::Activity;
 use crate::error::{no_such_route, wrong_method};
 use crate::handlers::{
-    admin, energy_data, front_page, health, metrics, openapi, query, schema, status, write,
+    admin, delete, energy_data, front_page, health, metrics, openapi, query, schema, status, write,
 };
 use crate::state::ServerState;
 use axum::Router;
@@ -71,6 +71,8 @@ pub(crate) fn table() -> Vec<Route> {
     vec![
         Route::post("/write", Write, post(write::write_influx1)),
         Route::post("/api/v2/write", Write, post(write::write_influx2)),
+        Route::post("/api/v2/delete", Write, post(delete::delete_influx2)),
+        Route::post("/api/v1/delete", Write, post(delete::delete)),
         Route::post("/api/energy-data", Write, post(energy_data::store)),
         Route::get("/api/energy-data", Read, get(energy_data::list)),
         Route::get("/api/v1/query", Read, get(query::query)),
@@ -78,6 +80,7 @@ pub(crate) fn table() -> Vec<Route> {
         Route::get("/api/v1/databases", Read, get(schema::databases)),
         Route::get("/api/v1/measurements", Read, get(schema::measurements)),
         Route::get("/api/v1/measurements/{measurement}", Read, get(schema::measurement)),
+        Route::post("/api/v1/measurements/{measurement}/fields/{field}", Write, post(schema::describe_field)),
         Route::get("/api/v1/measurements/{measurement}/tags/{key}", Read, get(schema::tag_values)),
         Route::get("/api/v1/storage", Read, get(status::storage)),
         Route::get("/api/v1/devices", Read, get(status::devices)),

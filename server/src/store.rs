@@ -203,6 +203,7 @@ impl From<WriteError> for ApiError {
             WriteError::Overloaded { retry_after } => {
                 Self::unavailable(text, retry_after).at_limit("engine_queue")
             }
+            WriteError::TooManyDeletes { .. } => Self::unavailable(text, DISK_FULL_RETRY).at_limit("deletes"),
             WriteError::DiskFull(_) => Self::unavailable(text, DISK_FULL_RETRY),
             WriteError::ReadOnly(_) => Self::unavailable(text, DISK_FULL_RETRY),
             WriteError::Closed => closed(),

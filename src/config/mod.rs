@@ -62,6 +62,8 @@ pub(crate) struct EngineSection {
     pub(crate) max_series: u32,
     pub(crate) max_fields: u32,
     pub(crate) max_open_maps: usize,
+    pub(crate) max_tombstones: usize,
+    pub(crate) compaction_rate: Size,
     pub(crate) read_mode: ReadWay,
 }
 
@@ -85,6 +87,8 @@ impl Default for EngineSection {
             max_series: own.max_series,
             max_fields: own.max_fields,
             max_open_maps: own.max_open_maps,
+            max_tombstones: own.max_tombstones,
+            compaction_rate: Size(own.compaction_bytes_per_second),
             read_mode: ReadWay::Auto,
         }
     }
@@ -264,6 +268,7 @@ impl EngineSection {
         let counts = [
             ("engine.queue_len", self.queue_len),
             ("engine.max_open_maps", self.max_open_maps),
+            ("engine.max_tombstones", self.max_tombstones),
             ("engine.max_series", self.max_series as usize),
             ("engine.max_fields", self.max_fields as usize),
         ];

@@ -11,6 +11,7 @@ use crate::ids::{LogId, Seq, StoreId};
 use crate::ingest::payload;
 use crate::io::{Disk, read_all};
 use crate::manifest::State;
+use crate::tombstone::decode_deletes;
 use crate::wal::record::{
     END_PARTS, EndPayload, FIRST_RECORD_OFFSET, LOG_MAGIC, RECORD_HEADER_LEN, RECORD_MAGIC, RECORD_PARTS,
     RecordHeader, RecordKind,
@@ -163,7 +164,8 @@ pub(super) fn together(disk: &Arc<dyn Disk>, newest: Option<&(StoreId, State)>, 
         let fits = match record.head.kind {
             RecordKind::Define => decode_definitions(record.payload).is_ok(),
             RecordKind::Points => payload::decode(record.payload).is_ok(),
-            RecordKind::Clock | RecordKind::End | RecordKind::Delete => true,
+            RecordKind::Delete => decode_deletes(record.payload, record.head.seq).is_some(),
+            RecordKind::Clock | RecordKind::End => true,
         };
         if !fits {
             malformed.push(Damage {
@@ -217,6 +219,10 @@ pub(super) fn dump_file(disk: &dyn Disk, path: &str) -> io::Result<Vec<DumpLine>
             (Some(payload), RecordKind::Define) => match decode_definitions(payload) {
                 Ok(definitions) => format!("{definitions:?}"),
                 Err(error) => format!("no definitions: {error}"),
+            },
+            (Some(payload), RecordKind::Delete) => match decode_deletes(payload, header.head.seq) {
+                Some(tombstones) => format!("{tombstones:?}"),
+                None => "no deletes".to_owned(),
             },
             (Some(payload), RecordKind::End) => {
                 field_lines(END_PARTS, payload, start as u64, &mut out);

@@ -6,6 +6,7 @@
 //! Threads: callers; the writer (see `writer`). Not here: bytes of the log (`wal`), what a query sees (`snapshot`).
 
 mod batch;
+mod delete;
 mod names;
 pub(crate) mod payload;
 mod prepare;
@@ -13,6 +14,7 @@ mod reject;
 pub(crate) mod writer;
 
 pub use batch::{Row, SeriesSlot, WriteBatch};
+pub use delete::{DeleteError, DeleteReceipt, DeleteRequest};
 pub use reject::{RejectReason, Rejection};
 
 use crate::engine::{DEFAULT_POLICY, Shared};

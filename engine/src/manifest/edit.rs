@@ -6,6 +6,7 @@ use crate::bytes::{Reader, put_varint};
 use crate::ids::{CatalogFileId, MeasurementId, NamespaceId, NextIds, SegmentId, Seq};
 use crate::options::Durability;
 use crate::segment::SegmentEntry;
+use crate::tombstone::{MIN_ENCODED_LEN, Tombstone};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub struct State {
     pub next_ids: NextIds,
     /// Namespaces with a durability of their own.
     pub durability: BTreeMap<NamespaceId, Durability>,
+    /// Deletes that may still hide rows of a segment, by rising sequence.
+    pub tombstones: Vec<Tombstone>,
 }
 
 /// One step from one state to the next.
@@ -58,6 +61,19 @@ pub enum Edit {
         next_file: u64,
         /// As in [`State`].
         next_ids: NextIds,
+        /// Deletes committed up to `flushed_seq` that no edit has told yet.
+        tombstones: Vec<Tombstone>,
+    },
+    /// Segments were merged into others.
+    Compacted {
+        /// The new segments.
+        segments: Vec<SegmentEntry>,
+        /// Those whose rows they hold.
+        replaced: Vec<SegmentId>,
+        /// As in [`State`].
+        next_file: u64,
+        /// Sequences of deletes that hide nothing any more.
+        applied: Vec<Seq>,
     },
     /// A segment was set aside because it is damaged.
     Quarantined(SegmentId),
@@ -69,21 +85,37 @@ const SNAPSHOT: u8 = 1;
 const SEALED: u8 = 2;
 const QUARANTINED: u8 = 3;
 const DURABILITY: u8 = 4;
-/// Least bytes of an encoded [`SegmentEntry`]: twelve fixed u64, two u32, one flag byte.
-const SEGMENT_ENTRY_LEN: usize = 11 * 8 + 2 * 4 + 1;
+const COMPACTED: u8 = 5;
+/// Bytes of an encoded [`SegmentEntry`]: twelve u64, two u32, one flag byte.
+const SEGMENT_ENTRY_LEN: usize = 12 * 8 + 2 * 4 + 1;
 
 impl State {
     /// The state after `edit`.
     pub fn apply(&mut self, edit: &Edit) {
         match edit {
             Edit::Snapshot(state) => *self = state.clone(),
-            Edit::Sealed { segments, catalog, replaces_catalogs, flushed_seq, next_file, next_ids } => {
+            Edit::Sealed {
+                segments,
+                catalog,
+                replaces_catalogs,
+                flushed_seq,
+                next_file,
+                next_ids,
+                tombstones,
+            } => {
                 self.segments.extend(segments.iter().map(|entry| (entry.id, entry.clone())));
                 self.catalogs.retain(|entry| !replaces_catalogs.contains(&entry.id));
                 self.catalogs.extend(catalog);
                 self.flushed_seq = self.flushed_seq.max(*flushed_seq);
                 self.next_file = self.next_file.max(*next_file);
                 self.next_ids = self.next_ids.max(*next_ids);
+                self.tombstones.extend(tombstones.iter().cloned());
+            }
+            Edit::Compacted { segments, replaced, next_file, applied } => {
+                self.segments.retain(|id, _| !replaced.contains(id));
+                self.segments.extend(segments.iter().map(|entry| (entry.id, entry.clone())));
+                self.next_file = self.next_file.max(*next_file);
+                self.tombstones.retain(|tombstone| !applied.contains(&tombstone.seq));
             }
             Edit::Quarantined(id) => {
                 if let Some(entry) = self.segments.get_mut(id) {
@@ -103,6 +135,7 @@ impl Edit {
         match self {
             Self::Snapshot(_) => "Snapshot",
             Self::Sealed { .. } => "Sealed",
+            Self::Compacted { .. } => "Compacted",
             Self::Quarantined(_) => "Quarantined",
             Self::Durability(..) => "Durability",
         }
@@ -124,8 +157,17 @@ impl Edit {
                 for (namespace, durability) in &state.durability {
                     put_durability(out, *namespace, *durability);
                 }
+                put_tombstones(out, &state.tombstones);
             }
-            Self::Sealed { segments, catalog, replaces_catalogs, flushed_seq, next_file, next_ids } => {
+            Self::Sealed {
+                segments,
+                catalog,
+                replaces_catalogs,
+                flushed_seq,
+                next_file,
+                next_ids,
+                tombstones,
+            } => {
                 out.push(SEALED);
                 put_segments(out, segments.iter());
                 put_varint(out, u64::from(catalog.is_some()));
@@ -135,6 +177,16 @@ impl Edit {
                 put_u64(out, flushed_seq.0);
                 put_u64(out, *next_file);
                 put_next_ids(out, *next_ids);
+                put_tombstones(out, tombstones);
+            }
+            Self::Compacted { segments, replaced, next_file, applied } => {
+                out.push(COMPACTED);
+                put_segments(out, segments.iter());
+                put_varint(out, replaced.len() as u64);
+                replaced.iter().for_each(|id| put_u64(out, id.0));
+                put_u64(out, *next_file);
+                put_varint(out, applied.len() as u64);
+                applied.iter().for_each(|seq| put_u64(out, seq.0));
             }
             Self::Quarantined(id) => {
                 out.push(QUARANTINED);
@@ -161,6 +213,7 @@ impl Edit {
                 let next_ids = next_ids(&mut reader)?;
                 let count = reader.count(13)?;
                 let durability = (0..count).map(|_| durability(&mut reader)).collect::<Option<_>>()?;
+                let tombstones = tombstones(&mut reader)?;
                 Self::Snapshot(State {
                     edit,
                     segments,
@@ -169,6 +222,7 @@ impl Edit {
                     next_file,
                     next_ids,
                     durability,
+                    tombstones,
                 })
             }
             SEALED => {
@@ -187,7 +241,17 @@ impl Edit {
                     flushed_seq: Seq(reader.u64()?),
                     next_file: reader.u64()?,
                     next_ids: next_ids(&mut reader)?,
+                    tombstones: tombstones(&mut reader)?,
                 }
+            }
+            COMPACTED => {
+                let segments = segments(&mut reader)?;
+                let count = reader.count(8)?;
+                let replaced = (0..count).map(|_| reader.u64().map(SegmentId)).collect::<Option<_>>()?;
+                let next_file = reader.u64()?;
+                let count = reader.count(8)?;
+                let applied = (0..count).map(|_| reader.u64().map(Seq)).collect::<Option<_>>()?;
+                Self::Compacted { segments, replaced, next_file, applied }
             }
             QUARANTINED => Self::Quarantined(SegmentId(reader.u64()?)),
             DURABILITY => {
@@ -225,6 +289,7 @@ fn put_segments<'a>(out: &mut Vec<u8>, segments: impl ExactSizeIterator<Item = &
             entry.time_bytes,
             entry.meta_bytes,
             entry.file_bytes,
+            entry.deletes_applied.0,
         ] {
             put_u64(out, number);
         }
@@ -252,12 +317,30 @@ fn segment(reader: &mut Reader<'_>) -> Option<SegmentEntry> {
         time_bytes: reader.u64()?,
         meta_bytes: reader.u64()?,
         file_bytes: reader.u64()?,
+        deletes_applied: Seq(reader.u64()?),
         quarantined: match reader.u8()? {
             0 => false,
             1 => true,
             _ => return None,
         },
     })
+}
+
+fn put_tombstones(out: &mut Vec<u8>, tombstones: &[Tombstone]) {
+    put_varint(out, tombstones.len() as u64);
+    for tombstone in tombstones {
+        put_u64(out, tombstone.seq.0);
+        tombstone.encode(out);
+    }
+}
+
+fn tombstones(reader: &mut Reader<'_>) -> Option<Vec<Tombstone>> {
+    let count = reader.count(8 + MIN_ENCODED_LEN)?;
+    let one = |reader: &mut Reader<'_>| {
+        let seq = Seq(reader.u64()?);
+        Tombstone::decode(reader, seq)
+    };
+    (0..count).map(|_| one(reader)).collect()
 }
 
 fn put_catalog(out: &mut Vec<u8>, entry: &CatalogEntry) {
@@ -308,8 +391,9 @@ fn durability(reader: &mut Reader<'_>) -> Option<(NamespaceId, Durability)> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::tombstone::tests::tombstone;
     use proptest::prelude::*;
 
     pub(crate) fn entry(id: u64) -> SegmentEntry {
@@ -327,6 +411,7 @@ pub(super) mod tests {
             time_bytes: 20,
             meta_bytes: 4096,
             file_bytes: 8192,
+            deletes_applied: Seq(id / 2),
             quarantined: id == 4,
         }
     }
@@ -339,6 +424,7 @@ pub(super) mod tests {
             flushed_seq: Seq(id + 11),
             next_file: id + 3,
             next_ids: NextIds { namespace: 2, measurement: 4, field: 8, series: 16 },
+            tombstones: vec![tombstone(id + 5)],
         }
     }
 
@@ -351,6 +437,12 @@ pub(super) mod tests {
             sealed(3),
             Edit::Quarantined(SegmentId(9)),
             Edit::Durability(NamespaceId(1), Durability::Always),
+            Edit::Compacted {
+                segments: vec![entry(50)],
+                replaced: vec![SegmentId(3), SegmentId(4)],
+                next_file: 51,
+                applied: vec![Seq(8)],
+            },
         ]
     }
 
@@ -370,7 +462,7 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn random_bytes_never_panic(kind in 0_u8..6, mut bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn random_bytes_never_panic(kind in 0_u8..7, mut bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             bytes.insert(0, kind);
             let _ = Edit::decode(&bytes);
         }

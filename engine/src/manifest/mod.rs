@@ -12,7 +12,7 @@
 //! 4. A torn last edit is as if it had never been asked for. Damage before a later edit, or fewer edits than the log
 //!    attests, is reported: the engine then rebuilds the list from the segments themselves.
 
-mod edit;
+pub(crate) mod edit;
 mod file;
 
 pub use edit::{CatalogEntry, Edit, State};

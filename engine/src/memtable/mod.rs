@@ -18,6 +18,7 @@ mod run;
 use crate::column::{Column, SeriesRows};
 use crate::ids::{FieldId, MeasurementId, NamespaceId, Seq, SeriesId};
 use crate::rows::merge_runs;
+use crate::tombstone::Tombstone;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use run::{DayRuns, Strings};
@@ -189,6 +190,15 @@ impl Memtable {
         }
         out.sort_unstable();
         out
+    }
+
+    /// Whether a row here (of any sequence) may be hidden by `tombstone`.
+    pub(crate) fn meets(&self, tombstone: &Tombstone) -> bool {
+        let of_measurement = |runs: &SeriesRuns| {
+            runs.measurement == tombstone.measurement
+                && runs.days.read().iter().any(|(day, _)| meets(*day, &tombstone.range))
+        };
+        self.series.read().iter().any(|(id, runs)| tombstone.covers(*id) && of_measurement(runs))
     }
 
     /// The series that have rows here.

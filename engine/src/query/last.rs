@@ -7,7 +7,7 @@
 //! one that is certain is. A loss may come to light after such a value was found; then the search is done again.
 
 use super::error::QueryError;
-use super::merge::Hole;
+use super::merge::{Hole, masked};
 use super::prune::{Open, Opened, Source};
 use super::scan::{Block, Scan};
 use crate::column::Column;
@@ -22,7 +22,7 @@ pub(super) type Newest = Vec<Option<(i64, FieldValue)>>;
 
 /// The newest value of each field of `series` in the range of the plan.
 pub(super) fn newest(scan: Scan<'_>, series: SeriesId) -> Result<Newest, QueryError> {
-    let mut holes = Vec::new();
+    let mut holes = scan.deleted(series, &scan.plan.range);
     loop {
         let best = vec![None; scan.plan.ids.len()];
         let mut search = Search { scan, series, best, holes };
@@ -103,7 +103,10 @@ impl Search<'_> {
             }
             self.scan.budget.check()?;
             let fields: Vec<_> = slots.iter().map(|slot| self.scan.plan.ids[*slot]).collect();
-            if let Some(rows) = memtable.read(self.series, &(start..end), FieldSet::Only(&fields), seq) {
+            if let Some(mut rows) = memtable.read(self.series, &(start..end), FieldSet::Only(&fields), seq) {
+                for hole in self.holes.iter().filter(|hole| hole.precedence > precedence) {
+                    rows = masked(rows, hole);
+                }
                 self.scan.budget.scan(rows.times.len() as u64, (rows.times.len() * fields.len()) as u64)?;
                 for (field, column) in &rows.columns {
                     if let (Some(slot), Some((time, value))) =

@@ -29,15 +29,18 @@ mod prune;
 mod raw;
 mod request;
 mod result;
+mod rewrite;
 mod scan;
 
 pub use error::QueryError;
+pub(crate) use plan::{compile_filter, namespace};
 pub use prune::time_range;
 pub use request::{
     CancelFlag, Function, GroupBy, Order, QueryControl, QueryLimits, QueryRequest, Shape, TagFilter,
     TagPredicate, UnknownFunction,
 };
 pub use result::{PartialRange, QueryResult, QueryStats, ResultColumn, ResultSeries, ResultValues};
+pub(crate) use rewrite::{MergeError, MergeSink, merge_series};
 
 use crate::snapshot::Snapshot;
 use budget::Budget;

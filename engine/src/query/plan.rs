@@ -50,11 +50,11 @@ impl Plan {
         request: &QueryRequest,
         limits: &QueryLimits,
     ) -> Result<Option<Self>, QueryError> {
-        let namespace = namespace(catalog, request)?;
+        let namespace = namespace(catalog, &request.database, request.retention_policy.as_deref())?;
         if request.start >= request.end {
             return Err(QueryError::EmptyRange);
         }
-        let filters = request.tags.iter().map(compile).collect::<Result<Vec<_>, _>>()?;
+        let filters = request.tags.iter().map(compile_filter).collect::<Result<Vec<_>, _>>()?;
         let Some(measurement) = catalog.measurement(namespace, &request.measurement) else { return Ok(None) };
         let defs = fields(catalog, measurement, request)?;
         let mut ids: Vec<FieldId> = defs.iter().map(|def| def.id).collect();
@@ -98,14 +98,18 @@ pub(super) fn buckets(request: &QueryRequest) -> Result<Option<(&[Function], Buc
     Ok(Some((functions, buckets)))
 }
 
-fn namespace(catalog: &Catalog, request: &QueryRequest) -> Result<NamespaceId, QueryError> {
-    let policy = request.retention_policy.as_deref();
-    catalog.namespace(&request.database, policy).ok_or_else(|| {
-        let known = catalog.namespaces().iter().any(|(_, database, _)| **database == *request.database);
+/// Looks a namespace up by its names.
+pub(crate) fn namespace(
+    catalog: &Catalog,
+    database: &str,
+    policy: Option<&str>,
+) -> Result<NamespaceId, QueryError> {
+    catalog.namespace(database, policy).ok_or_else(|| {
+        let known = catalog.namespaces().iter().any(|(_, name, _)| **name == *database);
         if known {
             QueryError::RetentionPolicyNotFound(policy.unwrap_or(DEFAULT_POLICY).to_owned())
         } else {
-            QueryError::DatabaseNotFound(request.database.clone())
+            QueryError::DatabaseNotFound(database.to_owned())
         }
     })
 }
@@ -145,7 +149,8 @@ pub(super) fn is_defined(function: Function, field: &FieldDef) -> bool {
     function.takes_any_type() || !matches!(field.field_type, Boolean | String)
 }
 
-fn compile(filter: &TagFilter) -> Result<SeriesFilter, QueryError> {
+/// A condition on a tag, ready to be asked of series.
+pub(crate) fn compile_filter(filter: &TagFilter) -> Result<SeriesFilter, QueryError> {
     let regex = |pattern: &str| {
         let bad =
             |error: regex::Error| QueryError::BadRegex { key: filter.key.clone(), reason: error.to_string() };

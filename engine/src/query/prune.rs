@@ -5,14 +5,16 @@
 
 use super::error::QueryError;
 use super::plan::Plan;
-use super::result::PartialRange;
+use super::request::{Order, QueryControl, QueryLimits, QueryRequest};
+use super::result::{PartialRange, ResultValues};
 use crate::error::Damage;
-use crate::ids::{FieldId, MeasurementId, NamespaceId, SegmentId};
+use crate::ids::{FieldId, MeasurementId, NamespaceId, SegmentId, Seq};
 use crate::segment::{Section, Segment, SegmentError, SegmentHandle};
 use crate::snapshot::Snapshot;
 use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
+use wattlog_model::Timestamp;
 
 /// A segment that can hold rows of the answer. It is not kept open between uses: that is up to the set of segments,
 /// which bounds how many are.
@@ -77,6 +79,11 @@ impl Source {
     pub(super) fn times(&self) -> (i64, i64) {
         let entry = self.handle.entry();
         (entry.first_time, entry.last_time)
+    }
+
+    /// Last commit whose rows it holds.
+    pub(super) fn max_seq(&self) -> Seq {
+        self.handle.entry().max_seq
     }
 
     pub(super) fn id(&self) -> SegmentId {
@@ -181,6 +188,11 @@ impl<'a> Losses<'a> {
         self.add(segment, field, times, &damage.to_string());
     }
 
+    /// What was lost first, if anything was.
+    pub(super) fn first(&self) -> Option<String> {
+        self.list.lock().first().map(|(_, _, loss)| loss.reason.clone())
+    }
+
     /// Tells the store of damage that costs the answer nothing.
     pub(super) fn report(&self, error: &SegmentError) {
         self.snapshot.report_damage(&error.to_damage());
@@ -203,6 +215,9 @@ pub fn time_range(
     namespace: NamespaceId,
     measurement: MeasurementId,
 ) -> Result<Option<(i64, i64)>, QueryError> {
+    if snapshot.tombstones_of(measurement).next().is_some() {
+        return time_range_of_rows(snapshot, namespace, measurement);
+    }
     let mut found: Option<(i64, i64)> = None;
     for series in snapshot.catalog().select(measurement, &[])? {
         for memtable in snapshot.memtables() {
@@ -226,6 +241,33 @@ pub fn time_range(
             break;
         }
         widen(&mut found, rows_of(snapshot, handle, measurement));
+    }
+    Ok(found)
+}
+
+/// The same by looking for the oldest and the newest row of each series: what deletes hide is not in the answer.
+fn time_range_of_rows(
+    snapshot: &Snapshot,
+    namespace: NamespaceId,
+    measurement: MeasurementId,
+) -> Result<Option<(i64, i64)>, QueryError> {
+    let catalog = snapshot.catalog();
+    let names = catalog.namespace_name(namespace).zip(catalog.measurement_name(measurement));
+    let Some(((database, policy), name)) = names else { return Ok(None) };
+    let mut request = QueryRequest::raw(&database, &name, Timestamp(i64::MIN), Timestamp(i64::MAX));
+    request.retention_policy = Some(policy.to_string());
+    request.limit = Some(1);
+    let mut found = None;
+    for order in [Order::Ascending, Order::Descending] {
+        request.order = order;
+        let answer = super::run(snapshot, &request, &QueryLimits::default(), &QueryControl::default())?;
+        for series in answer.series {
+            let times = series.columns.iter().find_map(|column| match &column.values {
+                ResultValues::Time(times) => times.first().copied().flatten(),
+                _ => None,
+            });
+            widen(&mut found, times.map(|time| (time, time)));
+        }
     }
     Ok(found)
 }

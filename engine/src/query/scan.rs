@@ -120,14 +120,51 @@ impl Scan<'_> {
             }
         }
         pieces.groups.sort_by_key(|piece| (piece.group.first_time, piece.precedence));
+        pieces.holes.extend(self.deleted(series, range));
         for (i, memtable) in self.snapshot.memtables().iter().enumerate() {
             let fields = FieldSet::Only(&self.plan.ids);
-            if let Some(rows) = memtable.read(series, range, fields, self.snapshot.seq()) {
+            if let Some(mut rows) = memtable.read(series, range, fields, self.snapshot.seq()) {
                 self.count(&rows)?;
-                pieces.carry.add(self.sources.list.len() + i, rows);
+                let precedence = self.sources.list.len() + i;
+                for hole in pieces.holes.iter().filter(|hole| hole.precedence > precedence) {
+                    rows = masked(rows, hole);
+                }
+                pieces.carry.add(precedence, rows);
             }
         }
         Ok(pieces)
+    }
+
+    /// What deletes hide of `series` in `range`: as if a younger source had been lost there, but nothing is partial.
+    pub(super) fn deleted(self, series: SeriesId, range: &Range<i64>) -> Vec<Hole> {
+        let mut holes = Vec::new();
+        for tombstone in self.snapshot.tombstones_of(self.plan.measurement) {
+            if !tombstone.overlaps(range) || !tombstone.covers(series) {
+                continue;
+            }
+            let sources = &self.sources.list;
+            let segments = sources.iter().take_while(|source| source.max_seq() < tombstone.seq).count();
+            let memtables = self.snapshot.memtables().iter();
+            // All segments are older than any memtable.
+            let precedence = match memtables.take_while(|memtable| memtable.max_seq() < tombstone.seq).count()
+            {
+                0 => segments,
+                memtables => sources.len() + memtables,
+            };
+            let (first, last) = (tombstone.range.start, tombstone.range.end.saturating_sub(1));
+            match &tombstone.fields {
+                None => holes.push(Hole { precedence, first, last, field: None }),
+                Some(fields) => holes.extend(
+                    fields.iter().filter(|field| self.plan.slot(**field).is_some()).map(|field| Hole {
+                        precedence,
+                        first,
+                        last,
+                        field: Some(*field),
+                    }),
+                ),
+            }
+        }
+        holes
     }
 
     /// Hands `pieces` to `sink`, clipped to `range`.
@@ -328,7 +365,8 @@ impl Block {
         from..from + self.times[from..].partition_point(|time| *time < range.end)
     }
 
-    fn into_rows(self, plan: &Plan) -> SeriesRows {
+    /// The rows of all columns that are present.
+    pub(super) fn into_rows(self, plan: &Plan) -> SeriesRows {
         let columns = plan.ids.iter().copied().zip(self.columns).zip(self.present);
         SeriesRows { times: self.times, columns: columns.filter(|(_, p)| *p).map(|(c, _)| c).collect() }
     }

@@ -57,6 +57,8 @@ impl Content {
         let mut content = Self { parts: vec![Vec::new(), Vec::new()], len: names_offset as u64 };
         let names_len = names.len();
         content.add(names);
+        let midnights: Vec<u8> = spec.midnights.iter().flat_map(|time| time.to_le_bytes()).collect();
+        let midnights_offset = if midnights.is_empty() { 0 } else { content.add(midnights) };
         let mut directory = Vec::with_capacity(directory_len);
         let section_count = sections.len();
         for section in sections {
@@ -78,6 +80,8 @@ impl Content {
             names_offset: (names_offset as u64).into(),
             names_len: (names_len as u32).into(),
             section_count: (section_count as u32).into(),
+            midnights_offset: midnights_offset.into(),
+            midnight_count: (spec.midnights.len() as u32).into(),
             ..MetaHeader::zeroed()
         };
         content.parts[0].extend_from_slice(&file_header(spec, META_MAGIC).encode());

@@ -27,6 +27,8 @@ pub struct SegmentEntry {
     /// Bytes of header, meta region and footer, padding included.
     pub meta_bytes: u64,
     pub file_bytes: u64,
+    /// Rows hidden by tombstones up to here were left out when it was written.
+    pub deletes_applied: Seq,
     /// Set aside because damaged: its file is in `quarantine/`, answers that would need it are partial.
     pub quarantined: bool,
 }
@@ -61,6 +63,9 @@ pub struct SegmentSpec {
     /// Window in UTC days since the epoch, `first_day..end_day`.
     pub first_day: i32,
     pub end_day: i32,
+    /// Midnights of the home zone within the window at which row groups are cut instead of UTC's, rising; none in what a
+    /// seal writes. At most [`MAX_MIDNIGHTS`](super::layout::MAX_MIDNIGHTS).
+    pub midnights: Vec<i64>,
 }
 
 /// What was written, for the manifest and the metrics.
@@ -99,6 +104,7 @@ impl SegmentSummary {
             time_bytes: self.time_bytes,
             meta_bytes: self.meta_bytes,
             file_bytes: self.file_bytes,
+            deletes_applied: Seq(0),
             quarantined: false,
         }
     }

@@ -9,7 +9,8 @@
 
 use super::error::SegmentError;
 use super::layout::{
-    META_ALIGN, META_HEADER_END, META_MAGIC, MetaHeader, PAGE_CONTENT_LEN, PAGE_HEADER_LEN, PAGE_LEN,
+    MAX_MIDNIGHTS, META_ALIGN, META_HEADER_END, META_MAGIC, MetaHeader, PAGE_CONTENT_LEN, PAGE_HEADER_LEN,
+    PAGE_LEN,
 };
 use super::page::{Page, PageCache, page_count};
 use crate::bytes::Reader;
@@ -134,6 +135,18 @@ impl Meta {
             reader.is_empty().then_some(names)
         })?;
         names.ok_or_else(|| self.damage("names", offset, 2, 0).into())
+    }
+
+    /// Midnights at which row groups were cut.
+    pub(crate) fn midnights(&self) -> Result<Vec<i64>, SegmentError> {
+        let (offset, count) = (self.header.midnights_offset.get(), self.header.midnight_count.get());
+        if count as usize > MAX_MIDNIGHTS {
+            return Err(self.damage("midnight_count", 0, MAX_MIDNIGHTS as u64, u64::from(count)).into());
+        }
+        self.with_bytes("midnights", offset, u64::from(count) * 8, |bytes| {
+            let (words, _) = bytes.as_chunks::<8>();
+            words.iter().map(|word| i64::from_le_bytes(*word)).collect()
+        })
     }
 
     /// Place in the file of byte `offset` of the content.

@@ -40,6 +40,7 @@ pub use entry::{FieldDef, SegmentEntry, SegmentSpec, SegmentSummary, segment_pat
 pub use error::SegmentError;
 pub use page::PageCache;
 pub use parts::PARTS;
+pub use plan::Part;
 pub use reader::{RowGroup, Segment};
 pub use section::Section;
 pub use set::{SegmentHandle, SegmentOpener, SegmentSet};

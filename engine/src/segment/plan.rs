@@ -9,6 +9,15 @@ use crate::column::{Column, Presence, SeriesRows, Values};
 use std::ops::Range;
 use wattlog_model::Timestamp;
 
+/// What the rows given at once are of their series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All that the segment has of it.
+    Whole,
+    /// Some of a long series: neither compact nor sparse, whatever its own length.
+    OfMany,
+}
+
 /// One row group to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GroupPlan {
@@ -16,18 +25,25 @@ pub(crate) struct GroupPlan {
     pub compact: bool,
 }
 
-/// Cuts `rows`, whose times rise strictly, into groups.
-pub(crate) fn groups(rows: &SeriesRows) -> Vec<GroupPlan> {
+/// Cuts `rows`, whose times rise strictly, into groups: at UTC midnights, or, if some are given, at `midnights` and then
+/// each day in equal parts.
+pub(crate) fn groups(rows: &SeriesRows, part: Part, midnights: &[i64]) -> Vec<GroupPlan> {
     let times = &rows.times;
     let texts = TextBytes::of(rows);
     let values: usize = rows.columns.iter().map(|(_, column)| column.values.len()).sum();
     let plain_bytes = 8 * (times.len() + values) + texts.of_rows(0..times.len());
-    let compact = times.len() < COMPACT_ROWS && plain_bytes <= MAX_GROUP_BYTES;
+    let compact = part == Part::Whole && times.len() < COMPACT_ROWS && plain_bytes <= MAX_GROUP_BYTES;
     let mut plan = Vec::new();
-    for run in runs(times) {
+    for run in runs(times, part, midnights) {
         let mut start = run.start;
+        // A day of 8640 rows becomes nine groups of 960: the same cuts every day, and an hour lies in few of them.
+        let most = if midnights.is_empty() {
+            MAX_GROUP_ROWS
+        } else {
+            run.len().div_ceil(run.len().div_ceil(MAX_GROUP_ROWS))
+        };
         while start < run.end {
-            let mut end = run.end.min(start + MAX_GROUP_ROWS);
+            let mut end = run.end.min(start + most);
             while end - start > 1 && texts.of_rows(start..end) > MAX_GROUP_BYTES {
                 end = start + (end - start) / 2;
             }
@@ -39,19 +55,25 @@ pub(crate) fn groups(rows: &SeriesRows) -> Vec<GroupPlan> {
 }
 
 /// Ranges of rows that no group may leave: months where the series is sparse, days where it is not.
-fn runs(times: &[i64]) -> Vec<Range<usize>> {
-    let day_of = |i: usize| Timestamp(times[i]).utc_day();
-    let mut days: Vec<(i32, Range<usize>)> = Vec::new();
+fn runs(times: &[i64], part: Part, midnights: &[i64]) -> Vec<Range<usize>> {
+    let mut days: Vec<(i64, Range<usize>)> = Vec::new();
     let mut start = 0;
     while start < times.len() {
-        let day = day_of(start);
-        let end = start + times[start..].partition_point(|t| Timestamp(*t).utc_day() == day);
-        days.push((day, start..end));
-        start = end;
+        let day = Timestamp(times[start]).utc_day();
+        let next = midnights.partition_point(|midnight| *midnight <= times[start]);
+        let end = times[start..].partition_point(|time| {
+            if midnights.is_empty() {
+                Timestamp(*time).utc_day() == day
+            } else {
+                midnights.get(next).is_none_or(|midnight| time < midnight)
+            }
+        });
+        days.push((month_of(day), start..start + end));
+        start += end;
     }
     let mut runs = Vec::new();
-    for month in days.chunk_by(|a, b| month_of(a.0) == month_of(b.0)) {
-        if month.iter().all(|(_, rows)| rows.len() < SPARSE_DAY_ROWS) {
+    for month in days.chunk_by(|a, b| a.0 == b.0) {
+        if part == Part::Whole && month.iter().all(|(_, rows)| rows.len() < SPARSE_DAY_ROWS) {
             runs.push(month[0].1.start..month[month.len() - 1].1.end);
         } else {
             runs.extend(month.iter().map(|(_, rows)| rows.clone()));
@@ -133,7 +155,7 @@ mod tests {
     }
 
     fn check(times: Vec<i64>, expected: &[(Range<usize>, bool)]) {
-        let found = groups(&rows_at(times));
+        let found = groups(&rows_at(times), Part::Whole, &[]);
         let found: Vec<_> = found.into_iter().map(|g| (g.rows, g.compact)).collect();
         assert_eq!(found, expected);
     }
@@ -147,6 +169,19 @@ mod tests {
         expected.push((8192..8640, false));
         expected.push((8640..8642, false));
         check(times, &expected);
+    }
+
+    #[test]
+    fn midnights_given_cut_the_groups_and_a_day_is_divided_evenly() {
+        let midnights = [-7200 * SECOND, 79_200 * SECOND, 165_600 * SECOND];
+        let rows = rows_at((0..8640 + 720).map(|i| i * 10 * SECOND).collect());
+        let plan = groups(&rows, Part::Whole, &midnights);
+        let lens: Vec<usize> = plan.iter().map(|group| group.rows.len()).collect();
+        assert_eq!(lens, [[990; 8].as_slice(), &[720; 2]].concat());
+        let few = rows_at((0..60).map(|i| i * 3600 * SECOND).collect());
+        assert_eq!(groups(&few, Part::Whole, &midnights), [GroupPlan { rows: 0..60, compact: true }]);
+        let cut: Vec<_> = groups(&few, Part::OfMany, &midnights).into_iter().map(|g| g.rows).collect();
+        assert_eq!(cut, [0..22, 22..46, 46..60]);
     }
 
     #[test]
@@ -173,7 +208,7 @@ mod tests {
             times: (0..100).collect(),
             columns: vec![(FieldId(1), Column { presence: Presence::All, values })],
         };
-        let plan = groups(&rows);
+        let plan = groups(&rows, Part::Whole, &[]);
         assert!(plan.iter().all(|g| !g.compact && g.rows.len() * 64 * 1024 <= MAX_GROUP_BYTES), "{plan:?}");
         assert_eq!(plan.iter().map(|g| g.rows.len()).sum::<usize>(), 100);
     }

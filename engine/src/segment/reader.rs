@@ -15,7 +15,7 @@ use super::layout::{BlockEntry, Footer, GroupEntry, HEADER_LEN, MAX_GROUP_ROWS, 
 use super::meta::{Meta, MetaPlace, Table};
 use super::page::PageCache;
 use super::section::Section;
-use crate::ids::{MeasurementId, SegmentId, SeriesId, StoreId};
+use crate::ids::{MeasurementId, SegmentId, Seq, SeriesId, StoreId};
 use crate::io::{Disk, Map, ReadMode, open_sealed};
 use bytemuck::Zeroable;
 use std::ops::Range;
@@ -153,6 +153,7 @@ impl Segment {
             max_seq,
             first_day: meta.header.first_day.get(),
             end_day: meta.header.end_day.get(),
+            midnights: meta.midnights()?,
         };
         let (count, offset) = (meta.header.section_count.get(), meta.header.directory_offset.get());
         let entry_len = size_of::<SectionEntry>() as u64;
@@ -199,6 +200,7 @@ impl Segment {
             time_bytes,
             meta_bytes,
             file_bytes: self.data.len(),
+            deletes_applied: Seq(0),
             quarantined: false,
         }
     }

@@ -30,13 +30,27 @@ pub(super) struct SectionWriter {
     pub(super) groups: Vec<GroupEntry>,
     pub(super) blocks: Vec<BlockEntry>,
     keys: KeyWriter,
-    /// Statistics so far of the series being written, by field, with the number of blocks joined.
+    /// The series being written.
+    open: Option<OpenSeries>,
+    /// Its statistics so far by field, with the number of blocks joined.
     joined: Vec<Option<(u32, BlockStatistics)>>,
     rows: u64,
     values: u64,
     /// Blocks of compact groups, which have no entry of their own.
     compact_blocks: u32,
     scratch: Vec<u8>,
+}
+
+/// What is known of a series while its rows come.
+#[derive(Debug)]
+struct OpenSeries {
+    series: SeriesId,
+    first_group: usize,
+    /// Time of the first and the last row.
+    span: Option<(i64, i64)>,
+    rows: u64,
+    /// Values by field.
+    values: Vec<u64>,
 }
 
 /// Columns of a series with the place of their field in the section.
@@ -55,6 +69,7 @@ impl SectionWriter {
             groups: Vec::new(),
             blocks: Vec::new(),
             keys: KeyWriter::default(),
+            open: None,
             joined: vec![None; fields.len()],
             rows: 0,
             values: 0,
@@ -191,26 +206,49 @@ impl SectionWriter {
         (bytes.len() as u32, place_crc(segment, offset, bytes))
     }
 
-    pub(super) fn end_series(
-        &mut self,
-        series: SeriesId,
-        tags: &TagSet,
-        rows: &SeriesRows,
-        first_group: usize,
-    ) -> io::Result<()> {
+    pub(super) fn begin_series(&mut self, series: SeriesId) -> io::Result<()> {
+        if self.open.is_some() {
+            return Err(misuse("a series ends before the next begins"));
+        }
+        if self.series.last().is_some_and(|before| before.series.get() >= series.0) {
+            return Err(misuse("series come by rising id"));
+        }
+        let (first_group, values) = (self.groups.len(), vec![0; self.fields.len()]);
+        self.open = Some(OpenSeries { series, first_group, span: None, rows: 0, values });
+        Ok(())
+    }
+
+    /// Counts rows that are about to be written.
+    pub(super) fn note_rows(&mut self, rows: &SeriesRows, columns: &Resolved<'_>) -> io::Result<()> {
+        let open = self.open.as_mut().ok_or_else(|| misuse("rows need a series"))?;
+        let (first, last) = (rows.times[0], rows.times[rows.times.len() - 1]);
+        if open.span.is_some_and(|(_, before)| before >= first) {
+            return Err(misuse("times rise strictly"));
+        }
+        open.span = Some((open.span.map_or(first, |(first, _)| first), last));
+        open.rows += rows.times.len() as u64;
+        for (place, column) in columns {
+            open.values[*place] += column.values.len() as u64;
+        }
+        Ok(())
+    }
+
+    pub(super) fn end_series(&mut self, tags: &TagSet) -> io::Result<()> {
+        let open = self.open.take().ok_or_else(|| misuse("a series ends once"))?;
+        let Some((first_time, last_time)) = open.span else { return Ok(()) };
         let ordinal = self.series.len() as u32;
+        let rows = u32::try_from(open.rows).map_err(|_| misuse("a series has less than 2^32 rows"))?;
         self.series.push(SeriesEntry {
-            series: series.0.into(),
-            first_group: (first_group as u32).into(),
-            group_count: ((self.groups.len() - first_group) as u32).into(),
-            rows: (rows.times.len() as u32).into(),
+            series: open.series.0.into(),
+            first_group: (open.first_group as u32).into(),
+            group_count: ((self.groups.len() - open.first_group) as u32).into(),
+            rows: rows.into(),
         });
         // The summary is over the whole series: rows that this field lacks do not count, nor does the group's size.
-        let frame = Frame { rows: 0, first_time: rows.times[0], last_time: rows.times[rows.times.len() - 1] };
+        let frame = Frame { rows: 0, first_time, last_time };
         for (place, joined) in self.joined.iter_mut().enumerate() {
             let Some((blocks, statistics)) = joined.take() else { continue };
-            let column = rows.columns.iter().find(|(id, _)| *id == self.fields[place].id);
-            let complete = column.is_some_and(|(_, c)| c.values.len() as u64 == u64::from(statistics.count));
+            let complete = open.values[place] == u64::from(statistics.count);
             if blocks > 1 && complete {
                 self.summaries[place].push(ordinal, frame, statistics, &self.coders[place]);
             }

@@ -5,6 +5,8 @@
 //!    holds one keeps it until it is done.
 //! 2. A [`SegmentSet`] never changes; a change makes a new one that shares the handles.
 //!
+//! 3. A file that was replaced is removed when the last set that holds it is gone, so a snapshot keeps what it may open.
+//!
 //! Threads: any number of readers. Lock order: a handle's own lock, then the opener's list.
 
 use super::entry::SegmentEntry;
@@ -17,7 +19,7 @@ use crate::io::{Disk, ReadMode};
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// How segments are opened, and which are open.
@@ -60,6 +62,7 @@ impl SegmentOpener {
             opener: Arc::clone(self),
             segment: RwLock::new(None),
             last_read: AtomicU64::new(0),
+            retired: AtomicBool::new(false),
         })
     }
 
@@ -111,9 +114,29 @@ pub struct SegmentHandle {
     opener: Arc<SegmentOpener>,
     segment: RwLock<Option<Arc<Segment>>>,
     last_read: AtomicU64,
+    /// No manifest names the file any more: it goes with the last reader that may want it.
+    retired: AtomicBool,
+}
+
+impl Drop for SegmentHandle {
+    fn drop(&mut self) {
+        if self.retired.load(Ordering::Relaxed) {
+            // The map goes first; a file that cannot be removed is an orphan for the next opening.
+            *self.segment.get_mut() = None;
+            let path = self.entry.path();
+            if let Err(error) = self.opener.disk.remove(&path) {
+                tracing::warn!(file = %path, %error, "a file that was replaced could not be removed");
+            }
+        }
+    }
 }
 
 impl SegmentHandle {
+    /// The file is removed once nobody holds the handle any more. Only for a file that the manifest no longer names.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
     /// What the manifest says of it.
     pub fn entry(&self) -> &SegmentEntry {
         &self.entry

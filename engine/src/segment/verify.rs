@@ -122,6 +122,14 @@ impl<'a> Check<'a> {
         self.expect("header.reserved", 92, 0, u64::from(header.reserved.get()));
         let unused = MIDNIGHTS_OFFSET as u64 + 8 * midnights.min(MAX_MIDNIGHTS as u64);
         self.zeros("header.midnights", unused..SEGMENT_HEADER_CRC_OFFSET as u64)?;
+        let own = self.segment.spec().midnights.clone();
+        self.expect("header.midnight_count", 88, own.len() as u64, midnights);
+        for (i, midnight) in own.into_iter().enumerate() {
+            let (offset, mut word) = (MIDNIGHTS_OFFSET as u64 + 8 * i as u64, [0; 8]);
+            let copied = self.data.copy_at(offset, &mut word);
+            copied.map_err(|source| SegmentError::Io { file: self.segment.file().to_owned(), source })?;
+            self.expect("header.midnights", offset, midnight.cast_unsigned(), u64::from_le_bytes(word));
+        }
         let (data_end, meta_offset) =
             (self.segment.footer.data_end.get(), self.segment.footer.meta_offset.get());
         self.zeros("data_padding", data_end..meta_offset)

@@ -6,11 +6,11 @@
 use super::content::{Content, Totals};
 use super::entry::{FieldDef, SegmentSpec, SegmentSummary};
 use super::layout::{
-    FOOTER_LEN, FOOTER_MAGIC, Footer, HEADER_LEN, MAX_FIELDS, PAGE_LEN, SEGMENT_HEADER_CRC_OFFSET,
-    SEGMENT_MAGIC, SegmentHeader,
+    FOOTER_LEN, FOOTER_MAGIC, Footer, HEADER_LEN, MAX_FIELDS, MAX_MIDNIGHTS, MIDNIGHTS_OFFSET, PAGE_LEN,
+    SEGMENT_HEADER_CRC_OFFSET, SEGMENT_MAGIC, SegmentHeader,
 };
 use super::page::PageWriter;
-use super::plan;
+use super::plan::{self, Part};
 use super::section_writer::{FinishedSection, SectionWriter};
 use crate::column::SeriesRows;
 use crate::file_header::{FILE_HEADER_LEN, FileHeader};
@@ -69,6 +69,9 @@ impl Out {
 impl SegmentWriter {
     /// Makes the file and writes its header.
     pub fn create(disk: &dyn Disk, path: &str, spec: SegmentSpec) -> io::Result<Self> {
+        if !spec.midnights.is_sorted() || spec.midnights.len() > MAX_MIDNIGHTS {
+            return Err(misuse("midnights rise, and there is room for 48"));
+        }
         let file = disk.create(path)?;
         let mut out = Out { file, buffer: Vec::with_capacity(BUFFER_LEN + PAGE_LEN), offset: 0 };
         out.put(&header(&spec))?;
@@ -97,25 +100,46 @@ impl SegmentWriter {
     ///
     /// No rows write nothing: such a series is not in the segment.
     pub fn write_series(&mut self, series: SeriesId, tags: &TagSet, rows: &SeriesRows) -> io::Result<()> {
+        self.begin_series(series)?;
+        self.write_rows(rows, Part::Whole)?;
+        self.end_series(tags)
+    }
+
+    /// Begins a series whose rows come in parts.
+    pub fn begin_series(&mut self, series: SeriesId) -> io::Result<()> {
         let section = self.current.as_mut().ok_or_else(|| misuse("a series needs a section"))?;
+        section.begin_series(series)
+    }
+
+    /// Writes rows of the series begun, all later than those before.
+    pub fn write_rows(&mut self, rows: &SeriesRows, part: Part) -> io::Result<()> {
+        let section = self.current.as_mut().ok_or_else(|| misuse("rows need a section"))?;
         if rows.times.is_empty() {
             return Ok(());
-        }
-        if section.series.last().is_some_and(|before| before.series.get() >= series.0) {
-            return Err(misuse("series come by rising id"));
         }
         if rows.times.windows(2).any(|pair| pair[0] >= pair[1]) {
             return Err(misuse("times rise strictly"));
         }
         let columns = section.resolve(rows)?;
-        let first_group = section.groups.len();
-        for plan in plan::groups(rows) {
+        section.note_rows(rows, &columns)?;
+        for plan in plan::groups(rows, part, &self.spec.midnights) {
             let first_block = section.blocks.len();
             section.write_group(&plan, rows, &columns, self.spec.id.0, &mut self.out)?;
             self.time_bytes += section.blocks.get(first_block).map_or(0, |block| u64::from(block.len.get()));
             self.out.flush_if_full()?;
         }
-        section.end_series(series, tags, rows, first_group)
+        Ok(())
+    }
+
+    /// Ends the series begun; without a row it is not in the segment.
+    pub fn end_series(&mut self, tags: &TagSet) -> io::Result<()> {
+        let section = self.current.as_mut().ok_or_else(|| misuse("a series needs a section"))?;
+        section.end_series(tags)
+    }
+
+    /// Bytes that are in the file or on their way to it.
+    pub fn bytes(&self) -> u64 {
+        self.out.end()
     }
 
     /// Writes the meta region and the footer and makes the file's bytes durable.
@@ -195,10 +219,14 @@ fn header(spec: &SegmentSpec) -> Vec<u8> {
         max_seq: spec.max_seq.0.into(),
         first_day: spec.first_day.into(),
         end_day: spec.end_day.into(),
+        midnight_count: (spec.midnights.len() as u32).into(),
         ..SegmentHeader::zeroed()
     };
     bytes[FILE_HEADER_LEN..FILE_HEADER_LEN + size_of::<SegmentHeader>()]
         .copy_from_slice(bytemuck::bytes_of(&header));
+    for (place, midnight) in bytes[MIDNIGHTS_OFFSET..].chunks_exact_mut(8).zip(&spec.midnights) {
+        place.copy_from_slice(&midnight.to_le_bytes());
+    }
     let crc = crc32fast::hash(&bytes[..SEGMENT_HEADER_CRC_OFFSET]);
     bytes[SEGMENT_HEADER_CRC_OFFSET..].copy_from_slice(&crc.to_le_bytes());
     bytes

@@ -309,6 +309,11 @@ impl Run<'_> {
                     break;
                 }
                 let later = log.scan.find_header(offset + 1);
+                if later.is_none() && must <= self.flushed {
+                    // A log whose sync failed was sealed and could not be removed yet: what it lacks at its end is in segments.
+                    expected = must + 1;
+                    break;
+                }
                 let end = later.map_or(log.scan.len(), |(at, _)| at);
                 open_gap = Some(self.bad_header(&mut log.scan, offset, end));
                 if later.is_none() {

@@ -1,6 +1,6 @@
 //! What is written and asked, by chance: few series and times, so that bodies meet, and all borders are among them.
 
-use crate::naive::{Body, FIELDS, Point, SERIES, Store};
+use crate::naive::{Body, Deletion, FIELDS, Point, SERIES, Store};
 use std::time::Duration;
 use wattlog_engine::io::sim::Rng;
 use wattlog_engine::query::{Function, GroupBy, Order, QueryRequest, Shape, TagFilter, TagPredicate};
@@ -16,7 +16,9 @@ const EVERY: [i64; 6] = [SECOND, 10 * SECOND, 60 * SECOND, 900 * SECOND, 3600 * 
 #[derive(Debug)]
 pub(crate) enum Step {
     Write(Body),
+    Delete(Deletion),
     Seal,
+    Compact,
     Reopen,
     Query(QueryRequest),
 }
@@ -54,7 +56,9 @@ impl History {
                 Step::Seal
             }
             20..=31 => Step::Reopen,
-            32..=161 => Step::Write(self.run_of_rows()),
+            32..=34 => Step::Compact,
+            35..=44 => Step::Delete(self.deletion(store)),
+            45..=161 => Step::Write(self.run_of_rows()),
             162..=480 => Step::Write(self.scattered(store)),
             _ => Step::Query(self.query(store)),
         }
@@ -88,6 +92,22 @@ impl History {
         }
         body.retain(|point| !point.values.is_empty());
         body
+    }
+
+    /// A stretch of time, short or long, of one series or all, of all fields or some.
+    fn deletion(&mut self, store: &Store) -> Deletion {
+        let series = self.rng.index(SERIES.len());
+        let start = self.time(series, START - SECOND, store);
+        let len = *self.rng.pick(&[1, 10 * SECOND, 600 * SECOND, 7200 * SECOND, Timestamp::DAY_NS]);
+        let range = (start.min(i64::MAX - 1), start.saturating_add(len));
+        let some = (0..FIELDS.len()).filter(|_| self.rng.chance(40)).collect::<Vec<_>>();
+        let fields = (self.rng.chance(50) && !some.is_empty()).then_some(some);
+        Deletion {
+            measurement: SERIES[series].0,
+            series: self.rng.chance(70).then_some(series),
+            fields,
+            range,
+        }
     }
 
     /// A few rows where something is already, or where a border is.

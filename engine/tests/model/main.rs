@@ -1,5 +1,5 @@
-//! The engine against an ordered map: random bodies (late, repeated, rewritten at every border a query may have), seals,
-//! reopenings and queries; each answer is compared whole with a naive one.
+//! The engine against an ordered map: random bodies (late, repeated, rewritten at every border a query may have), deletes,
+//! seals, compactions, reopenings and queries; each answer is compared whole with a naive one.
 //!
 //! A failure names its seed and operation; `WATTLOG_SEED=N` runs that history alone.
 
@@ -53,7 +53,11 @@ fn run_all(read_mode: ReadMode) {
 #[derive(Debug, Default)]
 struct Seen {
     seals: u64,
+    deletes: u64,
+    /// Most at a time.
     segments: usize,
+    /// Segments that compactions replaced.
+    merged: u64,
     from_statistics: u64,
     decoded: u64,
     answered_rows: usize,
@@ -86,11 +90,20 @@ fn run(seed: u64, read_mode: ReadMode, at: &mut u64) {
                 assert_eq!(receipt.rejected, [], "all rows are good");
                 store.write(&body);
             }
-            Step::Seal => {
+            Step::Delete(deletion) => {
+                engine.delete(&deletion.request()).expect("a good disk takes every delete");
+                store.delete(&deletion);
+                seen.deletes += 1;
+            }
+            step @ (Step::Seal | Step::Compact) => {
                 let sums = history::sums_of_everything();
                 let before: Vec<_> = sums.iter().map(|request| ask(&engine, request, &mut seen)).collect();
                 engine.seal().expect("a good disk takes a seal");
                 seen.seals += 1;
+                seen.segments = seen.segments.max(engine.snapshot().segments().len());
+                if matches!(step, Step::Compact) {
+                    seen.merged += engine.compact().expect("a good disk takes a compaction").segments_before;
+                }
                 for (request, before) in sums.iter().zip(&before) {
                     let after = ask(&engine, request, &mut seen);
                     naive::check(&after, before, request);
@@ -107,9 +120,9 @@ fn run(seed: u64, read_mode: ReadMode, at: &mut u64) {
             }
         }
     }
-    seen.segments = engine.snapshot().segments().len();
     println!("seed {seed}: {seen:?}");
-    assert!(seen.segments > 20 && seen.from_statistics > 100 && seen.decoded > 1000, "{seen:?}");
+    assert!(seen.segments > 8 && seen.from_statistics > 100 && seen.decoded > 1000, "{seen:?}");
+    assert!(seen.merged > 20 && seen.deletes > 5, "{seen:?}");
 }
 
 fn ask(engine: &Engine, request: &QueryRequest, seen: &mut Seen) -> Vec<naive::Series> {

@@ -3,10 +3,10 @@
 use crate::exact::{Wide, decimal, ulps_between};
 use crate::history::PATTERNS;
 use std::collections::BTreeMap;
-use wattlog_engine::WriteBatch;
 use wattlog_engine::query::{
-    Function, GroupBy, Order, QueryRequest, ResultSeries, ResultValues, Shape, TagPredicate,
+    Function, GroupBy, Order, QueryRequest, ResultSeries, ResultValues, Shape, TagFilter, TagPredicate,
 };
+use wattlog_engine::{DeleteRequest, WriteBatch};
 use wattlog_model::{FieldType, FieldValue, TagSet, Timestamp};
 
 pub(crate) const FIELDS: [(&str, FieldType); 6] = [
@@ -78,6 +78,40 @@ impl FromIterator<Point> for Body {
 }
 
 type Row = [Option<FieldValue>; FIELDS.len()];
+
+/// Values to hide: of one series or a whole measurement, of some fields or all.
+#[derive(Debug)]
+pub(crate) struct Deletion {
+    pub(crate) measurement: &'static str,
+    pub(crate) series: Option<usize>,
+    pub(crate) fields: Option<Vec<usize>>,
+    /// First time, and the first that is not covered.
+    pub(crate) range: (i64, i64),
+}
+
+impl Deletion {
+    pub(crate) fn request(&self) -> DeleteRequest {
+        let is = |(key, value): (&str, &str)| TagFilter {
+            key: key.to_owned(),
+            predicate: TagPredicate::In(vec![value.to_owned()]),
+        };
+        let tags = self.series.map_or(Vec::new(), |series| {
+            let value =
+                |key| SERIES[series].1.iter().find(|(own, _)| *own == key).map_or("", |(_, value)| value);
+            ["device_id", "location"].map(|key| is((key, value(key)))).to_vec()
+        });
+        let names = |fields: &Vec<usize>| fields.iter().map(|field| FIELDS[*field].0.to_owned()).collect();
+        DeleteRequest {
+            database: "home".to_owned(),
+            retention_policy: None,
+            measurement: Some(self.measurement.to_owned()),
+            fields: self.fields.as_ref().map(names),
+            tags,
+            start: Timestamp(self.range.0),
+            end: Timestamp(self.range.1),
+        }
+    }
+}
 
 /// All that was acknowledged.
 #[derive(Debug, Default)]
@@ -154,6 +188,21 @@ pub(crate) fn check(found: &[Series], expected: &[Series], request: &QueryReques
 }
 
 impl Store {
+    pub(crate) fn delete(&mut self, deletion: &Deletion) {
+        let covers = |series: usize| {
+            SERIES[series].0 == deletion.measurement && deletion.series.is_none_or(|only| only == series)
+        };
+        self.rows.retain(|(series, time), row| {
+            if covers(*series) && (deletion.range.0..deletion.range.1).contains(time) {
+                match &deletion.fields {
+                    None => *row = Row::default(),
+                    Some(fields) => fields.iter().for_each(|field| row[*field] = None),
+                }
+            }
+            row.iter().any(Option::is_some)
+        });
+    }
+
     pub(crate) fn write(&mut self, body: &Body) {
         for point in &body.0 {
             if !self.order.contains(&point.series) {

@@ -33,6 +33,7 @@ pub(crate) fn spec(id: u64) -> SegmentSpec {
         max_seq: Seq(99),
         first_day: 20_458,
         end_day: 20_459,
+        midnights: Vec::new(),
     }
 }
 

@@ -53,6 +53,7 @@ fn spec() -> SegmentSpec {
         max_seq: Seq(64),
         first_day: 20_458,
         end_day: 20_459,
+        midnights: Vec::new(),
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use wattlog_engine::query::{
-    GroupBy, Order, QueryControl, QueryError, QueryRequest, QueryResult, ResultValues, Shape,
+    GroupBy, Order, QueryControl, QueryError, QueryRequest, QueryResult, ResultValues, Shape, TagFilter,
+    TagPredicate,
 };
-use wattlog_engine::{Engine, ingest::WriteBatch};
+use wattlog_engine::{DeleteRequest, Engine, ingest::WriteBatch};
 use wattlog_model::{FieldType, FieldValue, TagSet, Timestamp};
 
 /// Databases: the last one is answered before its points are durable.
@@ -61,16 +62,63 @@ impl PartialEq for Exact {
 /// All values of a store.
 pub(crate) type Content = BTreeMap<Cell, Exact>;
 
-/// Points of one database that are written by one call.
+/// What one call does to one database: points are written, or values deleted.
 #[derive(Debug, Clone)]
 pub(crate) struct Body {
     pub(crate) database: usize,
     pub(crate) cells: Vec<(Cell, Exact)>,
+    /// Instead of cells.
+    pub(crate) deletion: Option<Deletion>,
+}
+
+/// Values of one series to hide.
+#[derive(Debug, Clone)]
+pub(crate) struct Deletion {
+    pub(crate) series: usize,
+    /// None: whole points.
+    pub(crate) field: Option<usize>,
+    pub(crate) times: std::ops::Range<i64>,
 }
 
 impl Body {
+    pub(crate) fn new(database: usize, cells: Vec<(Cell, Exact)>) -> Self {
+        Self { database, cells, deletion: None }
+    }
+
     pub(crate) fn apply(&self, content: &mut Content) {
         content.extend(self.cells.iter().cloned());
+        if let Some(deletion) = &self.deletion {
+            let hidden = |cell: &Cell| {
+                (cell.database, cell.series) == (self.database, deletion.series)
+                    && deletion.field.is_none_or(|field| field == cell.field)
+                    && deletion.times.contains(&cell.time)
+            };
+            content.retain(|cell, _| !hidden(cell));
+        }
+    }
+
+    /// The delete, if it is one.
+    pub(crate) fn delete(&self) -> Option<DeleteRequest> {
+        let deletion = self.deletion.as_ref()?;
+        let (measurement, tags) = SERIES[deletion.series];
+        let mut keys: Vec<&str> =
+            SERIES.iter().flat_map(|(_, tags)| tags.iter().map(|(key, _)| *key)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let is = |key: &&str| {
+            let value = tags.iter().find(|(own, _)| own == key).map_or("", |(_, value)| value);
+            let predicate = TagPredicate::In(vec![value.to_owned()]);
+            TagFilter { key: (*key).to_owned(), predicate }
+        };
+        Some(DeleteRequest {
+            database: DATABASES[self.database].to_owned(),
+            retention_policy: None,
+            measurement: Some(measurement.to_owned()),
+            fields: deletion.field.map(|field| vec![FIELDS[field].0.to_owned()]),
+            tags: keys.iter().map(is).collect(),
+            start: Timestamp(deletion.times.start),
+            end: Timestamp(deletion.times.end),
+        })
     }
 
     pub(crate) fn batch(&self) -> WriteBatch {

@@ -1,6 +1,6 @@
 //! Random lives of a store: what its owners do to it between two power cuts.
 
-use super::content::{Body, Cell, Content, DATABASES, Exact, FIELDS, INTERVAL_DATABASE, SERIES};
+use super::content::{Body, Cell, Content, DATABASES, Deletion, Exact, FIELDS, INTERVAL_DATABASE, SERIES};
 use std::time::Duration;
 use wattlog_engine::io::ReadMode;
 use wattlog_engine::io::sim::Rng;
@@ -14,6 +14,8 @@ pub(crate) enum Step {
     Burst(Vec<Body>),
     /// Waits until all is in segments.
     Seal,
+    /// Waits until there are as few segments as can be.
+    Compact,
     /// Closed in order, opened again.
     Reopen,
     /// Dropped without a word, opened again.
@@ -56,9 +58,11 @@ impl Author {
 
     fn step(&mut self) -> Step {
         match self.rng.below(100) {
-            0..62 => Step::Write(self.body()),
+            0..56 => Step::Write(self.body()),
+            56..62 => Step::Write(self.deletion()),
             62..72 => self.burst(),
-            72..82 => Step::Seal,
+            72..79 => Step::Seal,
+            79..82 => Step::Compact,
             82..88 => Step::Reopen,
             88..92 => Step::Drop,
             92..97 => Step::Wait(Duration::from_millis(500 + self.rng.below(20_000))),
@@ -69,6 +73,18 @@ impl Author {
     pub(crate) fn body(&mut self) -> Body {
         let database = self.rng.index(DATABASES.len());
         self.body_of(database, None)
+    }
+
+    /// Deletes something that was written, most of the time.
+    fn deletion(&mut self) -> Body {
+        let Some(cell) = (!self.written.is_empty()).then(|| *self.rng.pick(&self.written)) else {
+            return self.body();
+        };
+        let len = *self.rng.pick(&[1, 10_000_000_001, DAY_NS]);
+        let start = cell.time - self.rng.below(2) as i64 * self.rng.below(len as u64) as i64;
+        let field = self.rng.chance(40).then_some(cell.field);
+        let deletion = Deletion { series: cell.series, field, times: start..start + len };
+        Body { database: cell.database, cells: Vec::new(), deletion: Some(deletion) }
     }
 
     /// Bodies whose cells do not meet: each has a series of its own.
@@ -95,7 +111,7 @@ impl Author {
             cells.insert(cell, Exact(self.value(FieldType::Float)));
         }
         self.written.extend(cells.keys().copied());
-        Body { database, cells: cells.into_iter().collect() }
+        Body::new(database, cells.into_iter().collect())
     }
 
     /// Mostly a little later than the last; some late, some over what is there, a few far off.

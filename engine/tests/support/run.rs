@@ -3,11 +3,12 @@
 use super::content::{Body, DATABASES, INTERVAL_DATABASE, SERIES};
 use super::history::{INTERVAL, START_NS, Step, is_interval};
 use std::sync::Arc;
-use wattlog_engine::Engine;
 use wattlog_engine::error::WriteError;
 use wattlog_engine::ids::Seq;
 use wattlog_engine::io::sim::SimDisk;
 use wattlog_engine::options::{Durability, Options};
+use wattlog_engine::query::QueryError;
+use wattlog_engine::{DeleteError, DeleteRequest, Engine};
 use wattlog_model::{FieldKind, FieldMeaning, ManualClock, Timestamp, Unit};
 
 /// What the caller of one body was told.
@@ -110,6 +111,7 @@ impl Run {
             }
             Step::Burst(bodies) => self.burst(bodies),
             Step::Seal => self.seal(),
+            Step::Compact => self.compact(),
             Step::Reopen => {
                 self.close();
                 self.open();
@@ -158,6 +160,14 @@ impl Run {
         match engine.seal() {
             Ok(_) => self.all_is_durable(),
             Err(error) => self.complain(&format!("seal: {error}")),
+        }
+    }
+
+    fn compact(&mut self) {
+        let Some(engine) = &self.engine else { return };
+        match engine.compact() {
+            Ok(_) => self.all_is_durable(),
+            Err(error) => self.complain(&format!("compact: {error}")),
         }
     }
 
@@ -233,6 +243,9 @@ struct Answer {
 }
 
 fn write(engine: &Engine, body: &Body, interval_set: bool) -> Answer {
+    if let Some(request) = body.delete() {
+        return delete(engine, &request);
+    }
     let taken = interval_set && is_interval(body.database);
     match engine.write(body.batch()) {
         Ok(receipt) => {
@@ -241,14 +254,28 @@ fn write(engine: &Engine, body: &Body, interval_set: bool) -> Answer {
                 (!receipt.rejected.is_empty()).then(|| format!("rows refused: {:?}", receipt.rejected));
             Answer { told, seq: Some(receipt.cursor.seq), complaint: refused }
         }
-        Err(error) => {
-            let unknown = matches!(error, WriteError::OutcomeUnknown(_) | WriteError::Closed);
-            let told = match error {
-                _ if unknown => Told::Unknown,
-                WriteError::ReadOnly(_) => Told::Unasked,
-                _ => Told::Refused,
-            };
-            Answer { told, seq: None, complaint: Some(format!("write: {error}")) }
-        }
+        Err(error) => refused(&error),
     }
+}
+
+fn delete(engine: &Engine, request: &DeleteRequest) -> Answer {
+    match engine.delete(request) {
+        Ok(receipt) => Answer { told: Told::Stored, seq: Some(receipt.cursor.seq), complaint: None },
+        // Nothing was ever written there.
+        Err(DeleteError::Request(QueryError::DatabaseNotFound(_))) => {
+            Answer { told: Told::Unasked, seq: None, complaint: None }
+        }
+        Err(DeleteError::Commit(error)) => refused(&error),
+        Err(error) => Answer { told: Told::Unasked, seq: None, complaint: Some(format!("delete: {error}")) },
+    }
+}
+
+fn refused(error: &WriteError) -> Answer {
+    let unknown = matches!(error, WriteError::OutcomeUnknown(_) | WriteError::Closed);
+    let told = match error {
+        _ if unknown => Told::Unknown,
+        WriteError::ReadOnly(_) => Told::Unasked,
+        _ => Told::Refused,
+    };
+    Answer { told, seq: None, complaint: Some(format!("write: {error}")) }
 }

@@ -1,7 +1,7 @@
 //! `/openapi.json`, generated from the handlers.
 
 use super::health::json_response;
-use super::{admin, energy_data, front_page, health, metrics, query, schema, status, write};
+use super::{admin, delete, energy_data, front_page, health, metrics, query, schema, status, write};
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use utoipa::OpenApi;
@@ -16,6 +16,8 @@ use utoipa::OpenApi;
     paths(
         write::write_influx1,
         write::write_influx2,
+        delete::delete_influx2,
+        delete::delete,
         energy_data::store,
         energy_data::list,
         query::query,
@@ -24,6 +26,7 @@ use utoipa::OpenApi;
         schema::measurements,
         schema::measurement,
         schema::tag_values,
+        schema::describe_field,
         status::storage,
         status::devices,
         status::task,

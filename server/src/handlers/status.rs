@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
-use wattlog_engine::{DURATION_BUCKETS_S, Engine, HistogramSnapshot, StorageInfo};
+use wattlog_engine::{DURATION_BUCKETS_S, Engine, HistogramSnapshot, MetricsSnapshot, StorageInfo};
 
 /// Sizes: points, bytes by kind, and how much smaller than JSON that is.
 #[utoipa::path(get, path = "/api/v1/storage", tag = "status",
@@ -26,7 +26,7 @@ pub(crate) async fn storage(State(state): State<ServerState>) -> Result<Response
             let sealed_bytes = info.data_bytes + info.time_bytes + info.meta_bytes;
             Ok(json!({
                 "series": info.series, "points": info.points, "values": info.values, "segments": info.segments,
-                "open_segments": info.open_segments,
+                "open_segments": info.open_segments, "tombstones": info.tombstones,
                 "bytes": {
                     "data": info.data_bytes, "timestamps": info.time_bytes, "meta": info.meta_bytes,
                     "wal": info.wal_bytes, "catalog": info.catalog_bytes, "manifest": info.manifest_bytes, "total": disk,
@@ -146,6 +146,11 @@ fn store_groups(engine: &Engine) -> Vec<Group> {
         Group::gauge("wal_bytes", "Bytes of log files", storage.wal_bytes as f64),
         Group::gauges("segment_bytes", "Bytes of sealed segments", hot),
         Group::gauge("segments", "Sealed segments", storage.segments as f64),
+        Group::gauge(
+            "tombstones",
+            "Deletes that may still hide values of segments",
+            storage.tombstones as f64,
+        ),
         Group::gauge("memtable_bytes", "Memory of points that are not sealed", storage.memtable_bytes as f64),
         Group::gauge("store_writable", "1 while writes are taken", f64::from(u8::from(health.writable))),
         Group::gauge("store_damaged_parts", "Damaged parts of files known of", health.damage.len() as f64),
@@ -166,6 +171,24 @@ fn store_groups(engine: &Engine) -> Vec<Group> {
         Group::counter("seals", "Seals that ended well", metrics.seals),
         Group::counter("seal_failures", "Attempts to seal that failed", metrics.seal_failures),
         Group::counter("segment_written_bytes", "Bytes of segments written", metrics.segment_bytes_written),
+        Group::counter("deletes", "Deletes committed", metrics.deletes),
+        Group::counter("compactions", "Merges of segments that ended well", metrics.compactions),
+        Group::counter("compaction_failures", "Merges of segments given up", metrics.compaction_failures),
+        Group::counter(
+            "compaction_read_bytes",
+            "Bytes of segments read to be merged",
+            metrics.compaction_bytes_read,
+        ),
+        Group::counter(
+            "compaction_written_bytes",
+            "Bytes of segments written by merges",
+            metrics.compaction_bytes_written,
+        ),
+        Group::gauge(
+            "write_amplification_ratio",
+            "Bytes written to logs, segments and by merges, over 16 bytes a value stored",
+            write_amplification(&metrics),
+        ),
         Group::counter(
             "clock_steps",
             "Steps of the wall clock of more than two seconds",
@@ -180,6 +203,15 @@ fn store_groups(engine: &Engine) -> Vec<Group> {
         groups.push(Group::gauge("compression_ratio", "Raw bytes (16 a value) over sealed bytes", ratio));
     }
     groups
+}
+
+/// Of this run of the process: what was written for each byte that came in.
+fn write_amplification(metrics: &MetricsSnapshot) -> f64 {
+    let written = metrics.wal_bytes_written
+        + metrics.segment_bytes_written
+        + metrics.catalog_bytes_written
+        + metrics.compaction_bytes_written;
+    if metrics.values == 0 { 0.0 } else { written as f64 / (metrics.values as f64 * 16.0) }
 }
 
 fn histogram(name: &'static str, help: &'static str, snapshot: &HistogramSnapshot) -> Group {

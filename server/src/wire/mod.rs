@@ -6,5 +6,6 @@ pub mod energy_data;
 pub mod line_protocol;
 mod number;
 pub mod params;
+pub mod predicate;
 pub mod query_string;
 pub(crate) mod time;

@@ -7,6 +7,7 @@ use super::query_string::pairs;
 use super::time::{parse_query_time, parse_span};
 use crate::error::shortened;
 use std::time::Duration;
+use wattlog_engine::DeleteRequest;
 use wattlog_engine::query::{GroupBy, Order, QueryRequest, Shape, TagFilter, TagPredicate};
 use wattlog_model::Timestamp;
 
@@ -111,6 +112,46 @@ pub fn parse(
         Some(other) => return Err(format!("format: {:?} is none of json, csv, ndjson", shortened(other))),
     };
     Ok(Parameters { request, time_format, format })
+}
+
+const DELETE_TAKES: &[&str] = &["db", "rp", "measurement", "fields", "start", "end"];
+
+/// Reads the parameters of a delete. Its range is never guessed: both ends must be named.
+pub fn parse_delete(query: &str, default_database: &str, now: Timestamp) -> Result<DeleteRequest, String> {
+    let mut single: Vec<(String, String)> = Vec::new();
+    let mut tags: Vec<TagFilter> = Vec::new();
+    for (name, value) in pairs(query)? {
+        if let Some(key) = name.strip_prefix("tag.") {
+            add_filter(&mut tags, key, value)?;
+        } else if !DELETE_TAKES.contains(&&*name) {
+            let takes = DELETE_TAKES.join(", ");
+            return Err(format!(
+                "unknown parameter {:?}: this route takes {takes}, tag.KEY",
+                shortened(&name)
+            ));
+        } else if single.iter().any(|(n, _)| *n == name) {
+            return Err(format!("parameter {name:?} stands more than once"));
+        } else {
+            single.push((name, value));
+        }
+    }
+    let get = |name: &str| {
+        single.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
+    };
+    let time = |name: &str| {
+        let text = get(name).ok_or_else(|| format!("parameter {name:?} is required"))?;
+        parse_query_time(text, now).map_err(|e| format!("{name}: {e}"))
+    };
+    let measurement = get("measurement").ok_or("parameter \"measurement\" is required")?;
+    Ok(DeleteRequest {
+        database: get("db").unwrap_or(default_database).to_owned(),
+        retention_policy: get("rp").map(str::to_owned),
+        measurement: Some(measurement.to_owned()),
+        fields: get("fields").map(list).transpose()?,
+        tags,
+        start: time("start")?,
+        end: time("end")?,
+    })
 }
 
 fn shape(every: Option<&str>, functions: Option<&str>) -> Result<Shape, String> {

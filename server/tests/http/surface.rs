@@ -77,9 +77,13 @@ async fn every_route_of_the_description_is_served() {
             routes.insert((path.clone(), method.to_uppercase()));
         }
     }
-    assert_eq!(routes.len(), 21);
+    assert_eq!(routes.len(), 24);
     for (path, method) in routes {
-        let target = path.replace("{measurement}", "m").replace("{key}", "key").replace("{id}", "1");
+        let target = path
+            .replace("{measurement}", "m")
+            .replace("{key}", "key")
+            .replace("{field}", "v")
+            .replace("{id}", "1");
         let answer = server.ask(&method, &target, &[], b"").await;
         assert_ne!(answer.status, 405, "{method} {path}");
         if answer.status == 404 {

@@ -244,3 +244,99 @@ async fn a_full_disk_is_503_and_fails_the_health_check_until_a_body_is_stored() 
         .await;
     assert_eq!(server.get("/health").await.json()["status"], "pass");
 }
+
+async fn times(server: &super::support::Running, field: &str) -> Vec<u64> {
+    let target =
+        format!("/api/v1/query?measurement=m&start=0s&end=3600s&fields={field}&time_format=ns&group_by=*");
+    let answer = server.get(&target).await.json();
+    let all = answer["series"].as_array().unwrap().iter();
+    let times = all.flat_map(|series| series["values"][0].as_array().unwrap().clone());
+    let mut times: Vec<u64> =
+        times.map(|time| time.as_str().unwrap().parse::<u64>().unwrap() / 1_000_000_000).collect();
+    times.sort_unstable();
+    times
+}
+
+#[tokio::test]
+async fn a_delete_of_a_2x_client_hides_what_its_predicate_selects() {
+    let server = Setup::default().start().await;
+    server.store("m,d=a v=1,w=2 1000000000\nm,d=a v=1,w=2 2000000000\nm,d=b v=1 2000000000").await;
+    let delete = |body: &'static str| server.post("/api/v2/delete?bucket=wattlog&org=home", body);
+    let answer = delete(
+        r#"{"start":"1970-01-01T00:00:02Z","stop":"2026-01-01T00:00:00Z","predicate":"_measurement=\"m\" AND d=\"a\""}"#,
+    )
+    .await;
+    assert_eq!((answer.status, answer.body.len()), (204, 0), "{}", answer.text());
+    assert_eq!(times(&server, "v").await, [1, 2]);
+    server.store("m,d=a v=9 2000000000").await;
+    assert_eq!(times(&server, "v").await, [1, 2, 2], "what is written later is there");
+    for (body, message) in [
+        ("{}", "the body is no delete request: missing field `start`"),
+        (r#"{"start":"x","stop":"2026-01-01T00:00:00Z"}"#, "start: \"x\" is no time"),
+        (r#"{"start":"2026-01-01T00:00:00Z","stop":"2026-01-01T00:00:00Z"}"#, "start"),
+        (
+            r#"{"start":"1970-01-01T00:00:00Z","stop":"2026-01-01T00:00:00Z","predicate":"a=1 OR b=2"}"#,
+            "expected AND",
+        ),
+    ] {
+        let answer = server.post("/api/v2/delete?bucket=wattlog", body).await;
+        assert_eq!(answer.status, 400, "{body}");
+        assert!(answer.json()["message"].as_str().unwrap().contains(message), "{}", answer.text());
+    }
+    let gone = server.post(
+        "/api/v2/delete?bucket=nope",
+        r#"{"start":"1970-01-01T00:00:00Z","stop":"2026-01-01T00:00:00Z"}"#,
+    );
+    let gone = gone.await;
+    assert_eq!((gone.status, gone.json()["code"].clone()), (404, json!("not found")));
+}
+
+#[tokio::test]
+async fn the_own_delete_says_what_it_covered_and_a_compaction_takes_it_out() {
+    let server = Setup::default().start().await;
+    server.store("m,d=a v=1,w=2 1000000000\nm,d=a v=1,w=2 2000000000\nm,d=b v=1 2000000000").await;
+    assert_eq!(server.post("/api/v1/admin/seal", "").await.status, 200);
+    let target = "/api/v1/delete?measurement=m&start=0s&end=1500ms&fields=v&tag.d=a&tag.d=c";
+    let answer = server.post(target, "").await;
+    assert_eq!((answer.status, answer.json()["series"].clone()), (200, json!(1)), "{}", answer.text());
+    assert_eq!((times(&server, "v").await, times(&server, "w").await), (vec![2, 2], vec![1, 2]));
+    assert_eq!(server.get("/api/v1/storage").await.json()["tombstones"], json!(1));
+    let answer = server.post("/api/v1/admin/compact", "").await.json();
+    assert_eq!(answer["compacted"]["segments_after"], json!(1), "{answer}");
+    assert_eq!(server.get("/api/v1/storage").await.json()["tombstones"], json!(0));
+    assert_eq!((times(&server, "v").await, times(&server, "w").await), (vec![2, 2], vec![1, 2]));
+    assert_eq!(
+        (server.metric("wattlog_deletes_total").await, server.metric("wattlog_compactions_total").await),
+        (1.0, 1.0)
+    );
+    for (target, message) in [
+        ("/api/v1/delete?measurement=m&start=0s", "parameter \"end\" is required"),
+        ("/api/v1/delete?start=0s&end=1s", "parameter \"measurement\" is required"),
+        ("/api/v1/delete?measurement=m&start=0s&end=1s&every=1h", "unknown parameter \"every\""),
+        ("/api/v1/delete?measurement=m&start=0s&end=1s&tag.d=~(", "d"),
+    ] {
+        let answer = server.post(target, "").await;
+        assert_eq!(answer.status, 400, "{target}");
+        assert!(answer.text().contains(message), "{target}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_field_is_given_its_unit_and_kind_and_answers_tell_them() {
+    let server = Setup::default().start().await;
+    server.store("m v=1,w=2 1000000000").await;
+    let tell = |body: &'static str| server.post("/api/v1/measurements/m/fields/v", body);
+    let told = tell(r#"{"unit":"kWh","kind":"counter"}"#).await;
+    assert_eq!((told.status, told.json()), (200, json!({"name": "v", "unit": "kWh", "kind": "counter"})));
+    assert_eq!(tell(r#"{"kind":"step"}"#).await.json()["unit"], json!("kWh"), "what is left out stays");
+    let fields = server.get("/api/v1/measurements/m").await.json()["fields"].clone();
+    assert_eq!((&fields[0]["unit"], &fields[0]["kind"]), (&json!("kWh"), &json!("step")));
+    assert_eq!(tell(r#"{"unit":null}"#).await.json()["unit"], Value::Null);
+    for (body, status) in
+        [("[]", 400), (r#"{"unit":""}"#, 400), (r#"{"kind":"odd"}"#, 400), (r#"{"x":1}"#, 400)]
+    {
+        assert_eq!(tell(body).await.status, status, "{body}");
+    }
+    assert_eq!(server.post("/api/v1/measurements/m/fields/nope", "{}").await.status, 404);
+    assert_eq!(server.post("/api/v1/measurements/nope/fields/v", "{}").await.status, 404);
+}

@@ -13,6 +13,7 @@
 //!
 //! While a sync runs, the next group gathers in the queue. Not here: parsing and encoding (callers), sealing (`seal`).
 
+mod deletes;
 mod failures;
 mod seals;
 
@@ -23,8 +24,10 @@ use crate::engine::Shared;
 use crate::error::{EngineError, WriteError};
 use crate::feed::{CommittedBatch, Cursor};
 use crate::ids::{FieldId, LogId, NamespaceId, NextIds, Seq};
+use crate::memtable::Memtable;
 use crate::options::Durability;
 use crate::seal::{SealJob, SealNews, SealReport};
+use crate::tombstone::Tombstone;
 use crate::wal::{LogWriter, MAX_PAYLOAD_LEN, RecordHead, RecordKind, Recycler, Retired};
 use crossbeam_channel::{Receiver, Sender, select};
 use seals::LogEnd;
@@ -60,6 +63,13 @@ pub(crate) enum Request {
         meanings: Vec<(FieldId, Option<Unit>, FieldKind)>,
         /// Answered once durable.
         reply: Sender<Result<(), WriteError>>,
+    },
+    /// Hide what was committed so far.
+    Delete {
+        /// What; the sequence is given here.
+        tombstones: Vec<Tombstone>,
+        /// Answered once durable.
+        reply: Sender<Result<Cursor, WriteError>>,
     },
     /// Seal everything committed so far.
     Seal(Sender<Result<SealReport, EngineError>>),
@@ -115,6 +125,8 @@ pub(crate) struct Writer {
     /// Somebody waits for a seal of the active memtable, which waits for those before it.
     freeze_wanted: bool,
     seal_waiters: Vec<(Seq, Sender<Result<SealReport, EngineError>>)>,
+    /// Deletes that wait for a seal, because of rows in memory that they hide.
+    waiting_deletes: Vec<WaitingDelete>,
     /// Why the last seal failed; cleared by the next that works.
     stuck: Option<WriteError>,
     /// A log died and what it held is not sealed yet: no new log may begin.
@@ -147,6 +159,8 @@ pub(crate) struct WriterStart {
     pub(crate) unsealed_logs: Vec<(LogId, Seq)>,
     pub(crate) next_ids: NextIds,
     pub(crate) manifest_edit: u64,
+    /// Memtables to seal, with the sequence up to which each goes.
+    pub(crate) frozen: Vec<(Arc<Memtable>, Seq)>,
     /// True if what replay read could not be made durable: it is sealed before a new log says that it is.
     pub(crate) seal_first: bool,
 }
@@ -157,6 +171,7 @@ struct Group {
     writes: Vec<Pending>,
     namespaces: Vec<(NamespaceId, Sender<Result<NamespaceId, WriteError>>)>,
     meanings: Vec<Sender<Result<(), WriteError>>>,
+    deletes: Vec<WaitingDelete>,
     names: PendingNames,
     /// Definitions that the catalog learns when the group is published, in commit order.
     definitions: Vec<Definition>,
@@ -164,6 +179,9 @@ struct Group {
     must_sync: bool,
     sync_within: Option<Duration>,
 }
+
+/// Tombstones to commit, and who waits for it.
+type WaitingDelete = (Vec<Tombstone>, Sender<Result<Cursor, WriteError>>);
 
 #[derive(Debug)]
 struct Pending {
@@ -190,6 +208,11 @@ impl Writer {
         start: WriterStart,
     ) -> Self {
         let now = shared.clock.monotonic();
+        let (frozen, frozen_through) = (start.frozen.len(), start.frozen.last().map(|(_, through)| *through));
+        for (memtable, through) in start.frozen {
+            // The sealer is there as long as this thread is.
+            let _ = sealer.send(SealJob { memtable, through });
+        }
         // A log that could not be synced at opening is as dead as one whose sync failed here.
         let then = if start.seal_first { Retired::Removed } else { Retired::Spare };
         Self {
@@ -213,10 +236,11 @@ impl Writer {
             manifest_edit: start.manifest_edit,
             sync_due: None,
             active_since: now,
-            frozen: 0,
-            frozen_through: start.last,
+            frozen,
+            frozen_through: frozen_through.unwrap_or(start.last),
             freeze_wanted: false,
             seal_waiters: Vec::new(),
+            waiting_deletes: Vec::new(),
             stuck: None,
             log_dead: false,
             backlog_since: None,
@@ -265,20 +289,26 @@ impl Writer {
         let mut next = Some(first);
         let mut closing = None;
         let mut sealing = None;
+        let mut deleting = None;
         while let Some(request) = next.take() {
             match request {
                 Request::Seal(reply) => sealing = Some(reply),
                 Request::Close(reply) => closing = Some(reply),
+                Request::Delete { tombstones, reply } => deleting = Some((tombstones, reply)),
                 request => self.admit(request, &mut group),
             }
             let gathered = self.log.as_ref().map_or(0, LogWriter::group_bytes);
-            if gathered < self.shared.options.group_bytes && sealing.is_none() && closing.is_none() {
+            let alone = sealing.is_some() || closing.is_some() || deleting.is_some();
+            if gathered < self.shared.options.group_bytes && !alone {
                 next = self.requests.try_recv().ok();
             }
         }
         self.commit(group);
         if let Some(reply) = sealing {
             self.seal_now(reply);
+        }
+        if let Some(delete) = deleting {
+            self.delete(delete);
         }
         closing
     }
@@ -358,6 +388,7 @@ impl Writer {
                 }
             },
             Request::Seal(reply) => self.seal_now(reply),
+            Request::Delete { tombstones, reply } => self.delete((tombstones, reply)),
             Request::Close(reply) => drop(reply.send(Ok(()))),
         }
     }
@@ -496,9 +527,19 @@ impl Writer {
                 view.active.apply(write.prepared.namespace, write.seq, &write.prepared.batches);
             }
         }
+        let mut deleted = Vec::new();
+        for (tombstones, reply) in group.deletes {
+            self.shared.metrics.deletes.add(1);
+            // Before the sequence: whoever reads it sees the delete.
+            self.shared.publish_tombstones(tombstones);
+            deleted.push(reply);
+        }
         if let Some(last) = group.last {
             self.last = last;
             self.shared.publish(Cursor { log_id, seq: last });
+        }
+        for reply in deleted {
+            let _ = reply.send(Ok(Cursor { log_id, seq: self.last }));
         }
         for (id, reply) in group.namespaces {
             let _ = reply.send(Ok(id));
@@ -552,6 +593,7 @@ impl Writer {
             self.retire_logs(through);
         }
         self.look_whether_writes_resume();
+        self.delete_what_waits();
         self.seal_if_due();
     }
 
@@ -560,6 +602,7 @@ impl Writer {
             match request {
                 Request::Seal(reply) => drop(reply.send(Err(EngineError::Closed))),
                 Request::Close(reply) => drop(reply.send(Ok(()))),
+                Request::Delete { reply, .. } => drop(reply.send(Err(WriteError::Closed))),
                 request => {
                     let mut group = Group::default();
                     self.admit(request, &mut group);
@@ -579,6 +622,9 @@ impl Writer {
             Ok(())
         };
         self.shared.feed.close();
+        for (_, reply) in self.waiting_deletes.drain(..) {
+            let _ = reply.send(Err(WriteError::Closed));
+        }
         for (_, reply) in self.seal_waiters.drain(..) {
             let _ = reply.send(Err(EngineError::Closed));
         }

@@ -1,0 +1,333 @@
+//! Which segments are merged next. Pure: entries, deletes and the day in, one step out.
+//!
+//! Every file lies in one UTC month. Files of a month stand in commit order; only neighbours in that order are merged, so
+//! that comparing the last sequence of two files still decides which of two values is the younger one.
+//!
+//! Rules, the first that applies
+//! 1. A file with rows that a delete hides is rewritten by itself, if deletes are to be applied now.
+//! 2. Files of one UTC day that is over become one.
+//! 3. In a month that is over, or with many files, the newest files are merged, and with them each older one that is at
+//!    most twice as large as all that are younger: a late point does not rewrite a month, and what is written again is
+//!    bounded by the logarithm of what there is.
+//!
+//! Files that are set aside, or that could not be merged before, part the order: nothing is merged across them.
+
+use crate::ids::{NamespaceId, SegmentId, Seq};
+use crate::seal::month_of;
+use crate::segment::SegmentEntry;
+use crate::tombstone::Tombstone;
+use hashbrown::HashSet;
+use std::collections::{BTreeMap, HashSet as Distinct};
+use std::ops::Range;
+use std::sync::Arc;
+use wattlog_model::Timestamp;
+
+/// Segments to merge, and the window of days in which they lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) namespace: NamespaceId,
+    pub(crate) days: Range<i32>,
+    /// In commit order.
+    pub(crate) inputs: Vec<SegmentId>,
+}
+
+/// How eagerly to merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// What the rules say.
+    Due {
+        /// Nothing was sealed for a while: months that are over are merged although they have few files.
+        quiet: bool,
+        /// Files are rewritten for deletes.
+        apply_deletes: bool,
+    },
+    /// Each month into as few files as it can have.
+    Everything,
+}
+
+/// Files of a month beyond which they are merged although it is not over or not quiet.
+const MANY_FILES: usize = 8;
+/// Files of a month that is over, at most.
+const MOST_FILES: usize = 4;
+/// Most bytes of the inputs of one step.
+const MAX_STEP_BYTES: u64 = 2 << 30;
+
+/// The next step; `entries` in any order, `today` in days since the epoch.
+pub(crate) fn plan(
+    entries: &[&SegmentEntry],
+    tombstones: &[Arc<Tombstone>],
+    today: i32,
+    effort: Effort,
+    avoid: &HashSet<SegmentId>,
+) -> Option<Step> {
+    let mut months: BTreeMap<(NamespaceId, i32), Vec<&SegmentEntry>> = BTreeMap::new();
+    for entry in entries {
+        let month = month_of(Timestamp(entry.first_time).utc_day());
+        months.entry((entry.namespace, month.start)).or_default().push(entry);
+    }
+    for ((namespace, _), mut files) in months {
+        files.sort_by_key(|entry| (entry.max_seq, entry.id));
+        let month = month_of(Timestamp(files[0].first_time).utc_day());
+        let usable = |entry: &SegmentEntry| {
+            !entry.quarantined
+                && !avoid.contains(&entry.id)
+                && month.contains(&Timestamp(entry.last_time).utc_day())
+        };
+        for part in files.chunk_by(|a, b| usable(a) && usable(b)) {
+            if !usable(part[0]) {
+                continue;
+            }
+            let month = Month { days: month.clone(), files: part, over: month.end < today };
+            if let Some((days, inputs)) = month.next(tombstones, today, effort) {
+                let inputs = inputs.iter().map(|entry| entry.id).collect();
+                return Some(Step { namespace, days, inputs });
+            }
+        }
+    }
+    None
+}
+
+/// Neighbours in commit order within one month.
+struct Month<'a> {
+    days: Range<i32>,
+    files: &'a [&'a SegmentEntry],
+    /// It ended a day ago or more.
+    over: bool,
+}
+
+impl<'a> Month<'a> {
+    fn next(
+        &self,
+        tombstones: &[Arc<Tombstone>],
+        today: i32,
+        effort: Effort,
+    ) -> Option<(Range<i32>, &'a [&'a SegmentEntry])> {
+        let concerned = |entry: &SegmentEntry| tombstones.iter().any(|t| t.concerns(entry));
+        let (quiet, apply_deletes) = match effort {
+            Effort::Due { quiet, apply_deletes } => (quiet, apply_deletes),
+            Effort::Everything => {
+                let all = bounded(self.files);
+                if !is_settled(all) {
+                    return Some((self.days.clone(), all));
+                }
+                (true, true)
+            }
+        };
+        if apply_deletes && let Some(at) = self.files.iter().position(|entry| concerned(entry)) {
+            return Some((self.days.clone(), &self.files[at..=at]));
+        }
+        if !self.over
+            && let Some(step) = self.day_that_is_over(today)
+        {
+            return Some(step);
+        }
+        let due = if self.over { quiet || self.files.len() > MANY_FILES } else { self.loose() > MANY_FILES };
+        if !due {
+            return None;
+        }
+        let run = self.newest_run();
+        (!is_settled(run)).then(|| (self.days.clone(), run))
+    }
+
+    /// Files of one day that is over, if nothing that lies in between in commit order has rows of that day.
+    fn day_that_is_over(&self, today: i32) -> Option<(Range<i32>, &'a [&'a SegmentEntry])> {
+        let mut at = 0;
+        while at < self.files.len() {
+            let day = single_day(self.files[at]);
+            let run = self.files[at..].iter().take_while(|entry| single_day(entry) == day).count();
+            // What is sealed by age comes up to a day later.
+            if let Some(day) = day
+                && day + 1 < today
+                && run > 1
+            {
+                let files = bounded(&self.files[at..at + run]);
+                if !is_settled(files) {
+                    return Some((day..day + 1, files));
+                }
+            }
+            at += run;
+        }
+        None
+    }
+
+    /// Files but those that are the only one of a single day.
+    fn loose(&self) -> usize {
+        let mut days = Distinct::new();
+        self.files.iter().filter(|entry| single_day(entry).is_none_or(|day| !days.insert(day))).count()
+    }
+
+    fn newest_run(&self) -> &'a [&'a SegmentEntry] {
+        let shared = self.files.iter().filter(|entry| entry.measurement.is_none()).count();
+        let mut start = self.files.len();
+        let mut bytes = 0;
+        while start > 0 {
+            let next = self.files[start - 1].file_bytes;
+            let taken = self.files.len() - start;
+            let too_many = shared > MOST_FILES && start > MOST_FILES;
+            if taken > 0 && next > 2 * bytes && !too_many {
+                break;
+            }
+            if bytes + next > MAX_STEP_BYTES {
+                break;
+            }
+            bytes += next;
+            start -= 1;
+        }
+        &self.files[start..]
+    }
+}
+
+/// The first files up to the limit of one step.
+fn bounded<'a>(files: &'a [&'a SegmentEntry]) -> &'a [&'a SegmentEntry] {
+    let mut bytes = 0;
+    let fitting = files.iter().take_while(|entry| {
+        bytes += entry.file_bytes;
+        bytes <= MAX_STEP_BYTES
+    });
+    &files[..fitting.count()]
+}
+
+/// Whether merging them would change nothing: each has a measurement of its own, and one at most has several.
+fn is_settled(files: &[&SegmentEntry]) -> bool {
+    let mut seen = Distinct::new();
+    files.len() < 2 || files.iter().all(|entry| seen.insert(entry.measurement))
+}
+
+/// The UTC day in which all rows of a file lie, if it is one.
+fn single_day(entry: &SegmentEntry) -> Option<i32> {
+    let day = Timestamp(entry.first_time).utc_day();
+    (day == Timestamp(entry.last_time).utc_day()).then_some(day)
+}
+
+/// Sequences of deletes that hide nothing any more, once `entries` are all there is. `oldest_in_memory` is the sequence
+/// above which all unsealed rows are.
+pub(crate) fn applied(
+    entries: &[&SegmentEntry],
+    tombstones: &[Arc<Tombstone>],
+    oldest_in_memory: Seq,
+) -> Vec<Seq> {
+    let live = |t: &Tombstone| t.seq > oldest_in_memory || entries.iter().any(|entry| t.concerns(entry));
+    let mut seqs: Vec<Seq> = Vec::new();
+    // Those of one record go together.
+    for of_record in tombstones.chunk_by(|a, b| a.seq == b.seq) {
+        if !of_record.iter().any(|t| live(t)) {
+            seqs.push(of_record[0].seq);
+        }
+    }
+    seqs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::MeasurementId;
+    use crate::tombstone::tests::tombstone;
+
+    const DAY: i64 = Timestamp::DAY_NS;
+    const DUE: Effort = Effort::Due { quiet: true, apply_deletes: true };
+    /// 2 March 1970: January and February are over.
+    const TODAY: i32 = 60;
+
+    /// A file of `days` with the commits `seq..seq + 9`.
+    fn file(id: u64, seq: u64, days: Range<i64>, bytes: u64) -> SegmentEntry {
+        SegmentEntry {
+            measurement: None,
+            first_time: days.start * DAY,
+            last_time: days.end * DAY - 1,
+            min_seq: Seq(seq),
+            max_seq: Seq(seq + 9),
+            file_bytes: bytes,
+            deletes_applied: Seq(0),
+            quarantined: false,
+            ..crate::manifest::edit::tests::entry(id)
+        }
+    }
+
+    fn check(
+        files: &[SegmentEntry],
+        tombstones: &[Arc<Tombstone>],
+        effort: Effort,
+        expected: Option<&[u64]>,
+    ) {
+        let entries: Vec<&SegmentEntry> = files.iter().rev().collect();
+        let step = plan(&entries, tombstones, TODAY, effort, &HashSet::new());
+        let inputs = step.map(|step| step.inputs.iter().map(|id| id.0).collect::<Vec<_>>());
+        assert_eq!(inputs.as_deref(), expected);
+    }
+
+    #[test]
+    fn a_month_that_is_over_becomes_one_file_and_a_late_point_does_not_rewrite_it() {
+        let days: Vec<_> = (0..31).map(|d| file(d + 1, d * 10, d as i64..d as i64 + 1, 1000)).collect();
+        check(&days, &[], DUE, Some(&(1..=31).collect::<Vec<_>>()));
+        let month = file(40, 0, 0..31, 31_000);
+        check(std::slice::from_ref(&month), &[], DUE, None);
+        let mut files = vec![month];
+        for late in 0..3 {
+            files.push(file(41 + late, 400 + 10 * late, 3..4, 10));
+        }
+        // The small ones are of one size, so they become one; the month stays.
+        check(&files, &[], DUE, Some(&[41, 42, 43]));
+    }
+
+    #[test]
+    fn a_day_that_is_over_becomes_one_file_unless_another_lies_between() {
+        // 1 March is day 59, today day 60: what it gets by age may come yet. So look from the day after.
+        let files = [file(1, 10, 31..32, 500), file(2, 20, 31..32, 5), file(3, 30, 32..33, 500)];
+        let entries: Vec<&SegmentEntry> = files.iter().collect();
+        let look = |files: &[&SegmentEntry], today| plan(files, &[], today, DUE, &HashSet::new());
+        assert_eq!(look(&entries, 33).unwrap().days, 31..32);
+        assert_eq!(look(&entries, 33).unwrap().inputs, [SegmentId(1), SegmentId(2)]);
+        assert_eq!(look(&entries, 32), None, "the day is not over for a day");
+        let wide = [file(1, 10, 31..32, 500), file(2, 20, 31..40, 500), file(3, 30, 31..32, 500)];
+        assert_eq!(look(&wide.iter().collect::<Vec<_>>(), 40), None);
+    }
+
+    #[test]
+    fn many_files_of_an_open_month_are_merged_by_size() {
+        let files: Vec<_> = (0..12).map(|i| file(i + 1, i * 10, 59..60, 100)).collect();
+        check(
+            &files,
+            &[],
+            Effort::Due { quiet: false, apply_deletes: false },
+            Some(&(1..=12).collect::<Vec<_>>()),
+        );
+        check(&files[..8], &[], Effort::Due { quiet: false, apply_deletes: false }, None);
+    }
+
+    #[test]
+    fn nothing_is_merged_across_a_file_that_is_set_aside() {
+        let mut files: Vec<_> = (0..5).map(|i| file(i + 1, i * 10, 0..31, 100)).collect();
+        files[2].quarantined = true;
+        check(&files, &[], DUE, Some(&[1, 2]));
+        let mut rest = files.split_off(2);
+        rest.insert(0, file(9, 0, 0..31, 200));
+        check(&rest, &[], DUE, Some(&[4, 5]));
+    }
+
+    #[test]
+    fn files_of_different_measurements_are_left_alone() {
+        let mut files = vec![file(1, 0, 0..31, 100), file(2, 0, 0..31, 100), file(3, 0, 0..31, 100)];
+        files[0].measurement = Some(MeasurementId(1));
+        files[1].measurement = Some(MeasurementId(2));
+        check(&files, &[], DUE, None);
+        check(&files, &[], Effort::Everything, None);
+        files[1].measurement = Some(MeasurementId(1));
+        check(&files, &[], Effort::Everything, Some(&[1, 2, 3]));
+    }
+
+    #[test]
+    fn a_delete_rewrites_what_it_hides_in_once_and_then_goes() {
+        let files = [file(1, 0, 0..31, 100), file(2, 100, 31..59, 100)];
+        let deletes = [Arc::new(tombstone(50))];
+        check(&files, &deletes, DUE, Some(&[1]));
+        check(&files, &deletes, Effort::Due { quiet: true, apply_deletes: false }, None);
+        let entries: Vec<&SegmentEntry> = files.iter().collect();
+        assert!(applied(&entries, &deletes, Seq(200)).is_empty());
+        let mut done = files.clone();
+        done[0].deletes_applied = Seq(50);
+        check(&done, &deletes, DUE, None);
+        let entries: Vec<&SegmentEntry> = done.iter().collect();
+        assert_eq!(applied(&entries, &deletes, Seq(200)), [Seq(50)]);
+        assert!(applied(&entries, &deletes, Seq(49)).is_empty(), "rows in memory may be hidden by it");
+    }
+}

@@ -1,0 +1,400 @@
+//! One step: segments are read, merged and written again, then the manifest names the new ones.
+//!
+//! Memory: what describes the new files, and of rows about a million values of one series at a time.
+
+use super::CompactionReport;
+use super::plan::{Step, applied};
+use crate::column::SeriesRows;
+use crate::engine::Shared;
+use crate::error::Damage;
+use crate::ids::{FieldId, MeasurementId, SegmentId, Seq, SeriesId};
+use crate::manifest::Edit;
+use crate::query::{CancelFlag, MergeError, MergeSink, QueryControl, merge_series};
+use crate::rows::{merge_runs, slice_rows};
+use crate::segment::{
+    FieldDef, Part, SegmentEntry, SegmentError, SegmentHandle, SegmentSet, SegmentSpec, SegmentWriter,
+    segment_path,
+};
+use crate::snapshot::Snapshot;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use wattlog_model::Timestamp;
+
+/// Why a step was given up. Nothing has changed then.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The store is closing.
+    Closing,
+    /// An input cannot be read whole.
+    Damaged(String),
+    /// The disk refused.
+    Disk(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Disk(error)
+    }
+}
+
+impl From<SegmentError> for Failure {
+    fn from(error: SegmentError) -> Self {
+        match error {
+            SegmentError::Damage(damage) | SegmentError::TooNew(damage) => Self::Damaged(damage.to_string()),
+            error if error.is_out_of_resources() => Self::Disk(io::Error::other(error.to_string())),
+            error => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+/// A measurement whose rows make this many bytes gets a file of its own.
+const OWN_FILE_BYTES: u64 = 8 << 20;
+/// Values of a series that are gathered before some of them are written.
+const CHUNK_VALUES: usize = 1 << 20;
+/// Rows of a long day that are written before it is over.
+const CHUNK_ROWS: usize = 64 * 1024;
+
+/// Rows of one measurement in the inputs.
+#[derive(Debug, Default)]
+struct Section {
+    name: Arc<str>,
+    fields: BTreeSet<FieldId>,
+    series: Vec<SeriesId>,
+    /// Estimated from the share of values.
+    bytes: u64,
+}
+
+pub(super) fn run(
+    shared: &Arc<Shared>,
+    step: &Step,
+    mut pace: Pace<'_>,
+) -> Result<CompactionReport, Failure> {
+    let snapshot = Snapshot::take(shared);
+    let inputs: Vec<Arc<SegmentHandle>> = {
+        let all = snapshot.segments();
+        let of_step = |handle: &&Arc<SegmentHandle>| step.inputs.contains(&handle.entry().id);
+        all.iter().filter(of_step).cloned().collect()
+    };
+    if inputs.len() != step.inputs.len() || inputs.iter().any(|handle| handle.entry().quarantined) {
+        return Err(Failure::Damaged("an input was set aside meanwhile".to_owned()));
+    }
+    let bytes_before = inputs.iter().map(|handle| handle.entry().file_bytes).sum();
+    // Twice the room for a moment, beside what a seal may need.
+    let room = shared.disk.available_bytes()?;
+    if room < bytes_before + shared.options.memtable_bytes {
+        let message = format!("{room} bytes are free, merging needs about {bytes_before} for a moment");
+        return Err(Failure::Disk(io::Error::new(io::ErrorKind::StorageFull, message)));
+    }
+    let reading = snapshot.only(SegmentSet::new(inputs.iter().cloned()));
+    let sections = sections(&inputs)?;
+    let mut begun = Begun { shared, paths: Vec::new() };
+    let mut entries = Vec::new();
+    let (own, rest): (Vec<_>, Vec<_>) =
+        sections.into_iter().partition(|(_, section)| section.bytes >= OWN_FILE_BYTES);
+    let files = own.into_iter().map(|section| vec![section]).chain([rest]);
+    for sections in files.filter(|sections| !sections.is_empty()) {
+        let file = Output { shared, step, reading: &reading, inputs: &inputs };
+        entries.extend(file.write(&sections, &mut begun, &mut pace)?);
+    }
+    let report = CompactionReport {
+        steps: 1,
+        segments_before: inputs.len() as u64,
+        segments_after: entries.len() as u64,
+        bytes_before,
+        bytes_after: entries.iter().map(|entry| entry.file_bytes).sum(),
+    };
+    publish(shared, step, entries, &mut begun)?;
+    Ok(report)
+}
+
+/// What the inputs hold, by measurement.
+fn sections(inputs: &[Arc<SegmentHandle>]) -> Result<BTreeMap<MeasurementId, Section>, Failure> {
+    let mut out: BTreeMap<MeasurementId, Section> = BTreeMap::new();
+    for handle in inputs {
+        let segment = handle.open()?;
+        let entry = handle.entry();
+        for section in segment.sections()? {
+            let known = out.entry(section.measurement()).or_default();
+            known.name = section.name().clone();
+            known.fields.extend(section.fields().iter().map(|field| field.id));
+            let payload = u128::from(entry.data_bytes + entry.time_bytes);
+            let share = payload * u128::from(section.values()) / u128::from(entry.values.max(1));
+            known.bytes += share as u64;
+            for ordinal in 0..section.series_count() {
+                known.series.push(SeriesId(segment.series_entry(&section, ordinal)?.series.get()));
+            }
+        }
+    }
+    for section in out.values_mut() {
+        section.series.sort_unstable();
+        section.series.dedup();
+    }
+    Ok(out)
+}
+
+/// One file to write.
+struct Output<'a> {
+    shared: &'a Arc<Shared>,
+    step: &'a Step,
+    reading: &'a Snapshot,
+    inputs: &'a [Arc<SegmentHandle>],
+}
+
+impl Output<'_> {
+    /// Writes the file; none if deletes have left nothing for it.
+    fn write(
+        &self,
+        sections: &[(MeasurementId, Section)],
+        begun: &mut Begun<'_>,
+        pace: &mut Pace<'_>,
+    ) -> Result<Option<SegmentEntry>, Failure> {
+        let shared = self.shared;
+        let id = SegmentId(shared.next_file_id());
+        let path = segment_path(id);
+        let temporary = format!("{path}.tmp");
+        begun.paths.extend([temporary.clone(), path.clone()]);
+        let names = shared.catalog.namespace_name(self.step.namespace).unwrap_or_default();
+        let window = Timestamp::of_utc_days(self.step.days.clone());
+        let seqs = || self.inputs.iter().map(|handle| (handle.entry().min_seq, handle.entry().max_seq));
+        let spec = SegmentSpec {
+            store: shared.store,
+            id,
+            namespace: self.step.namespace,
+            namespace_name: (names.0.to_string(), names.1.to_string()),
+            min_seq: seqs().map(|(min, _)| min).min().unwrap_or_default(),
+            max_seq: seqs().map(|(_, max)| max).max().unwrap_or_default(),
+            first_day: self.step.days.start,
+            end_day: self.step.days.end,
+            midnights: shared.options.midnights.within(window),
+        };
+        let midnights = spec.midnights.clone();
+        let mut writer = SegmentWriter::create(&*shared.disk, &temporary, spec.clone())?;
+        for (measurement, section) in sections {
+            let fields = self.fields(*measurement, section)?;
+            writer.begin_section(*measurement, &section.name, &fields)?;
+            let gathered = Vec::new();
+            let mut sink = SeriesSink {
+                shared,
+                writer: &mut writer,
+                pace,
+                midnights: &midnights,
+                gathered,
+                values: 0,
+                part: Part::Whole,
+            };
+            let control = QueryControl { deadline: None, cancel: CancelFlag::default() };
+            let (namespace, series) = (self.step.namespace, &section.series);
+            merge_series(self.reading, namespace, *measurement, fields, series, &control, &mut sink)
+                .map_err(|error| match error {
+                    MergeError::Lost(reason) => Failure::Damaged(reason),
+                    MergeError::Query(error) => Failure::Disk(io::Error::other(error.to_string())),
+                    MergeError::Sink(failure) => failure,
+                })?;
+        }
+        let summary = writer.finish()?;
+        if summary.rows == 0 {
+            shared.disk.remove(&temporary)?;
+            return Ok(None);
+        }
+        shared.disk.rename(&temporary, &path)?;
+        shared.disk.sync_dir("segments")?;
+        let entry = summary.entry(&spec);
+        Ok(Some(SegmentEntry { deletes_applied: self.reading.seq(), ..entry }))
+    }
+
+    /// Definitions of the fields of a section, by rising id, as the catalog knows them now.
+    fn fields(&self, measurement: MeasurementId, section: &Section) -> Result<Vec<FieldDef>, Failure> {
+        let mut fields = self.shared.catalog.fields(measurement).as_ref().clone();
+        fields.retain(|field| section.fields.contains(&field.id));
+        fields.sort_by_key(|field| field.id);
+        if fields.len() == section.fields.len() {
+            Ok(fields)
+        } else {
+            // A name that only the files know: they are left as they are.
+            Err(Failure::Damaged(format!("a field of {} is in no catalog file", section.name)))
+        }
+    }
+}
+
+/// Writes the rows of one series after the other, gathered so that a day is cut as a whole.
+struct SeriesSink<'a, 'p> {
+    shared: &'a Arc<Shared>,
+    writer: &'a mut SegmentWriter,
+    pace: &'a mut Pace<'p>,
+    midnights: &'a [i64],
+    gathered: Vec<SeriesRows>,
+    values: usize,
+    part: Part,
+}
+
+impl SeriesSink<'_, '_> {
+    /// Writes the days that are complete, or a part of one that is very long.
+    fn write_some(&mut self) -> Result<(), Failure> {
+        let rows = merge_runs(std::mem::take(&mut self.gathered));
+        let (Some(first), Some(last)) = (rows.times.first(), rows.times.last()) else { return Ok(()) };
+        let at = self.midnights.partition_point(|midnight| midnight <= last);
+        let cut = match at.checked_sub(1).map(|at| self.midnights[at]) {
+            Some(midnight) if midnight > *first => midnight,
+            _ if rows.times.len() >= CHUNK_ROWS => rows.times[CHUNK_ROWS - 1] + 1,
+            _ => {
+                self.gathered = vec![rows];
+                return Ok(());
+            }
+        };
+        let rest = slice_rows(rows.clone(), &(cut..i64::MAX));
+        self.part = Part::OfMany;
+        self.writer.write_rows(&slice_rows(rows, &(i64::MIN..cut)), Part::OfMany)?;
+        self.values = values_of(&rest);
+        self.gathered = vec![rest];
+        self.pace.spend(self.writer.bytes())
+    }
+}
+
+impl MergeSink for SeriesSink<'_, '_> {
+    type Error = Failure;
+
+    fn begin(&mut self, series: SeriesId) -> Result<(), Failure> {
+        self.values = 0;
+        self.part = Part::Whole;
+        Ok(self.writer.begin_series(series)?)
+    }
+
+    fn rows(&mut self, rows: SeriesRows) -> Result<(), Failure> {
+        self.values += values_of(&rows);
+        self.gathered.push(rows);
+        if self.values >= CHUNK_VALUES { self.write_some() } else { Ok(()) }
+    }
+
+    fn end(&mut self, series: SeriesId) -> Result<(), Failure> {
+        let rows = merge_runs(std::mem::take(&mut self.gathered));
+        self.writer.write_rows(&rows, self.part)?;
+        let tags = self.shared.catalog.series_tags(series).map_err(io::Error::other)?;
+        let Some((_, tags)) = tags else {
+            return Err(Failure::Damaged(format!("series {series} has rows but no name")));
+        };
+        self.writer.end_series(&tags)?;
+        self.pace.spend(self.writer.bytes())
+    }
+}
+
+fn values_of(rows: &SeriesRows) -> usize {
+    rows.times.len() + rows.columns.iter().map(|(_, column)| column.values.len()).sum::<usize>()
+}
+
+fn publish(
+    shared: &Arc<Shared>,
+    step: &Step,
+    entries: Vec<SegmentEntry>,
+    begun: &mut Begun<'_>,
+) -> Result<(), Failure> {
+    let mut manifest = shared.manifest.lock();
+    let view = shared.view();
+    let left = view.segments.iter().map(|handle| handle.entry());
+    let left: Vec<&SegmentEntry> =
+        left.filter(|entry| !step.inputs.contains(&entry.id)).chain(&entries).collect();
+    let applied = applied(&left, &view.tombstones, oldest_in_memory(&view));
+    let edit = Edit::Compacted {
+        segments: entries.clone(),
+        replaced: step.inputs.clone(),
+        next_file: shared.peek_next_file(),
+        applied: applied.clone(),
+    };
+    // From here on a manifest may name them, also one that was begun and not finished.
+    begun.paths.clear();
+    manifest.append(&edit, shared.clock.wall().0)?;
+    shared.publish_compaction(entries, &step.inputs, &applied);
+    Ok(())
+}
+
+/// Drops deletes that hide nothing any more.
+pub(super) fn forget_applied(shared: &Arc<Shared>) -> io::Result<()> {
+    if shared.view().tombstones.is_empty() {
+        return Ok(());
+    }
+    let mut manifest = shared.manifest.lock();
+    let view = shared.view();
+    let entries: Vec<&SegmentEntry> = view.segments.iter().map(|handle| handle.entry()).collect();
+    let applied = applied(&entries, &view.tombstones, oldest_in_memory(&view));
+    if applied.is_empty() {
+        return Ok(());
+    }
+    let next_file = shared.peek_next_file();
+    let edit =
+        Edit::Compacted { segments: Vec::new(), replaced: Vec::new(), next_file, applied: applied.clone() };
+    manifest.append(&edit, shared.clock.wall().0)?;
+    shared.publish_compaction(Vec::new(), &[], &applied);
+    Ok(())
+}
+
+/// Every row that is in no segment has a sequence above this one.
+fn oldest_in_memory(view: &crate::snapshot::View) -> Seq {
+    let memtables = view.frozen.iter().chain([&view.active]);
+    memtables
+        .filter(|memtable| !memtable.is_empty())
+        .map(|memtable| memtable.base())
+        .min()
+        .unwrap_or(Seq(u64::MAX))
+}
+
+/// Files that an attempt has begun; removed unless a manifest may name them.
+struct Begun<'a> {
+    shared: &'a Shared,
+    paths: Vec<String>,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        for path in self.paths.drain(..) {
+            // One that cannot be removed stays an orphan for the next opening.
+            let _ = self.shared.disk.remove(&path);
+        }
+    }
+}
+
+/// How fast a step may go.
+pub(super) struct Pace<'a> {
+    shared: &'a Shared,
+    stopping: &'a AtomicBool,
+    bytes_per_second: Option<u64>,
+    began: Duration,
+    /// Bytes of files finished before the one being written.
+    before: u64,
+    written: u64,
+}
+
+impl<'a> Pace<'a> {
+    /// At most so many bytes a second, read and written together; as fast as it goes if none are given.
+    pub(super) fn new(shared: &'a Shared, stopping: &'a AtomicBool, bytes_per_second: Option<u64>) -> Self {
+        Self { shared, stopping, bytes_per_second, began: shared.clock.monotonic(), before: 0, written: 0 }
+    }
+
+    /// Notes how long the file being written has become; waits if it goes too fast.
+    fn spend(&mut self, file_bytes: u64) -> Result<(), Failure> {
+        if file_bytes < self.written {
+            self.before += self.written;
+        }
+        self.written = file_bytes;
+        loop {
+            if self.stopping.load(Ordering::Relaxed) {
+                return Err(Failure::Closing);
+            }
+            let Some(rate) = self.bytes_per_second else { return Ok(()) };
+            // As much was read as is written.
+            let seconds = 2.0 * (self.before + self.written) as f64 / rate as f64;
+            let elapsed = self.shared.clock.monotonic().saturating_sub(self.began);
+            if elapsed.as_secs_f64() >= seconds {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl From<Damage> for Failure {
+    fn from(damage: Damage) -> Self {
+        Self::Damaged(damage.to_string())
+    }
+}
