@@ -1,5 +1,5 @@
 //! Catalog files with a block that cannot be used any more are given up: their series are taken from the blocks that are
-//! good, and from segments, which hold the names of all they contain.
+//! good, from segments, which hold the names of all they contain, and from the logs, which define all that is not sealed.
 //!
 //! Invariants
 //! 1. Nobody sees a moment in which a series of such a file is unknown: it would get a second id.
@@ -7,11 +7,12 @@
 //!    may be the device, and the next look finds more.
 //! 3. Only the sealing thread looks, between seals, so a file that is being written is never in between.
 
-use crate::catalog::file_path;
+use crate::catalog::{decode_definitions, file_path};
 use crate::engine::Shared;
 use crate::error::Damage;
 use crate::recovery;
 use crate::segment::SegmentError;
+use crate::wal;
 use std::time::Duration;
 
 /// When to look next. A look that ends without a result makes the pause to the next one longer.
@@ -54,8 +55,23 @@ fn heal(shared: &Shared) -> bool {
         // What of a damaged segment cannot be read is lost with it, whatever the catalog says.
         salvage.take_missing(&definitions);
     }
-    let unsealed = std::iter::once(&view.active).chain(&view.frozen);
-    if unsealed.flat_map(|memtable| memtable.series_ids()).any(|id| salvage.missing.contains(id.0)) {
+    // A series whose name is put into a catalog file while its rows are in memory is in no segment.
+    let unsealed: Vec<_> = std::iter::once(&view.active)
+        .chain(&view.frozen)
+        .flat_map(|memtable| memtable.series_ids())
+        .collect();
+    if unsealed.iter().any(|id| salvage.missing.contains(id.0)) {
+        let read = wal::each_definition(&*shared.disk, shared.store, &mut |payload| {
+            if let Ok(definitions) = decode_definitions(payload) {
+                salvage.take_missing(&definitions);
+            }
+        });
+        if let Err(error) = read {
+            tracing::warn!(%error, "the logs cannot be read");
+            return false;
+        }
+    }
+    if unsealed.iter().any(|id| salvage.missing.contains(id.0)) {
         tracing::warn!(
             "a damaged catalog file is kept: it alone names series whose points are not sealed yet"
         );

@@ -8,7 +8,7 @@
 //! 2. Opening a second time, also after a cut in the middle of the first, finds the same points.
 //! 3. Nothing is appended to a file of an earlier opening.
 
-use crate::catalog::{Catalog, CatalogError, Definition, decode_definitions};
+use crate::catalog::{Catalog, CatalogError, Definition, OpenedCatalog, decode_definitions};
 use crate::engine::Found;
 use crate::error::{Damage, OpenError};
 use crate::feed::Cursor;
@@ -30,7 +30,6 @@ use crate::wal::{
 use hashbrown::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
-use wattlog_model::FieldKind;
 
 /// The end of a file that a power cut tore; nothing in it was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -246,7 +245,8 @@ impl<'a> Attempt<'a> {
     }
 
     /// Takes every whole segment and catalog file that is there into the state. Segments hold what logs held under the same
-    /// sequences, so one that a seal had not published yet does no harm.
+    /// sequences, so one that a seal had not published yet does no harm. A segment that cannot be opened is set aside: the new
+    /// manifest will not name it, and the next opening removes what no manifest names.
     fn adopt_every_segment(&mut self, report: &mut RecoveryReport) -> Result<(), OpenError> {
         self.adopted = true;
         self.state.segments.clear();
@@ -258,7 +258,13 @@ impl<'a> Attempt<'a> {
                 Ok(segment) => {
                     self.state.segments.insert(id, segment.entry());
                 }
-                Err(error) => report.damage.push(damage_of(&path, &error)),
+                Err(error) if error.is_out_of_resources() => return Err(out_of_resources(error)),
+                Err(error) => {
+                    report.damage.push(damage_of(&path, &error));
+                    let aside = format!("quarantine/{}", file.name);
+                    self.disk.rename(&path, &aside).map_err(OpenError::disk("set a segment aside"))?;
+                    report.alarms.push(format!("{path} cannot be used and lies in {aside} now: {error}"));
+                }
             }
         }
         let catalogs = Catalog::list_files(self.disk, self.store, self.options.read_mode);
@@ -295,28 +301,30 @@ impl<'a> Attempt<'a> {
         );
         let segments =
             SegmentSet::new(self.state.segments.values().map(|entry| opener.handle(entry.clone())));
-        let (catalog, damage) =
-            Catalog::open(self.disk, self.store, self.options.read_mode, &self.state.catalogs);
-        if !damage.is_empty() {
-            report.damage.extend(damage);
+        let opened = Catalog::open(self.disk, self.store, self.options.read_mode, &self.state.catalogs)
+            .map_err(OpenError::disk("open the catalog files"))?;
+        let whole = opened.damage.is_empty() && !self.adopted;
+        if !opened.damage.is_empty() {
+            report.damage.extend(opened.damage.iter().cloned());
             report.alarms.push("a catalog file is damaged: names were taken from the segments".to_owned());
-            self.names_from_segments(&catalog, &segments, report);
-        } else if self.adopted || self.state.catalogs.is_empty() {
-            self.names_from_segments(&catalog, &segments, report);
         }
+        if !whole || self.state.catalogs.is_empty() {
+            names_from_segments(&opened, &segments, report)?;
+        }
+        let catalog = opened.catalog;
         catalog.raise_next_ids(self.state.next_ids);
         let mut floor = ReplayFloor {
             flushed_seq: self.state.flushed_seq,
             unknown: self.adopted,
             ..ReplayFloor::default()
         };
-        let (mut recent, mut replay) = self.replay(&catalog, floor, report)?;
+        let (mut recent, mut replay) = self.replay(&catalog, whole, floor, report)?;
         let sealed = self.state.segments.values().map(|entry| entry.max_seq).max().unwrap_or_default();
         if self.adopted && replay.last_seq < sealed.max(floor.flushed_seq) {
             // Logs up to the newest segment were retired, so all they held is in segments: what is left is older.
             floor.flushed_seq = sealed;
             self.state.flushed_seq = sealed;
-            (recent, replay) = self.replay(&catalog, floor, report)?;
+            (recent, replay) = self.replay(&catalog, whole, floor, report)?;
         }
         self.state.flushed_seq = replay.flushed_seq;
         // A rebuilt list of files may know deletes that are in a log too.
@@ -324,15 +332,19 @@ impl<'a> Attempt<'a> {
         Ok(Outcome { catalog, recent, replay, opener, segments })
     }
 
+    /// Replays the logs; `whole` says that the catalog files tell all that is sealed.
     fn replay(
         &self,
         catalog: &Catalog,
+        whole: bool,
         floor: ReplayFloor,
         report: &mut RecoveryReport,
     ) -> Result<(Recent, ReplayReport), OpenError> {
         let mut recent = Recent::new(floor.flushed_seq);
         let mut visit = |record: Record<'_>| {
-            if let Err(part) = apply(catalog, &mut recent, &record) {
+            // A log that could not be retired must not take back what a later one said.
+            let meanings = !whole || record.head.seq > floor.flushed_seq;
+            if let Err(part) = apply(catalog, &mut recent, &record, meanings) {
                 // Whole by its checksum, yet not what a record of its kind holds.
                 let file = log_path(record.log);
                 let (expected, found) = (record.head.seq.0, record.payload.len() as u64);
@@ -344,31 +356,45 @@ impl<'a> Attempt<'a> {
             replay(self.disk, self.store, floor, &mut visit).map_err(OpenError::disk("replay the log"))?;
         Ok((recent, replayed))
     }
+}
 
-    /// Segments hold the names of all they contain: what no catalog file tells is taken from them. Of what a field means the
-    /// catalog's word counts, then that of the newest segment. A damaged catalog file is not replaced if a segment cannot be
-    /// read either.
-    fn names_from_segments(&self, catalog: &Catalog, segments: &SegmentSet, report: &mut RecoveryReport) {
-        let mut newest_first: Vec<_> = segments.iter().collect();
-        newest_first.sort_by_key(|handle| std::cmp::Reverse(handle.entry().max_seq));
-        for handle in newest_first {
-            let mut definitions = Vec::new();
-            if let Err(error) = names_of(handle, &mut definitions) {
+/// Segments hold the names of all they contain: what no catalog file tells is taken from them. Of what a field means the word
+/// of the newest file counts, be it a segment or a catalog file. A damaged catalog file is not replaced if a segment cannot be
+/// read either.
+fn names_from_segments(
+    opened: &OpenedCatalog,
+    segments: &SegmentSet,
+    report: &mut RecoveryReport,
+) -> Result<(), OpenError> {
+    let mut newest_first: Vec<_> = segments.iter().collect();
+    newest_first.sort_by_key(|handle| std::cmp::Reverse((handle.entry().max_seq, handle.entry().id)));
+    let OpenedCatalog { catalog, told, pending, .. } = opened;
+    let (mut heard, mut newer) = (HashSet::new(), Vec::new());
+    for handle in newest_first {
+        let mut definitions = Vec::new();
+        match names_of(handle, &mut definitions) {
+            Ok(()) => {}
+            Err(error) if error.is_out_of_resources() => return Err(out_of_resources(error)),
+            Err(error) => {
                 report.damage.push(damage_of(&handle.entry().path(), &error));
                 catalog.keep_lost_files();
             }
-            let (meanings, names): (Vec<_>, Vec<_>) =
-                definitions.into_iter().partition(|d| matches!(d, Definition::Meaning { .. }));
-            catalog.apply(&names);
-            let untold = |definition: &Definition| match definition {
-                Definition::Meaning { field, .. } => catalog
-                    .field_by_id(*field)
-                    .is_some_and(|(_, def)| def.unit.is_none() && def.kind == FieldKind::default()),
-                _ => false,
-            };
-            catalog.apply(&meanings.into_iter().filter(untold).collect::<Vec<_>>());
         }
+        // Segments and catalog files are numbered in one row.
+        let id = handle.entry().id.0;
+        let (meanings, names): (Vec<_>, Vec<_>) =
+            definitions.into_iter().partition(|d| matches!(d, Definition::Meaning { .. }));
+        catalog.apply(&names);
+        newer.extend(meanings.into_iter().filter(|definition| match definition {
+            Definition::Meaning { field, .. } => {
+                heard.insert(*field) && told.get(field).is_none_or(|file| file.0 < id)
+            }
+            _ => false,
+        }));
     }
+    catalog.apply(pending);
+    catalog.apply(&newer);
+    Ok(())
 }
 
 /// Adds what a segment says of the names of all it holds. On an error, what could be read of it.
@@ -404,10 +430,18 @@ pub(crate) fn names_of(
 }
 
 /// Takes one record in; the name of what is wrong with it otherwise.
-fn apply(catalog: &Catalog, recent: &mut Recent, record: &Record<'_>) -> Result<(), &'static str> {
+///
+/// What fields mean counts if `meanings` says so.
+fn apply(
+    catalog: &Catalog,
+    recent: &mut Recent,
+    record: &Record<'_>,
+    meanings: bool,
+) -> Result<(), &'static str> {
     match record.head.kind {
         RecordKind::Define => {
-            let definitions = decode_definitions(record.payload).map_err(|_| "definition")?;
+            let mut definitions = decode_definitions(record.payload).map_err(|_| "definition")?;
+            definitions.retain(|definition| meanings || !matches!(definition, Definition::Meaning { .. }));
             let applied = catalog.apply(&definitions);
             if applied.refused > 0 { Err("definition") } else { Ok(()) }
         }
@@ -479,6 +513,15 @@ fn next_file(disk: &dyn Disk, state: &State) -> io::Result<u64> {
         }
     }
     Ok(next)
+}
+
+/// The process has too many files open, or too little memory. Nothing is known of the file: it is no damage.
+fn out_of_resources(error: SegmentError) -> OpenError {
+    let source = match error {
+        SegmentError::Io { source, .. } => source,
+        other => io::Error::other(other),
+    };
+    OpenError::Disk { action: "open the segments", source }
 }
 
 fn damage_of(path: &str, error: &SegmentError) -> Damage {

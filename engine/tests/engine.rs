@@ -1,8 +1,13 @@
 //! The handle: what is acknowledged is there, across seals, closes, kills, full disks and failed syncs.
 
+#[macro_use]
+#[path = "support/read_modes.rs"]
+mod read_modes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use wattlog_engine::io::ReadMode;
 use wattlog_engine::io::sim::{CallKind, Cut, Fault, FaultError, Lasting, SimDisk, Survives};
 use wattlog_engine::memtable::FieldSet;
 use wattlog_engine::{
@@ -12,8 +17,8 @@ use wattlog_model::{FieldValue, ManualClock, TagSet, Timestamp};
 
 const T0: i64 = 1_780_272_000_000_000_000;
 
-fn options() -> Options {
-    Options { ballast_bytes: 0, queue_wait: Duration::from_secs(5), ..Options::default() }
+fn options(read_mode: ReadMode) -> Options {
+    Options { read_mode, ballast_bytes: 0, queue_wait: Duration::from_secs(5), ..Options::default() }
 }
 
 fn open_with(disk: &SimDisk, options: Options) -> Engine {
@@ -21,8 +26,8 @@ fn open_with(disk: &SimDisk, options: Options) -> Engine {
     Engine::open(Arc::new(disk.clone()), options, clock, [7; 16]).expect("a store always opens")
 }
 
-fn open(disk: &SimDisk) -> Engine {
-    open_with(disk, options())
+fn open(disk: &SimDisk, read_mode: ReadMode) -> Engine {
+    open_with(disk, options(read_mode))
 }
 
 fn tags(device: &str) -> TagSet {
@@ -84,10 +89,25 @@ fn expect(rows: &[(&str, i64, f64)]) -> BTreeMap<(String, i64), FieldValue> {
         .collect()
 }
 
-#[test]
-fn points_are_there_at_once_after_a_seal_and_after_reopening() {
+on_both_read_modes! {
+    points_are_there_at_once_after_a_seal_and_after_reopening,
+    an_acknowledged_body_survives_a_power_cut_that_keeps_nothing_unsynced,
+    rows_of_another_type_are_refused_alone_and_integers_widen,
+    two_bodies_that_race_for_a_new_field_agree_on_its_type,
+    a_failed_sync_is_never_an_acknowledgement_and_writing_resumes,
+    syncs_that_keep_failing_make_the_store_read_only_and_reads_go_on,
+    a_full_disk_refuses_and_writing_resumes_when_space_returns,
+    interval_bodies_are_visible_at_once_and_a_cut_takes_only_a_suffix,
+    the_feed_tells_bodies_in_commit_order_and_resumes,
+    a_store_is_open_once,
+    small_limits_make_many_seals_and_logs_and_lose_nothing,
+    what_a_failed_sync_left_in_memory_is_not_taken_for_durable_by_the_next_start,
+    a_damaged_catalog_file_is_replaced_from_what_segments_tell,
+}
+
+fn points_are_there_at_once_after_a_seal_and_after_reopening(read_mode: ReadMode) {
     let disk = SimDisk::new(1);
-    let engine = open(&disk);
+    let engine = open(&disk, read_mode);
     assert!(engine.recovery_report().fresh);
     let receipt = engine.write(body(&[("a", 0, 1.5), ("b", 0, 2.5)])).unwrap();
     assert_eq!((receipt.points, receipt.values, receipt.rejected.len()), (2, 2, 0));
@@ -103,19 +123,18 @@ fn points_are_there_at_once_after_a_seal_and_after_reopening() {
     assert_eq!(read(&engine), wanted);
     engine.close().unwrap();
 
-    let engine = open(&disk);
+    let engine = open(&disk, read_mode);
     assert!(engine.recovery_report().clean, "{:?}", engine.recovery_report());
     assert_eq!(read(&engine), wanted);
     assert_eq!(engine.seal().unwrap().rows, 1);
     assert_eq!(read(&engine), wanted);
     drop(engine);
-    assert_eq!(read(&open(&disk)), wanted);
+    assert_eq!(read(&open(&disk, read_mode)), wanted);
 }
 
-#[test]
-fn an_acknowledged_body_survives_a_power_cut_that_keeps_nothing_unsynced() {
+fn an_acknowledged_body_survives_a_power_cut_that_keeps_nothing_unsynced(read_mode: ReadMode) {
     let disk = SimDisk::new(2);
-    let engine = open(&disk);
+    let engine = open(&disk, read_mode);
     let mut wanted = Vec::new();
     for second in 0..50 {
         engine.write(body(&[("a", second, second as f64)])).unwrap();
@@ -123,15 +142,15 @@ fn an_acknowledged_body_survives_a_power_cut_that_keeps_nothing_unsynced() {
         if second % 20 == 19 {
             engine.seal().unwrap();
         }
-        let after = open(&disk.fork().cut(Cut { seed: second as u64, survives: Survives::Nothing }));
+        let after =
+            open(&disk.fork().cut(Cut { seed: second as u64, survives: Survives::Nothing }), read_mode);
         assert_eq!(read(&after), expect(&wanted), "after {second}");
     }
 }
 
-#[test]
-fn rows_of_another_type_are_refused_alone_and_integers_widen() {
+fn rows_of_another_type_are_refused_alone_and_integers_widen(read_mode: ReadMode) {
     let disk = SimDisk::new(3);
-    let engine = open(&disk);
+    let engine = open(&disk, read_mode);
     engine.write(body(&[("a", 0, 1.0)])).unwrap();
     let mut batch = WriteBatch::new("wattlog", None);
     let slot = batch.series("energy_data", &tags("a"));
@@ -148,11 +167,10 @@ fn rows_of_another_type_are_refused_alone_and_integers_widen() {
     assert_eq!(read(&engine), expect(&[("a", 0, 1.0), ("a", 1, 2.0), ("a", 4, 5.0)]));
 }
 
-#[test]
-fn two_bodies_that_race_for_a_new_field_agree_on_its_type() {
+fn two_bodies_that_race_for_a_new_field_agree_on_its_type(read_mode: ReadMode) {
     for seed in 0..20 {
         let disk = SimDisk::new(seed);
-        let engine = open(&disk);
+        let engine = open(&disk, read_mode);
         let write = |as_text: bool| {
             let mut batch = WriteBatch::new("wattlog", None);
             let slot = batch.series("energy_data", &tags(if as_text { "t" } else { "f" }));
@@ -176,10 +194,9 @@ fn two_bodies_that_race_for_a_new_field_agree_on_its_type() {
     }
 }
 
-#[test]
-fn a_failed_sync_is_never_an_acknowledgement_and_writing_resumes() {
+fn a_failed_sync_is_never_an_acknowledgement_and_writing_resumes(read_mode: ReadMode) {
     let disk = SimDisk::new(4);
-    let engine = open(&disk);
+    let engine = open(&disk, read_mode);
     engine.write(body(&[("a", 0, 1.0)])).unwrap();
     disk.inject(Fault::at(1, FaultError::Eio, Lasting::Once).on(CallKind::SyncData));
     let error = engine.write(body(&[("a", 1, 2.0)])).unwrap_err();
@@ -187,17 +204,16 @@ fn a_failed_sync_is_never_an_acknowledgement_and_writing_resumes() {
     engine.write(body(&[("a", 2, 3.0)])).unwrap();
     assert_eq!(read(&engine), expect(&[("a", 0, 1.0), ("a", 2, 3.0)]));
     assert!(engine.health().writable);
-    let after = open(&disk.fork().cut(Cut { seed: 1, survives: Survives::Nothing }));
+    let after = open(&disk.fork().cut(Cut { seed: 1, survives: Survives::Nothing }), read_mode);
     assert_eq!(read(&after), expect(&[("a", 0, 1.0), ("a", 2, 3.0)]));
     drop(engine);
-    let after = open(&disk.fork().cut(Cut { seed: 1, survives: Survives::Everything }));
+    let after = open(&disk.fork().cut(Cut { seed: 1, survives: Survives::Everything }), read_mode);
     assert_eq!(read(&after), expect(&[("a", 0, 1.0), ("a", 2, 3.0)]), "a body answered 'unknown' is void");
 }
 
-#[test]
-fn syncs_that_keep_failing_make_the_store_read_only_and_reads_go_on() {
+fn syncs_that_keep_failing_make_the_store_read_only_and_reads_go_on(read_mode: ReadMode) {
     let disk = SimDisk::new(5);
-    let engine = open(&disk);
+    let engine = open(&disk, read_mode);
     engine.write(body(&[("a", 0, 1.0)])).unwrap();
     disk.inject(Fault::at(1, FaultError::Eio, Lasting::ForGood).on(CallKind::SyncData));
     assert!(engine.write(body(&[("a", 1, 2.0)])).is_err());
@@ -206,17 +222,16 @@ fn syncs_that_keep_failing_make_the_store_read_only_and_reads_go_on() {
     assert_eq!(read(&engine), expect(&[("a", 0, 1.0)]));
     drop(engine);
     disk.clear_faults();
-    let after = read(&open(&disk.fork().cut(Cut { seed: 1, survives: Survives::Nothing })));
+    let after = read(&open(&disk.fork().cut(Cut { seed: 1, survives: Survives::Nothing }), read_mode));
     // What was answered "unknown" may or may not be there; what was acknowledged is, and nothing else.
     let acknowledged = expect(&[("a", 0, 1.0)]);
     let with_unknown = expect(&[("a", 0, 1.0), ("a", 1, 2.0)]);
     assert!(after == acknowledged || after == with_unknown, "{after:?}");
 }
 
-#[test]
-fn a_full_disk_refuses_and_writing_resumes_when_space_returns() {
+fn a_full_disk_refuses_and_writing_resumes_when_space_returns(read_mode: ReadMode) {
     let disk = SimDisk::new(6);
-    let engine = open(&disk);
+    let engine = open(&disk, read_mode);
     engine.write(body(&[("a", 0, 1.0)])).unwrap();
     disk.set_capacity_bytes(Some(disk.used_bytes() + 40));
     for _ in 0..3 {
@@ -229,20 +244,19 @@ fn a_full_disk_refuses_and_writing_resumes_when_space_returns() {
     let wanted = expect(&[("a", 0, 1.0), ("a", 2, 3.0)]);
     assert_eq!(read(&engine), wanted);
     drop(engine);
-    assert_eq!(read(&open(&disk)), wanted);
+    assert_eq!(read(&open(&disk, read_mode)), wanted);
 }
 
-#[test]
-fn interval_bodies_are_visible_at_once_and_a_cut_takes_only_a_suffix() {
+fn interval_bodies_are_visible_at_once_and_a_cut_takes_only_a_suffix(read_mode: ReadMode) {
     let disk = SimDisk::new(7);
     let durability = Durability::Interval(Duration::from_secs(3600));
-    let engine = open_with(&disk, Options { default_durability: durability, ..options() });
+    let engine = open_with(&disk, Options { default_durability: durability, ..options(read_mode) });
     for second in 0..20 {
         engine.write(body(&[("a", second, 1.0)])).unwrap();
     }
     assert_eq!(read(&engine).len(), 20);
     for seed in 0..40 {
-        let after = open(&disk.fork().cut(Cut { seed, survives: Survives::Some }));
+        let after = open(&disk.fork().cut(Cut { seed, survives: Survives::Some }), read_mode);
         let seconds: Vec<i64> = read(&after).into_keys().map(|(_, second)| second).collect();
         assert_eq!(
             seconds,
@@ -252,10 +266,9 @@ fn interval_bodies_are_visible_at_once_and_a_cut_takes_only_a_suffix() {
     }
 }
 
-#[test]
-fn the_feed_tells_bodies_in_commit_order_and_resumes() {
+fn the_feed_tells_bodies_in_commit_order_and_resumes(read_mode: ReadMode) {
     let disk = SimDisk::new(8);
-    let engine = open(&disk);
+    let engine = open(&disk, read_mode);
     let mut feed = engine.feed(FeedStart::Now);
     let first = engine.write(body(&[("a", 0, 1.0)])).unwrap().cursor;
     engine.write(body(&[("a", 1, 1.0)])).unwrap();
@@ -270,21 +283,19 @@ fn the_feed_tells_bodies_in_commit_order_and_resumes() {
     assert_eq!(engine.snapshot().cursor().to_string().parse(), Ok(engine.snapshot().cursor()));
 }
 
-#[test]
-fn a_store_is_open_once() {
+fn a_store_is_open_once(read_mode: ReadMode) {
     let disk = SimDisk::new(9);
-    let engine = open(&disk);
+    let engine = open(&disk, read_mode);
     let clock = Arc::new(ManualClock::new(Timestamp(T0)));
-    let second = Engine::open(Arc::new(disk.clone()), options(), clock, [7; 16]);
+    let second = Engine::open(Arc::new(disk.clone()), options(read_mode), clock, [7; 16]);
     assert!(matches!(second, Err(wattlog_engine::OpenError::InUse(_))));
     engine.close().unwrap();
-    open(&disk);
+    open(&disk, read_mode);
 }
 
-#[test]
-fn small_limits_make_many_seals_and_logs_and_lose_nothing() {
+fn small_limits_make_many_seals_and_logs_and_lose_nothing(read_mode: ReadMode) {
     let disk = SimDisk::new(10);
-    let tiny = Options { memtable_bytes: 40_000, wal_bytes: 20_000, ..options() };
+    let tiny = Options { memtable_bytes: 40_000, wal_bytes: 20_000, ..options(read_mode) };
     let engine = open_with(&disk, tiny.clone());
     let devices = ["a", "b", "c", "d"];
     let mut wanted = BTreeMap::new();
@@ -305,10 +316,9 @@ fn small_limits_make_many_seals_and_logs_and_lose_nothing() {
 
 /// What the user saw: the disk failed one sync and the next start took what memory still held of it for durable; a power
 /// cut later the points acknowledged after it were there, those before them were not.
-#[test]
-fn what_a_failed_sync_left_in_memory_is_not_taken_for_durable_by_the_next_start() {
+fn what_a_failed_sync_left_in_memory_is_not_taken_for_durable_by_the_next_start(read_mode: ReadMode) {
     let disk = SimDisk::new(11);
-    let engine = open(&disk);
+    let engine = open(&disk, read_mode);
     engine.write(body(&[("a", 0, 1.0)])).unwrap();
     disk.inject(Fault::at(1, FaultError::Eio, Lasting::ForGood).on(CallKind::SyncData));
     let lost = engine.write(body(&[("a", 1, 2.0)]));
@@ -317,21 +327,20 @@ fn what_a_failed_sync_left_in_memory_is_not_taken_for_durable_by_the_next_start(
     drop(engine);
     disk.clear_faults();
 
-    let engine = open(&disk);
+    let engine = open(&disk, read_mode);
     engine.write(body(&[("a", 2, 3.0)])).unwrap();
     let seen = read(&engine);
     let disk = disk.cut(Cut { survives: Survives::Nothing, seed: 1 });
-    let engine = open(&disk);
+    let engine = open(&disk, read_mode);
     assert_eq!(read(&engine), seen);
     assert!(engine.recovery_report().damage.is_empty(), "{:?}", engine.recovery_report());
 }
 
 /// What the user saw: one bit of a catalog file was wrong, and from then on nothing was sealed any more and every write
 /// to the series named there was refused.
-#[test]
-fn a_damaged_catalog_file_is_replaced_from_what_segments_tell() {
+fn a_damaged_catalog_file_is_replaced_from_what_segments_tell(read_mode: ReadMode) {
     let disk = SimDisk::new(12);
-    let engine = open(&disk);
+    let engine = open(&disk, read_mode);
     engine.write(body(&[("a", 0, 1.0), ("b", 0, 2.0)])).unwrap();
     engine.seal().unwrap();
     drop(engine);
@@ -345,7 +354,7 @@ fn a_damaged_catalog_file_is_replaced_from_what_segments_tell() {
     disk.flip_bit(&file, key as u64, 0);
 
     let clock = Arc::new(ManualClock::new(Timestamp(T0)));
-    let engine = Engine::open(Arc::new(disk.clone()), options(), clock.clone(), [7; 16]).unwrap();
+    let engine = Engine::open(Arc::new(disk.clone()), options(read_mode), clock.clone(), [7; 16]).unwrap();
     // The first to need the block is refused or served; soon after, everything is.
     let stored = (0..500).any(|_| {
         clock.advance(Duration::from_secs(2));
@@ -362,7 +371,7 @@ fn a_damaged_catalog_file_is_replaced_from_what_segments_tell() {
     assert_eq!(engine.storage().series, 2, "no series got a second id");
     assert!(engine.health().damage.iter().any(|damage| damage.file == file));
     drop(engine);
-    let engine = open(&disk);
+    let engine = open(&disk, read_mode);
     assert_eq!(read(&engine), wanted);
     assert!(engine.recovery_report().damage.is_empty(), "the manifest names the file no more");
 }

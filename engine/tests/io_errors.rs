@@ -3,6 +3,9 @@
 //! One scripted life meets an error at each of its disk calls in turn: EIO, a full disk, a short write; once and for
 //! good. Then the disk works again.
 
+#[macro_use]
+#[path = "support/read_modes.rs"]
+mod read_modes;
 mod support;
 
 use std::sync::Mutex;
@@ -173,32 +176,35 @@ fn every_call(error: FaultError, lasting: Lasting, on: Option<CallKind>, read_mo
     println!("{error:?} {lasting:?} {on:?}: {calls} calls");
 }
 
-#[test]
-fn an_io_error_at_every_call() {
-    every_call(FaultError::Eio, Lasting::Once, None, ReadMode::Map);
-    every_call(FaultError::Eio, Lasting::Once, None, ReadMode::Pread);
-    every_call(FaultError::Eio, Lasting::ForGood, None, ReadMode::Map);
+on_both_read_modes! {
+    an_io_error_at_every_call,
+    a_full_disk_at_every_call,
+    a_short_write_at_every_write,
+    a_failed_sync_at_every_sync,
+    a_disk_that_fills_up_takes_writes_again_once_there_is_room,
 }
 
-#[test]
-fn a_full_disk_at_every_call() {
-    every_call(FaultError::NoSpace, Lasting::Once, None, ReadMode::Map);
-    every_call(FaultError::NoSpace, Lasting::ForGood, None, ReadMode::Map);
+fn an_io_error_at_every_call(read_mode: ReadMode) {
+    every_call(FaultError::Eio, Lasting::Once, None, read_mode);
+    every_call(FaultError::Eio, Lasting::ForGood, None, read_mode);
 }
 
-#[test]
-fn a_short_write_at_every_write() {
+fn a_full_disk_at_every_call(read_mode: ReadMode) {
+    every_call(FaultError::NoSpace, Lasting::Once, None, read_mode);
+    every_call(FaultError::NoSpace, Lasting::ForGood, None, read_mode);
+}
+
+fn a_short_write_at_every_write(read_mode: ReadMode) {
     for lasting in [Lasting::Once, Lasting::ForGood] {
-        every_call(FaultError::ShortWrite, lasting, Some(CallKind::Write), ReadMode::Map);
+        every_call(FaultError::ShortWrite, lasting, Some(CallKind::Write), read_mode);
     }
 }
 
-#[test]
-fn a_failed_sync_at_every_sync() {
+fn a_failed_sync_at_every_sync(read_mode: ReadMode) {
     for kind in [CallKind::SyncData, CallKind::SyncDir] {
         for error in [FaultError::Eio, FaultError::NoSpace] {
             for lasting in [Lasting::Once, Lasting::ForGood] {
-                every_call(error, lasting, Some(kind), ReadMode::Map);
+                every_call(error, lasting, Some(kind), read_mode);
             }
         }
     }
@@ -225,10 +231,10 @@ fn random_lives_with_a_failing_call() {
 }
 
 /// The disk fills up for real, byte by byte; room is made; nobody restarts anything.
-#[test]
-fn a_disk_that_fills_up_takes_writes_again_once_there_is_room() {
+fn a_disk_that_fills_up_takes_writes_again_once_there_is_room(read_mode: ReadMode) {
     for capacity in (24..72).map(|kib| kib * 1024 + 77 * kib) {
-        let options = Options { ballast_bytes: 16 << 10, memtable_bytes: 64 << 10, ..Options::default() };
+        let options =
+            Options { read_mode, ballast_bytes: 16 << 10, memtable_bytes: 64 << 10, ..Options::default() };
         let mut run = Run::new(SimDisk::new(capacity), options);
         run.open();
         run.disk.set_capacity_bytes(Some(capacity));

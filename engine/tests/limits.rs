@@ -1,8 +1,13 @@
 //! Bodies at the edges of what the store takes: none of them stops it, and what was acknowledged is there.
 
+#[macro_use]
+#[path = "support/read_modes.rs"]
+mod read_modes;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use wattlog_engine::io::ReadMode;
 use wattlog_engine::io::sim::SimDisk;
 use wattlog_engine::query::{QueryControl, QueryRequest};
 use wattlog_engine::{Engine, Options, RejectReason, WriteBatch, WriteError};
@@ -16,8 +21,8 @@ fn open(disk: &SimDisk, options: Options) -> Engine {
     Engine::open(Arc::new(disk.clone()), options, clock, [7; 16]).expect("a store always opens")
 }
 
-fn options() -> Options {
-    Options { ballast_bytes: 0, ..Options::default() }
+fn options(read_mode: ReadMode) -> Options {
+    Options { read_mode, ballast_bytes: 0, ..Options::default() }
 }
 
 fn row(batch: &mut WriteBatch, time: i64, fields: &[(&str, f64)]) {
@@ -36,13 +41,21 @@ fn rows(engine: &Engine) -> u64 {
     result.series.iter().map(|series| series.columns[0].values.len() as u64).sum()
 }
 
+on_both_read_modes! {
+    a_body_with_more_rows_of_a_series_than_one_block_takes_is_stored,
+    a_measurement_takes_so_many_fields_and_no_more,
+    the_limit_of_series_holds_for_bodies_that_come_together,
+    a_seal_ends_although_other_records_follow_the_rows,
+    the_first_and_the_last_instants_are_stored,
+    a_body_scattered_over_more_days_than_memory_has_room_for_is_refused_whole,
+}
+
 /// What the user saw: one body of 65 537 lines, one of them without a field, and every later write was answered
 /// "the store is closed".
-#[test]
-fn a_body_with_more_rows_of_a_series_than_one_block_takes_is_stored() {
+fn a_body_with_more_rows_of_a_series_than_one_block_takes_is_stored(read_mode: ReadMode) {
     for known_names in [false, true] {
         let disk = SimDisk::new(1);
-        let engine = open(&disk, options());
+        let engine = open(&disk, options(read_mode));
         if known_names {
             let mut batch = WriteBatch::new("wattlog", None);
             row(&mut batch, T0 - SECOND, &[("a", 1.0), ("b", 2.0)]);
@@ -59,7 +72,7 @@ fn a_body_with_more_rows_of_a_series_than_one_block_takes_is_stored() {
         let wanted = count as u64 + u64::from(known_names);
         assert_eq!(rows(&engine), wanted);
         drop(engine);
-        let engine = open(&disk, options());
+        let engine = open(&disk, options(read_mode));
         assert_eq!(rows(&engine), wanted, "replayed");
         engine.seal().unwrap();
         assert_eq!(rows(&engine), wanted, "sealed");
@@ -68,10 +81,9 @@ fn a_body_with_more_rows_of_a_series_than_one_block_takes_is_stored() {
 
 /// What the user saw: a script that made a new field name for each message was acknowledged until the first seal; from then
 /// on no seal ever worked again.
-#[test]
-fn a_measurement_takes_so_many_fields_and_no_more() {
+fn a_measurement_takes_so_many_fields_and_no_more(read_mode: ReadMode) {
     let disk = SimDisk::new(2);
-    let engine = open(&disk, Options { max_fields: 100, ..options() });
+    let engine = open(&disk, Options { max_fields: 100, ..options(read_mode) });
     let mut refused = 0;
     for part in 0..6 {
         let mut batch = WriteBatch::new("wattlog", None);
@@ -90,10 +102,9 @@ fn a_measurement_takes_so_many_fields_and_no_more() {
     assert_eq!(fields.len(), 100);
 }
 
-#[test]
-fn the_limit_of_series_holds_for_bodies_that_come_together() {
+fn the_limit_of_series_holds_for_bodies_that_come_together(read_mode: ReadMode) {
     let disk = SimDisk::new(3);
-    let engine = open(&disk, Options { max_series: 50, ..options() });
+    let engine = open(&disk, Options { max_series: 50, ..options(read_mode) });
     let write = |from: usize| {
         let mut batch = WriteBatch::new("wattlog", None);
         for device in from..from + 40 {
@@ -111,10 +122,9 @@ fn the_limit_of_series_holds_for_bodies_that_come_together() {
 }
 
 /// What the user saw: `POST /admin/seal` right after the first write to a new database did not answer.
-#[test]
-fn a_seal_ends_although_other_records_follow_the_rows() {
+fn a_seal_ends_although_other_records_follow_the_rows(read_mode: ReadMode) {
     let disk = SimDisk::new(4);
-    let engine = open(&disk, options());
+    let engine = open(&disk, options(read_mode));
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -145,10 +155,9 @@ fn a_seal_ends_although_other_records_follow_the_rows() {
 }
 
 /// The first day that a timestamp can name is cut short; rows on both sides of its end are kept apart.
-#[test]
-fn the_first_and_the_last_instants_are_stored() {
+fn the_first_and_the_last_instants_are_stored(read_mode: ReadMode) {
     let disk = SimDisk::new(5);
-    let engine = open(&disk, options());
+    let engine = open(&disk, options(read_mode));
     let mut batch = WriteBatch::new("wattlog", None);
     let times = [Timestamp::MIN.0, -9_223_286_500 * SECOND, -9_223_286_300 * SECOND, 0, Timestamp::MAX.0 - 1];
     for time in times {
@@ -159,13 +168,12 @@ fn the_first_and_the_last_instants_are_stored() {
     engine.seal().unwrap();
     assert_eq!(rows(&engine), 5);
     drop(engine);
-    assert_eq!(rows(&open(&disk, options())), 5);
+    assert_eq!(rows(&open(&disk, options(read_mode))), 5);
 }
 
-#[test]
-fn a_body_scattered_over_more_days_than_memory_has_room_for_is_refused_whole() {
+fn a_body_scattered_over_more_days_than_memory_has_room_for_is_refused_whole(read_mode: ReadMode) {
     let disk = SimDisk::new(6);
-    let engine = open(&disk, options());
+    let engine = open(&disk, options(read_mode));
     let mut batch = WriteBatch::new("wattlog", None);
     (0..70_000).for_each(|day| row(&mut batch, day * 86_400 * SECOND, &[("a", 1.0)]));
     assert!(matches!(engine.write(batch), Err(WriteError::TooScattered { limit: 65_536 })));

@@ -7,6 +7,9 @@
 //! `WATTLOG_POWER_CUTS=20000` makes more cuts, `WATTLOG_SEED=n` runs the life of one seed again, `WATTLOG_TRACE=1` lists
 //! its disk calls.
 
+#[macro_use]
+#[path = "support/read_modes.rs"]
+mod read_modes;
 mod support;
 
 use std::time::Duration;
@@ -19,7 +22,12 @@ use wattlog_engine::io::sim::CutMoment;
 use wattlog_engine::options::Options;
 use wattlog_model::FieldValue;
 
-fn random_lives(read_mode: ReadMode) {
+on_both_read_modes! {
+    random_lives_survive,
+    a_short_life_survives_a_cut_before_and_after_every_call,
+}
+
+fn random_lives_survive(read_mode: ReadMode) {
     let mut tally = Tally::default();
     // Four ways to come back for each life, on each of two ways of reading.
     for seed in seeds("power_cut", 250) {
@@ -33,16 +41,6 @@ fn random_lives(read_mode: ReadMode) {
         assert!(tally.cuts >= wanted_cuts() / 2, "{tally:?}");
         assert!(tally.twice * 5 >= tally.cuts && tally.young * 4 >= tally.cuts, "{tally:?}");
     }
-}
-
-#[test]
-fn random_lives_survive_with_maps() {
-    random_lives(ReadMode::Map);
-}
-
-#[test]
-fn random_lives_survive_with_pread() {
-    random_lives(ReadMode::Pread);
 }
 
 /// A new store, two databases, a seal, a late point, a rewrite, a clean end and a second start.
@@ -67,9 +65,8 @@ fn short_life() -> Vec<Step> {
     ]
 }
 
-#[test]
-fn a_short_life_survives_a_cut_before_and_after_every_call() {
-    let options = Options { ballast_bytes: 4096, ..Options::default() };
+fn a_short_life_survives_a_cut_before_and_after_every_call(read_mode: ReadMode) {
+    let options = Options { read_mode, ballast_bytes: 4096, ..Options::default() };
     let history = short_life();
     let mut tally = Tally::default();
     let mut last = 0;

@@ -1,5 +1,9 @@
 //! Queries at their limits and over damage: what they may hold, what they read, and what one bad page costs.
 
+#[macro_use]
+#[path = "support/read_modes.rs"]
+mod read_modes;
+
 use std::sync::Arc;
 use std::time::Duration;
 use wattlog_engine::io::ReadMode;
@@ -15,15 +19,17 @@ const SECOND: i64 = 1_000_000_000;
 const START: i64 = 1_780_272_000 * SECOND;
 const DAY: i64 = Timestamp::DAY_NS;
 
-fn open_with(disk: &SimDisk, limits: QueryLimits, change: impl FnOnce(&mut Options)) -> Engine {
-    let mut options = Options { ballast_bytes: 0, query: limits, ..Options::default() };
-    change(&mut options);
-    let clock = Arc::new(ManualClock::new(Timestamp(START)));
-    Engine::open(Arc::new(disk.clone()), options, clock, [7; 16]).expect("a store always opens")
+fn open(disk: &SimDisk, read_mode: ReadMode, query: QueryLimits) -> Engine {
+    open_with(disk, Options { query, ..options(read_mode) })
 }
 
-fn open(disk: &SimDisk, limits: QueryLimits) -> Engine {
-    open_with(disk, limits, |_| {})
+fn options(read_mode: ReadMode) -> Options {
+    Options { read_mode, ballast_bytes: 0, ..Options::default() }
+}
+
+fn open_with(disk: &SimDisk, options: Options) -> Engine {
+    let clock = Arc::new(ManualClock::new(Timestamp(START)));
+    Engine::open(Arc::new(disk.clone()), options, clock, [7; 16]).expect("a store always opens")
 }
 
 /// Rows of one device: (time, field, value).
@@ -63,12 +69,22 @@ fn only_float(result: &QueryResult, column: &str) -> Option<f64> {
     }
 }
 
-#[test]
-fn the_last_value_is_found_beside_a_lost_segment_without_reading_history() {
+on_both_read_modes! {
+    the_last_value_is_found_beside_a_lost_segment_without_reading_history,
+    a_field_that_a_series_never_had_costs_the_last_value_no_decoding,
+    texts_in_buckets_and_rows_count_against_the_memory_of_a_query,
+    groups_without_a_bucket_count_too,
+    too_many_buckets_are_told_before_all_is_read,
+    rows_that_a_limit_drops_do_not_count_against_the_answer,
+    a_page_that_cannot_be_read_costs_what_is_in_it,
+    the_time_range_of_a_measurement_opens_segments_at_its_ends_alone,
+}
+
+fn the_last_value_is_found_beside_a_lost_segment_without_reading_history(read_mode: ReadMode) {
     let disk = SimDisk::new(1);
     // History of ten days would not fit into what the query may hold.
     let limits = QueryLimits { max_bytes: 20_000, ..QueryLimits::default() };
-    let engine = open(&disk, limits);
+    let engine = open(&disk, read_mode, limits);
     for day in 0..10 {
         write(&engine, "a", floats(START + day * DAY, 5000));
         if day == 0 {
@@ -83,7 +99,7 @@ fn the_last_value_is_found_beside_a_lost_segment_without_reading_history() {
     engine.close().unwrap();
     let (path, len) = segments(&disk).pop().unwrap();
     disk.flip_bit(&path, len - 1, 0);
-    let engine = open(&disk, limits);
+    let engine = open(&disk, read_mode, limits);
     let mut last = request(Shape::Last);
     last.fields = Some(vec!["power".to_owned(), "rare".to_owned()]);
     let result = ask(&engine, &last).unwrap();
@@ -92,10 +108,9 @@ fn the_last_value_is_found_beside_a_lost_segment_without_reading_history() {
     assert_eq!(only_float(&result, "rare"), Some(7.0));
 }
 
-#[test]
-fn a_field_that_a_series_never_had_costs_the_last_value_no_decoding() {
+fn a_field_that_a_series_never_had_costs_the_last_value_no_decoding(read_mode: ReadMode) {
     let disk = SimDisk::new(2);
-    let engine = open(&disk, QueryLimits::default());
+    let engine = open(&disk, read_mode, QueryLimits::default());
     write(&engine, "b", [(START, "other", FieldValue::Float(1.0))]);
     write(&engine, "a", floats(START, 8000));
     engine.seal().unwrap();
@@ -107,10 +122,9 @@ fn a_field_that_a_series_never_had_costs_the_last_value_no_decoding() {
     assert_eq!(result.stats.blocks_decoded, 2);
 }
 
-#[test]
-fn texts_in_buckets_and_rows_count_against_the_memory_of_a_query() {
+fn texts_in_buckets_and_rows_count_against_the_memory_of_a_query(read_mode: ReadMode) {
     let disk = SimDisk::new(3);
-    let engine = open(&disk, QueryLimits { max_bytes: 1 << 20, ..QueryLimits::default() });
+    let engine = open(&disk, read_mode, QueryLimits { max_bytes: 1 << 20, ..QueryLimits::default() });
     let text = |i: i64| FieldValue::String(format!("{i}{}", "x".repeat(50_000)).into());
     for i in 0..40 {
         write(&engine, "a", [(START + i * SECOND, "note", text(i))]);
@@ -123,10 +137,9 @@ fn texts_in_buckets_and_rows_count_against_the_memory_of_a_query() {
     ask(&engine, &request(buckets(Function::Last, 3600))).unwrap();
 }
 
-#[test]
-fn groups_without_a_bucket_count_too() {
+fn groups_without_a_bucket_count_too(read_mode: ReadMode) {
     let disk = SimDisk::new(4);
-    let engine = open(&disk, QueryLimits { max_bytes: 4096, ..QueryLimits::default() });
+    let engine = open(&disk, read_mode, QueryLimits { max_bytes: 4096, ..QueryLimits::default() });
     for device in 0..200 {
         write(&engine, &device.to_string(), [(START, "power", FieldValue::Float(1.0))]);
     }
@@ -137,21 +150,19 @@ fn groups_without_a_bucket_count_too() {
     assert!(matches!(error, QueryError::TooManyBytes { .. }), "{error}");
 }
 
-#[test]
-fn too_many_buckets_are_told_before_all_is_read() {
+fn too_many_buckets_are_told_before_all_is_read(read_mode: ReadMode) {
     let disk = SimDisk::new(5);
     let limits = QueryLimits { max_buckets: 100, max_scanned: 4000, ..QueryLimits::default() };
-    let engine = open(&disk, limits);
+    let engine = open(&disk, read_mode, limits);
     write(&engine, "a", floats(START, 8000));
     engine.seal().unwrap();
     let error = ask(&engine, &request(buckets(Function::Sum, 10))).unwrap_err();
     assert!(matches!(error, QueryError::TooManyBuckets { .. }), "{error}");
 }
 
-#[test]
-fn rows_that_a_limit_drops_do_not_count_against_the_answer() {
+fn rows_that_a_limit_drops_do_not_count_against_the_answer(read_mode: ReadMode) {
     let disk = SimDisk::new(6);
-    let engine = open(&disk, QueryLimits { max_bytes: 60_000, ..QueryLimits::default() });
+    let engine = open(&disk, read_mode, QueryLimits { max_bytes: 60_000, ..QueryLimits::default() });
     for device in 0..30 {
         write(&engine, &device.to_string(), floats(START, 1000));
     }
@@ -165,32 +176,28 @@ fn rows_that_a_limit_drops_do_not_count_against_the_answer() {
     }
 }
 
-#[test]
-fn a_page_that_cannot_be_read_costs_what_is_in_it() {
-    for read_mode in [ReadMode::Map, ReadMode::Pread] {
-        let disk = SimDisk::new(7);
-        let engine = open_with(&disk, QueryLimits::default(), |options| options.read_mode = read_mode);
-        let mut rng = wattlog_engine::io::sim::Rng::new(1);
-        // Values without a pattern: eight bytes each, so that a group is longer than a page.
-        let noise: Vec<f64> = (0..8192).map(|_| rng.next_u64() as f64 / 3.0).collect();
-        let row = |(i, v): (usize, &f64)| (START + i as i64 * 10 * SECOND, "power", FieldValue::Float(*v));
-        write(&engine, "a", noise.iter().enumerate().map(row));
-        engine.seal().unwrap();
-        let (path, _) = segments(&disk).pop().unwrap();
-        disk.spoil_page(&path, 20_000);
-        for _ in 0..2 {
-            let result = ask(&engine, &request(Shape::Raw)).unwrap();
-            assert_eq!(result.partial.len(), 1, "{:?}", result.partial);
-            let rows = result.rows();
-            assert!((6 * 1024..8192).contains(&rows), "{rows} rows are left with {read_mode:?}");
-        }
+fn a_page_that_cannot_be_read_costs_what_is_in_it(read_mode: ReadMode) {
+    let disk = SimDisk::new(7);
+    let engine = open(&disk, read_mode, QueryLimits::default());
+    let mut rng = wattlog_engine::io::sim::Rng::new(1);
+    // Values without a pattern: eight bytes each, so that a group is longer than a page.
+    let noise: Vec<f64> = (0..8192).map(|_| rng.next_u64() as f64 / 3.0).collect();
+    let row = |(i, v): (usize, &f64)| (START + i as i64 * 10 * SECOND, "power", FieldValue::Float(*v));
+    write(&engine, "a", noise.iter().enumerate().map(row));
+    engine.seal().unwrap();
+    let (path, _) = segments(&disk).pop().unwrap();
+    disk.spoil_page(&path, 20_000);
+    for _ in 0..2 {
+        let result = ask(&engine, &request(Shape::Raw)).unwrap();
+        assert_eq!(result.partial.len(), 1, "{:?}", result.partial);
+        let rows = result.rows();
+        assert!((6 * 1024..8192).contains(&rows), "{rows} rows are left");
     }
 }
 
-#[test]
-fn the_time_range_of_a_measurement_opens_segments_at_its_ends_alone() {
+fn the_time_range_of_a_measurement_opens_segments_at_its_ends_alone(read_mode: ReadMode) {
     let disk = SimDisk::new(8);
-    let engine = open_with(&disk, QueryLimits::default(), |options| options.max_open_maps = 1);
+    let engine = open_with(&disk, Options { max_open_maps: 1, ..options(read_mode) });
     for day in 0..20 {
         let mut batch = WriteBatch::new("d", None);
         for measurement in ["m", "n"] {

@@ -31,7 +31,7 @@ pub use filter::{MAX_REGEX_BYTES, SeriesFilter, SeriesPredicate, compile_regex};
 pub use key::series_key;
 pub use layout::file_path;
 pub use layout::{DIRECTORY_PARTS, FOOTER_PARTS};
-pub use sealed::{MAX_FILES, SealedCatalog};
+pub use sealed::{MAX_FILES, OpenedCatalog, SealedCatalog};
 
 pub(crate) use file::{CatalogFile, decode_names};
 pub(crate) use key::{key_hash, parse_key};

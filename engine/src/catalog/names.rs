@@ -216,10 +216,9 @@ impl Names {
                     name: field.name.clone(),
                     field_type: field.field_type,
                 });
-                if field.unit.is_some() || field.kind != FieldKind::default() {
-                    let unit = field.unit.clone();
-                    out.push(Definition::Meaning { field: field.id, unit, kind: field.kind });
-                }
+                // Also one that says nothing: an older file that is kept may hold a unit that was taken back.
+                let unit = field.unit.clone();
+                out.push(Definition::Meaning { field: field.id, unit, kind: field.kind });
             }
         }
         out

@@ -9,11 +9,13 @@ use super::file::CatalogFile;
 use super::layer::Layer;
 use super::layout::file_id_of;
 use super::merge::{Sources, write_file};
+use super::names::Outcome;
 use super::{Catalog, CatalogError, Definition, series_key};
 use crate::error::Damage;
-use crate::ids::{CatalogFileId, SeriesId, StoreId};
+use crate::ids::{CatalogFileId, FieldId, SeriesId, StoreId};
 use crate::io::{Disk, ReadMode};
 use crate::manifest::CatalogEntry;
+use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 use std::collections::BTreeMap;
 use std::io;
@@ -42,6 +44,19 @@ impl SealedCatalog {
     }
 }
 
+/// A catalog over the files that could be opened.
+#[derive(Debug)]
+pub struct OpenedCatalog {
+    /// The catalog.
+    pub catalog: Catalog,
+    /// What was wrong with the files that are left out.
+    pub damage: Vec<Damage>,
+    /// The newest file that told of a field, and so of what it means.
+    pub told: HashMap<FieldId, CatalogFileId>,
+    /// What whole files say of names that stand in a lost one, in their order: to be applied when those are known again.
+    pub pending: Vec<Definition>,
+}
+
 /// Series of files that are to be given up.
 #[derive(Debug, Default)]
 pub(crate) struct Salvage {
@@ -60,7 +75,7 @@ impl Salvage {
         }
     }
 
-    /// Takes the series that are still missing out of what a segment tells.
+    /// Takes the series that are still missing out of what a segment or a log tells.
     pub(crate) fn take_missing(&mut self, definitions: &[Definition]) {
         for definition in definitions {
             if let Definition::Series { id, measurement, tags } = definition
@@ -77,14 +92,17 @@ impl Salvage {
 impl Catalog {
     /// A catalog over the files that the manifest names, oldest first. A file that is damaged is left out and reported:
     /// the names in it have to come from the log and from the segments.
+    ///
+    /// # Errors
+    /// The system's, if it refuses file descriptors or memory: that says nothing of the file.
     pub fn open(
         disk: &Arc<dyn Disk>,
         store: StoreId,
         mode: ReadMode,
         entries: &[CatalogEntry],
-    ) -> (Self, Vec<Damage>) {
+    ) -> io::Result<OpenedCatalog> {
         let catalog = Self { mode, ..Self::default() };
-        let mut damage = Vec::new();
+        let (mut damage, mut told, mut pending) = (Vec::new(), HashMap::new(), Vec::new());
         {
             let mut state = catalog.state.write();
             let mut files = Vec::with_capacity(entries.len());
@@ -92,13 +110,21 @@ impl Catalog {
                 match CatalogFile::open(disk, store, entry.id, mode) {
                     Ok((file, names)) => {
                         for definition in &names {
-                            state.apply(definition);
+                            if state.apply(definition) == Outcome::Refused {
+                                pending.push(definition.clone());
+                            }
+                            if let Definition::Field { id, .. } | Definition::Meaning { field: id, .. } =
+                                definition
+                            {
+                                told.insert(*id, entry.id);
+                            }
                         }
                         state.active.names.clear();
                         state.next.series =
                             state.next.series.max(file.ids.max().map_or(1, |id| id.saturating_add(1)));
                         files.push(Arc::new(file));
                     }
+                    Err(error) if error.is_for_want_of_resources() => return Err(io_error(error)),
                     Err(error) => {
                         state.lost.push(entry.id);
                         damage.push(damage_of(error));
@@ -107,7 +133,7 @@ impl Catalog {
             }
             state.files = Arc::new(files);
         }
-        (catalog, damage)
+        Ok(OpenedCatalog { catalog, damage, told, pending })
     }
 
     /// Keeps damaged files named although they are not used: what they alone may tell was not found elsewhere.
@@ -116,6 +142,9 @@ impl Catalog {
     }
 
     /// The catalog files that lie in the folder and are whole, oldest first: for a store whose manifest is lost.
+    ///
+    /// # Errors
+    /// The disk's, if the folder cannot be listed or the system refuses file descriptors or memory.
     pub fn list_files(disk: &Arc<dyn Disk>, store: StoreId, mode: ReadMode) -> io::Result<Vec<CatalogEntry>> {
         let mut ids: Vec<CatalogFileId> =
             disk.list("catalog")?.iter().filter_map(|entry| file_id_of(&entry.name)).collect();
@@ -128,6 +157,7 @@ impl Catalog {
                     whole.retain(|older| !older.ids.is_subset(&file.ids) || older.ids.is_empty());
                     whole.push(file);
                 }
+                Err(error) if error.is_for_want_of_resources() => return Err(io_error(error)),
                 Err(error) => {
                     tracing::warn!(id = id.0, %error, "a catalog file is not whole and is left out");
                 }

@@ -22,5 +22,7 @@ pub use recycle::{MAX_SPARE_BYTES, MAX_SPARES, Recycler, Retired, set_aside};
 pub use replay::{LogDamage, LogFile, Record, ReplayFloor, ReplayReport, TornTail, replay};
 pub use writer::{LogHealth, LogWriter};
 
+pub(crate) use replay::each_definition;
+
 #[cfg(test)]
 mod tests;

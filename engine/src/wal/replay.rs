@@ -161,6 +161,45 @@ pub fn replay(
     Ok(report)
 }
 
+/// Shows every record of definitions that counts to `visit`, also of the log that is being written. Nothing is synced, so
+/// what it shows may not be durable yet; a log that is retired meanwhile is passed over.
+///
+/// # Errors
+/// The disk's, where a folder or a file cannot be opened. Damage is stepped over.
+pub(crate) fn each_definition(
+    disk: &dyn Disk,
+    store: StoreId,
+    visit: &mut dyn FnMut(&[u8]),
+) -> io::Result<()> {
+    let mut logs = Vec::new();
+    for id in log_ids(disk)? {
+        let path = log_path(id);
+        match disk.open(&path, Access::Read).and_then(|file| Log::read(file, path, store, id)) {
+            Ok(log) => logs.push(log),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    for index in 0..logs.len() {
+        // Void records may give an id that was given again later.
+        let limit = logs[index + 1..].iter().filter_map(|log| log.first_seq).min();
+        let scan = &mut logs[index].scan;
+        let mut offset = FIRST_RECORD_OFFSET;
+        while let Some((at, header)) = scan.find_header(offset) {
+            if limit.is_some_and(|limit| header.head.seq >= limit) {
+                break;
+            }
+            if header.head.kind == RecordKind::Define
+                && let Ok(payload) = scan.payload(at, &header)
+            {
+                visit(payload);
+            }
+            offset = at + header.record_len();
+        }
+    }
+    Ok(())
+}
+
 /// Ids of the logs that are there, rising.
 pub(crate) fn log_ids(disk: &dyn Disk) -> io::Result<Vec<LogId>> {
     let mut ids: Vec<LogId> = match disk.list("wal") {
@@ -191,6 +230,10 @@ impl Log {
     fn open(disk: &dyn Disk, store: StoreId, id: LogId, durable: &mut bool) -> io::Result<Self> {
         let path = log_path(id);
         let file = open_synced(disk, &path, durable)?;
+        Self::read(file, path, store, id)
+    }
+
+    fn read(file: Arc<dyn File>, path: String, store: StoreId, id: LogId) -> io::Result<Self> {
         let len = file.len().map_err(|error| in_context("read", &path, &error))?;
         let mut scan = LogScan::new(file, path, store, id, len);
         let path = scan.path.clone();

@@ -93,10 +93,21 @@ fn same_points(a: &[(i64, FieldValue)], b: &[(i64, FieldValue)]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && a.1.same_bits(&b.1))
 }
 
-#[test]
-fn every_flipped_bit_is_found_and_no_wrong_value_is_given() {
+on_both_read_modes! {
+    every_flipped_bit_is_found_and_no_wrong_value_is_given,
+    a_file_cut_anywhere_is_no_segment,
+    a_file_of_another_name_or_store_is_refused,
+    a_misdirected_block_is_found,
+    a_page_that_cannot_be_read_is_an_error_and_marks_the_file,
+    a_meta_region_that_stands_alone_proves_a_block_from_elsewhere,
+    wrong_bytes_under_right_checksums_end_nothing,
+    wrong_blocks_under_right_checksums_end_nothing,
+    a_writer_that_meets_an_error_leaves_no_segment,
+}
+
+fn every_flipped_bit_is_found_and_no_wrong_value_is_given(read_mode: ReadMode) {
     let (disk, bytes) = written();
-    let truth = read_blocks(&open(&disk, PATH, 1, ReadMode::Pread).unwrap()).unwrap();
+    let truth = read_blocks(&open(&disk, PATH, 1, read_mode).unwrap()).unwrap();
     let footer: Footer = bytemuck::pod_read_unaligned(&bytes[bytes.len() - FOOTER_LEN..]);
     let data = HEADER_LEN..footer.data_end.get() as usize;
     println!("{} bytes, {} of them data", bytes.len(), data.len());
@@ -111,7 +122,7 @@ fn every_flipped_bit_is_found_and_no_wrong_value_is_given() {
             if bit != offset % 8 && !data.contains(&offset) {
                 continue;
             }
-            let Ok(segment) = open(&disk, PATH, 1, ReadMode::Map) else {
+            let Ok(segment) = open(&disk, PATH, 1, read_mode) else {
                 assert!(
                     !data.contains(&offset),
                     "damage of a block, byte {offset}, leaves the rest readable"
@@ -144,39 +155,34 @@ fn every_flipped_bit_is_found_and_no_wrong_value_is_given() {
     }
 }
 
-#[test]
-fn a_file_cut_anywhere_is_no_segment() {
+fn a_file_cut_anywhere_is_no_segment(read_mode: ReadMode) {
     let (disk, bytes) = written();
     for len in 0..bytes.len() {
         disk.write_file(PATH, bytes[..len].to_vec());
-        for mode in [ReadMode::Map, ReadMode::Pread] {
-            let error = open(&disk, PATH, 1, mode).expect_err("a cut file has no footer");
-            assert!(matches!(error, SegmentError::Damage(_)), "{len}: {error}");
-        }
+        let error = open(&disk, PATH, 1, read_mode).expect_err("a cut file has no footer");
+        assert!(matches!(error, SegmentError::Damage(_)), "{len}: {error}");
         assert!(!check::file(&disk, PATH).unwrap().damage.is_empty(), "{len}");
         check::dump(&disk, PATH).unwrap();
     }
     let mut longer = bytes.clone();
     longer.extend_from_slice(&bytes[bytes.len() - FOOTER_LEN..]);
     disk.write_file(PATH, longer);
-    assert!(open(&disk, PATH, 1, ReadMode::Map).is_err());
+    assert!(open(&disk, PATH, 1, read_mode).is_err());
 }
 
-#[test]
-fn a_file_of_another_name_or_store_is_refused() {
+fn a_file_of_another_name_or_store_is_refused(read_mode: ReadMode) {
     let (disk, _) = written();
-    let other = Segment::open(&disk, PATH, STORE, SegmentId(2), ReadMode::Map).unwrap_err();
+    let other = Segment::open(&disk, PATH, STORE, SegmentId(2), read_mode).unwrap_err();
     assert!(other.to_string().contains("segment"), "{other}");
-    assert!(Segment::open(&disk, PATH, StoreId::default(), SegmentId(1), ReadMode::Map).is_err());
-    let missing = open(&disk, "2.seg", 2, ReadMode::Map).unwrap_err();
+    assert!(Segment::open(&disk, PATH, StoreId::default(), SegmentId(1), read_mode).is_err());
+    let missing = open(&disk, "2.seg", 2, read_mode).unwrap_err();
     assert!(matches!(missing, SegmentError::Io { .. }), "{missing}");
     assert_eq!(missing.to_damage().part, "read");
 }
 
 /// A block of the same length at another place of the same file, and the same place of another file: the bytes are
 /// whole, the place is wrong.
-#[test]
-fn a_misdirected_block_is_found() {
+fn a_misdirected_block_is_found(read_mode: ReadMode) {
     let disk = SimDisk::new(1);
     let fields = vec![field(1, FieldType::Integer)];
     let rows = |value: i64| SeriesRows {
@@ -210,39 +216,34 @@ fn a_misdirected_block_is_found() {
     let mut foreign = one.clone();
     foreign[data.clone()].copy_from_slice(&two[data]);
     disk.write_file("1.seg", foreign);
-    let segment = open(&disk, "1.seg", 1, ReadMode::Map).unwrap();
+    let segment = open(&disk, "1.seg", 1, read_mode).unwrap();
     for (_, points) in read_blocks(&segment).unwrap() {
         assert!(matches!(points, Err(SegmentError::Damage(d)) if d.part == "block_crc"));
     }
 }
 
-#[test]
-fn a_page_that_cannot_be_read_is_an_error_and_marks_the_file() {
+fn a_page_that_cannot_be_read_is_an_error_and_marks_the_file(read_mode: ReadMode) {
     let (disk, _) = written();
-    for mode in [ReadMode::Map, ReadMode::Pread] {
-        let disk = disk.fork();
-        let segment = open(&disk, PATH, 1, mode).unwrap();
-        disk.spoil_page(PATH, 600);
-        let group = segment.row_groups(MeasurementId(1), SeriesId(1), ALL).unwrap()[0];
-        let error = segment.read_times(&group, &mut Vec::new()).unwrap_err();
-        assert!(matches!(error, SegmentError::Io { .. }), "{error}");
-        assert!(segment.is_poisoned());
-        assert!(!check::file(&disk, PATH).unwrap().damage.is_empty());
-    }
+    let segment = open(&disk, PATH, 1, read_mode).unwrap();
+    disk.spoil_page(PATH, 600);
+    let group = segment.row_groups(MeasurementId(1), SeriesId(1), ALL).unwrap()[0];
+    let error = segment.read_times(&group, &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, SegmentError::Io { .. }), "{error}");
+    assert!(segment.is_poisoned());
+    assert!(!check::file(&disk, PATH).unwrap().damage.is_empty());
 }
 
-#[test]
-fn a_meta_region_that_stands_alone_proves_a_block_from_elsewhere() {
+fn a_meta_region_that_stands_alone_proves_a_block_from_elsewhere(read_mode: ReadMode) {
     let (disk, bytes) = written();
     let footer: Footer = bytemuck::pod_read_unaligned(&bytes[bytes.len() - FOOTER_LEN..]);
     let meta = footer.meta_offset.get() as usize..bytes.len() - FOOTER_LEN;
     disk.write_file("1.meta", bytes[meta].to_vec());
-    let whole = read_blocks(&open(&disk, PATH, 1, ReadMode::Map).unwrap()).unwrap();
+    let whole = read_blocks(&open(&disk, PATH, 1, read_mode).unwrap()).unwrap();
     // Only the data region is left of the segment, and one byte of it is wrong.
     let mut data = bytes[..footer.data_end.get() as usize].to_vec();
     data[HEADER_LEN] ^= 1;
     disk.write_file(PATH, data);
-    let open = |path: &str| open_sealed(&disk, path, ReadMode::Pread).unwrap();
+    let open = |path: &str| open_sealed(&disk, path, read_mode).unwrap();
     let alone = Segment::open_detached(open("1.meta"), open(PATH), PATH, STORE, SegmentId(1)).unwrap();
     let found = read_blocks(&alone).unwrap();
     let mut lost = 0;
@@ -285,10 +286,10 @@ fn fix_checksums(bytes: &mut [u8]) {
 }
 
 /// Reads all there is in every way; only the absence of a panic and of an endless loop matters.
-fn exercise(disk: &SimDisk) {
+fn exercise(disk: &SimDisk, read_mode: ReadMode) {
     let report = check::file(disk, PATH).unwrap();
     check::dump(disk, PATH).unwrap();
-    if let Ok(segment) = open(disk, PATH, 1, ReadMode::Map) {
+    if let Ok(segment) = open(disk, PATH, 1, read_mode) {
         let read = read_blocks(&segment);
         if report.damage.is_empty() {
             assert!(read.unwrap().iter().all(|(_, points)| points.is_ok()));
@@ -303,8 +304,7 @@ fn exercise(disk: &SimDisk) {
     }
 }
 
-#[test]
-fn wrong_bytes_under_right_checksums_end_nothing() {
+fn wrong_bytes_under_right_checksums_end_nothing(read_mode: ReadMode) {
     let (disk, bytes) = written();
     let mut random = Random(99);
     let footer: Footer = bytemuck::pod_read_unaligned(&bytes[bytes.len() - FOOTER_LEN..]);
@@ -329,13 +329,12 @@ fn wrong_bytes_under_right_checksums_end_nothing() {
         }
         fix_checksums(&mut changed);
         disk.write_file(PATH, changed);
-        exercise(&disk);
+        exercise(&disk, read_mode);
     }
 }
 
 /// Blocks changed together with their checksums: the codecs see the bytes.
-#[test]
-fn wrong_blocks_under_right_checksums_end_nothing() {
+fn wrong_blocks_under_right_checksums_end_nothing(read_mode: ReadMode) {
     let (disk, bytes) = written();
     let mut random = Random(7);
     let footer: Footer = bytemuck::pod_read_unaligned(&bytes[bytes.len() - FOOTER_LEN..]);
@@ -378,12 +377,11 @@ fn wrong_blocks_under_right_checksums_end_nothing() {
         changed[at + 8..at + 12].copy_from_slice(&crc);
         fix_checksums(&mut changed);
         disk.write_file(PATH, changed);
-        exercise(&disk);
+        exercise(&disk, read_mode);
     }
 }
 
-#[test]
-fn a_writer_that_meets_an_error_leaves_no_segment() {
+fn a_writer_that_meets_an_error_leaves_no_segment(read_mode: ReadMode) {
     for nth in 1..=12 {
         let disk = SimDisk::new(nth);
         disk.cut_at_call(nth, wattlog_engine::io::sim::CutMoment::Before);
@@ -392,7 +390,7 @@ fn a_writer_that_meets_an_error_leaves_no_segment() {
         let Err(_) = wrote else { return };
         let after = disk.cut(wattlog_engine::io::sim::Cut::from_seed(nth));
         if after.list("").unwrap().iter().any(|entry| entry.name == PATH) {
-            assert!(open(&after, PATH, 1, ReadMode::Map).is_err(), "cut before call {nth}");
+            assert!(open(&after, PATH, 1, read_mode).is_err(), "cut before call {nth}");
         }
     }
 }

@@ -83,9 +83,12 @@ fn told() -> Vec<u8> {
     bytes
 }
 
+on_both_read_modes! {
+    the_worked_example_is_read_as_the_text_says,
+}
+
 /// The encoder may choose another codec one day; what the text shows must be read the same for ever.
-#[test]
-fn the_worked_example_is_read_as_the_text_says() {
+fn the_worked_example_is_read_as_the_text_says(read_mode: ReadMode) {
     let (told, (written, section)) = (told(), example());
     if told != written {
         println!("{} bytes as the writer writes it now:", written.len());
@@ -96,7 +99,7 @@ fn the_worked_example_is_read_as_the_text_says() {
     let disk = SimDisk::new(1);
     disk.write_file("1.seg", told);
     assert_eq!(check::file(&disk, "1.seg").unwrap().damage, []);
-    let segment = open(&disk, "1.seg", 1, ReadMode::Map).unwrap();
+    let segment = open(&disk, "1.seg", 1, read_mode).unwrap();
     assert_eq!(segment.spec(), &spec());
     let found = segment.section(MeasurementId(1)).unwrap().unwrap();
     assert_eq!((&**found.name(), &found.fields()[..]), ("m1", &section.fields[..]));

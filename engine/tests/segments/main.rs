@@ -1,6 +1,10 @@
 //! Segments through the public API: what is written comes back bit for bit, statistics say what a naive computation
 //! says, damage is found and costs at most the block it is in.
 
+#[macro_use]
+#[path = "../support/read_modes.rs"]
+mod read_modes;
+
 mod damage;
 mod data;
 mod golden;
@@ -123,8 +127,11 @@ fn what_is_written_comes_back_in_both_read_modes() {
     }
 }
 
-#[test]
-fn a_range_gives_the_groups_that_meet_it() {
+on_both_read_modes! {
+    a_range_gives_the_groups_that_meet_it,
+}
+
+fn a_range_gives_the_groups_that_meet_it(read_mode: ReadMode) {
     let folder = tempfile::tempdir().unwrap();
     let disk = OsDisk::new(folder.path()).unwrap();
     let fields = vec![field(1, FieldType::Float)];
@@ -134,7 +141,7 @@ fn a_range_gives_the_groups_that_meet_it() {
     let section =
         SectionData { measurement: 1, fields, series: vec![(SeriesId(5), TagSet::default(), rows)] };
     write(&disk, "1.seg", spec(1), &[section]);
-    let segment = open(&disk, "1.seg", 1, ReadMode::Map).unwrap();
+    let segment = open(&disk, "1.seg", 1, read_mode).unwrap();
     let groups = |range: Range<i64>| {
         let found = segment.row_groups(MeasurementId(1), SeriesId(5), range).unwrap();
         found.iter().map(|g| (g.first_time - START) / SECOND).collect::<Vec<_>>()

@@ -62,8 +62,14 @@ fn a_hundred_thousand_series_of_one_row() {
     assert_eq!(check::file(&disk, "1.seg").unwrap().damage, []);
 }
 
-#[test]
-fn the_ends_of_time_and_empty_inputs() {
+on_both_read_modes! {
+    the_ends_of_time_and_empty_inputs,
+    repeated_texts_share_a_dictionary_and_different_ones_do_not,
+    a_set_finds_by_time_and_opens_few_at_once,
+    many_threads_open_more_segments_than_may_be_open,
+}
+
+fn the_ends_of_time_and_empty_inputs(read_mode: ReadMode) {
     let disk = SimDisk::new(1);
     let times = vec![Timestamp::MIN.0, -1, 0, Timestamp::MAX.0];
     let values = vec![f64::MAX, -0.0, 5e-324, 0.1];
@@ -81,7 +87,7 @@ fn the_ends_of_time_and_empty_inputs() {
         ],
     };
     write(&disk, "1.seg", spec(1), &[section]);
-    let segment = open(&disk, "1.seg", 1, ReadMode::Map).unwrap();
+    let segment = open(&disk, "1.seg", 1, read_mode).unwrap();
     let groups = segment.row_groups(MeasurementId(3), SeriesId(1), ALL).unwrap();
     assert_eq!(
         groups.iter().map(|g| g.first_time).collect::<Vec<_>>(),
@@ -96,11 +102,10 @@ fn the_ends_of_time_and_empty_inputs() {
     let empty = SegmentWriter::create(&disk, "2.seg", spec(2)).unwrap().finish().unwrap();
     assert_eq!((empty.rows, empty.sections.len()), (0, 0));
     assert_eq!(check::file(&disk, "2.seg").unwrap().damage, []);
-    assert_eq!(open(&disk, "2.seg", 2, ReadMode::Pread).unwrap().measurements().count(), 0);
+    assert_eq!(open(&disk, "2.seg", 2, read_mode).unwrap().measurements().count(), 0);
 }
 
-#[test]
-fn repeated_texts_share_a_dictionary_and_different_ones_do_not() {
+fn repeated_texts_share_a_dictionary_and_different_ones_do_not(read_mode: ReadMode) {
     let disk = SimDisk::new(1);
     let rows = |text: &dyn Fn(usize) -> String| {
         let values = Values::String((0..5000).map(|i| text(i).into()).collect());
@@ -122,7 +127,7 @@ fn repeated_texts_share_a_dictionary_and_different_ones_do_not() {
     let texts: Vec<_> = dump.iter().filter(|line| line.part == "dictionary_texts").collect();
     assert_eq!(texts.len(), 1);
     assert_eq!(texts[0].value, r#"["standby", "charging", "discharging"]"#);
-    let segment = open(&disk, "1.seg", 1, ReadMode::Map).unwrap();
+    let segment = open(&disk, "1.seg", 1, read_mode).unwrap();
     let group = segment.row_groups(MeasurementId(1), SeriesId(1), ALL).unwrap()[0];
     let statistics = segment.statistics(&group, FieldId(1)).unwrap().unwrap();
     assert_eq!(statistics.first.1, FieldValue::String("standby".into()));
@@ -155,11 +160,10 @@ fn the_writer_refuses_what_no_reader_would_find() {
     assert!(SegmentWriter::create(&disk, "1.seg", spec(1)).is_err(), "a file that is there");
 }
 
-#[test]
-fn a_set_finds_by_time_and_opens_few_at_once() {
+fn a_set_finds_by_time_and_opens_few_at_once(read_mode: ReadMode) {
     let disk = SimDisk::new(1);
     disk.create_dir("segments").unwrap();
-    let opener = SegmentOpener::new(Arc::new(disk.clone()), spec(1).store, ReadMode::Map, 4, 128);
+    let opener = SegmentOpener::new(Arc::new(disk.clone()), spec(1).store, read_mode, 4, 128);
     let mut handles = Vec::new();
     for day in 0..20_u64 {
         let mut spec = spec(day + 1);
@@ -205,15 +209,14 @@ fn a_set_finds_by_time_and_opens_few_at_once() {
     let aside = SegmentEntry { quarantined: true, ..set.iter().next().unwrap().entry().clone() };
     let error = opener.handle(aside).open().unwrap_err();
     assert_eq!(error.to_damage().part, "quarantined");
-    let foreign = SegmentOpener::new(Arc::new(disk), StoreId::default(), ReadMode::Map, 4, 16);
+    let foreign = SegmentOpener::new(Arc::new(disk), StoreId::default(), read_mode, 4, 16);
     assert!(foreign.handle(set.iter().next().unwrap().entry().clone()).open().is_err());
 }
 
-#[test]
-fn many_threads_open_more_segments_than_may_be_open() {
+fn many_threads_open_more_segments_than_may_be_open(read_mode: ReadMode) {
     let disk = SimDisk::new(1);
     disk.create_dir("segments").unwrap();
-    let opener = SegmentOpener::new(Arc::new(disk.clone()), spec(1).store, ReadMode::Pread, 3, 8);
+    let opener = SegmentOpener::new(Arc::new(disk.clone()), spec(1).store, read_mode, 3, 8);
     let handles: Vec<_> = (1..=12_u64)
         .map(|id| {
             let rows = floats((0..100).map(|i| START + i).collect(), vec![id as f64; 100]);

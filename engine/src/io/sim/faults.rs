@@ -48,6 +48,11 @@ impl CallKind {
         Self::MapCopy,
     ];
 
+    /// Whether it opens a file, so that a process that has too many open is refused.
+    pub const fn takes_descriptor(self) -> bool {
+        matches!(self, Self::Create | Self::Open | Self::List | Self::Lock)
+    }
+
     /// Whether a full disk can refuse it. A sync is among them: space is often only found when the bytes go out.
     pub const fn takes_space(self) -> bool {
         matches!(
@@ -167,6 +172,8 @@ pub enum FaultError {
     NoSpace,
     /// A write stops part way and then fails with EIO; other calls fail as `Eio`.
     ShortWrite,
+    /// The process has too many files open (EMFILE). Calls that open none are counted but not struck.
+    NoDescriptors,
 }
 
 impl FaultError {
@@ -174,7 +181,16 @@ impl FaultError {
         io::Error::from_raw_os_error(match self {
             Self::Eio | Self::ShortWrite => libc::EIO,
             Self::NoSpace => libc::ENOSPC,
+            Self::NoDescriptors => libc::EMFILE,
         })
+    }
+
+    fn strikes(self, kind: CallKind) -> bool {
+        match self {
+            Self::Eio | Self::ShortWrite => true,
+            Self::NoSpace => kind.takes_space(),
+            Self::NoDescriptors => kind.takes_descriptor(),
+        }
     }
 }
 
@@ -300,7 +316,7 @@ impl Control {
             if fault.nth > 0 {
                 return true;
             }
-            if struck.is_none() && (fault.error != FaultError::NoSpace || kind.takes_space()) {
+            if struck.is_none() && fault.error.strikes(kind) {
                 struck = Some(fault.error);
             }
             fault.lasting == Lasting::ForGood
