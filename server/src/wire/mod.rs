@@ -7,4 +7,5 @@ pub mod line_protocol;
 mod number;
 pub mod params;
 pub mod query_string;
+mod repeated_line;
 pub(crate) mod time;
