@@ -94,7 +94,8 @@ impl LeadingDecimal {
     #[inline]
     pub(super) fn float(self) -> f64 {
         let value = f64::from(self.digits) / POWERS[self.decimals.unwrap_or(0) as usize % POWERS.len()];
-        if self.negative { -value } else { value }
+        // No branch: the sign of a reading around zero cannot be guessed.
+        f64::from_bits(value.to_bits() ^ (u64::from(self.negative) << 63))
     }
 }
 
