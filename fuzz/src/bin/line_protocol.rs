@@ -21,7 +21,11 @@ fuzz_target!(|body: &[u8]| {
     let (mut alone, mut unparsed, mut refused) = (Vec::new(), 0, 0);
     for (number, line) in lines(body).into_iter().enumerate() {
         let (mut its, errors) = parsed(line);
-        assert!(its.len() + errors.unparsed as usize + errors.refused_points as usize <= 1, "{:?}", text(line));
+        assert!(
+            its.len() + errors.unparsed as usize + errors.refused_points as usize <= 1,
+            "{:?}",
+            text(line)
+        );
         its.iter_mut().for_each(|(line, _)| *line = number as u32);
         alone.append(&mut its);
         unparsed += errors.unparsed;
@@ -42,7 +46,8 @@ fuzz_target!(|body: &[u8]| {
 
 fn parsed(body: &[u8]) -> (Vec<(u32, Point)>, LineErrors) {
     let mut batch = WriteBatch::new("fuzz", None);
-    let errors = parse_into(&mut batch, body, &OPTIONS).expect("4 KiB of text fit into the memory of a batch");
+    let errors =
+        parse_into(&mut batch, body, &OPTIONS).expect("4 KiB of text fit into the memory of a batch");
     let points = batch.to_points();
     assert_eq!(points.len() as u64, batch.points());
     assert_eq!(points.iter().map(|(_, point)| point.fields.len() as u64).sum::<u64>(), batch.values());
