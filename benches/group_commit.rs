@@ -1,8 +1,8 @@
 //! Question: how many durable answers does one sync of the disk carry, as more callers write at once?
 //!
 //! Workload: 1 to 256 threads, each of which writes one row of thirty fields (a home's commit), hears that it is on the
-//! disk and writes the next. Throughput is answers a second; beside it stand the answers that shared a sync, and how long
-//! a sync took at that moment: a disk that others use too changes its mind.
+//! disk and writes the next. Throughput is answers a second; beside it stand the answers that shared a sync, and the
+//! floor just before: a disk that others use too changes its mind.
 //!
 //! Not measured: HTTP, parsing, large bodies (`ingest`).
 //!
@@ -16,9 +16,11 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use store::{DATABASE, MEASUREMENT, folder, is_test, open, time_of};
-use wattlog_engine::{HistogramSnapshot, WriteBatch};
+use wattlog_engine::{Engine, WriteBatch};
 use wattlog_model::TagSet;
 
+/// Length of the file that the floor writes to.
+const FLOOR_BYTES: u64 = 4 << 20;
 const FIELDS_PER_ROW: usize = 30;
 const CALLERS: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
@@ -38,9 +40,21 @@ fn group_commit(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("group commit");
     group.sample_size(10).measurement_time(Duration::from_secs(3)).throughput(Throughput::Elements(1));
+    let path = folder.path().join("floor");
+    let page = vec![1; 4096];
+    #[expect(clippy::disallowed_methods, reason = "the floor is the bare disk, without the engine")]
+    let mut file = std::fs::File::create(path).expect("the folder can be written");
+    std::io::Write::write_all(&mut file, &vec![0; FLOOR_BYTES as usize]).expect("room");
+    file.sync_all().expect("synced");
+    let write_page = |at: u64| {
+        std::os::unix::fs::FileExt::write_all_at(&file, &page, at % FLOOR_BYTES).expect("room");
+        file.sync_data().expect("synced");
+    };
+
     let callers: &[usize] = if is_test() { &CALLERS[..3] } else { &CALLERS };
     for callers in callers {
-        let (before, first) = (engine.metrics().wal_sync, rows.load(Ordering::Relaxed));
+        let floor_ms = median_ms(|i| write_page(i * page.len() as u64));
+        let (before, first) = (syncs(&engine), rows.load(Ordering::Relaxed));
         group.bench_function(BenchmarkId::new("answers", callers), |b| {
             b.iter_custom(|answers| {
                 let left = AtomicU64::new(answers);
@@ -60,26 +74,18 @@ fn group_commit(c: &mut Criterion) {
                 start.elapsed()
             });
         });
-        let after = engine.metrics().wal_sync;
-        let syncs = count(&after) - count(&before);
+        let syncs = syncs(&engine) - before;
         let answers = rows.load(Ordering::Relaxed) - first;
         assert!(syncs > 0 && answers >= syncs, "{syncs} syncs for {answers} answers: one is enough for each");
-        let (shared, sync_s) = (answers as f64 / syncs as f64, after.sum_seconds - before.sum_seconds);
-        eprintln!("{callers} callers: {shared:.1} answers a sync of {:.3} ms", sync_s * 1e3 / syncs as f64);
+        let shared = answers as f64 / syncs as f64;
+        eprintln!("{callers} callers: {shared:.1} answers a sync; floor before it {floor_ms:.3} ms");
     }
 
-    let path = folder.path().join("floor");
-    let page = vec![1; 4096];
-    #[expect(clippy::disallowed_methods, reason = "the floor is the bare disk, without the engine")]
-    let mut file = std::fs::File::create(path).expect("the folder can be written");
-    std::io::Write::write_all(&mut file, &vec![0; 4 << 20]).expect("room");
-    file.sync_all().expect("synced");
     group.bench_function("floor: 4 KiB written and synced", |b| {
         let mut at = 0;
         b.iter(|| {
-            std::os::unix::fs::FileExt::write_all_at(&file, &page, at).expect("room");
-            file.sync_data().expect("synced");
-            at = (at + 4096) % (4 << 20);
+            write_page(at);
+            at += page.len() as u64;
         });
     });
     group.finish();
@@ -99,8 +105,22 @@ fn commit(caller: usize, row: i64, names: &[String]) -> WriteBatch {
     batch
 }
 
-fn count(syncs: &HistogramSnapshot) -> u64 {
-    syncs.buckets.iter().sum()
+/// Syncs of the log so far.
+fn syncs(engine: &Engine) -> u64 {
+    engine.metrics().wal_sync.buckets.iter().sum()
+}
+
+/// Of a few calls, each with its number.
+fn median_ms(call: impl Fn(u64)) -> f64 {
+    let mut times: Vec<Duration> = (0..51)
+        .map(|number| {
+            let start = Instant::now();
+            call(number);
+            start.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times[times.len() / 2].as_secs_f64() * 1e3
 }
 
 criterion_group!(benches, group_commit);
