@@ -7,11 +7,13 @@
 //! 1. Row numbers of a column rise; a column without a list of rows has a value in every row up to its last one.
 //! 2. In one row a field has at most one value: the last that was given.
 //! 3. A batch is for one namespace; series are in the order of their first row.
+//! 4. What is expected next (series, columns) is only ever a guess that saves a look-up: whoever uses it compares names.
 
 use super::reject::{RejectReason, Rejection};
 use crate::column::{Presence, Values};
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use std::hash::BuildHasher;
+use std::ops::Range;
 use std::sync::Arc;
 use wattlog_model::{FieldType, FieldValue, MAX_FIELDS_PER_POINT, MAX_KEY_LEN_BYTES, MAX_STRING_LEN_BYTES};
 use wattlog_model::{Point, TagSet, Timestamp};
@@ -36,9 +38,17 @@ pub struct WriteBatch {
     raw_bytes: Vec<u8>,
     by_key: HashMap<(Box<str>, TagSet), u32>,
     hasher: DefaultHashBuilder,
-    points: u64,
-    values: u64,
-    text_bytes: usize,
+    /// Series of the last row.
+    last_slot: u32,
+    pub(super) counts: Counts,
+}
+
+/// What a batch holds.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) points: u64,
+    pub(super) values: u64,
+    pub(super) text_bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +60,7 @@ struct RawKey {
 
 /// A series within one [`WriteBatch`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SeriesSlot(u32);
+pub struct SeriesSlot(pub(super) u32);
 
 /// The rows of one series.
 #[derive(Debug)]
@@ -64,7 +74,13 @@ pub(super) struct BatchSeries {
     /// Columns by name, once there are more than [`WIDE_COLUMNS`].
     wide: HashMap<Box<str>, Vec<usize>>,
     /// True once one name stands with two types.
-    mixed_types: bool,
+    pub(super) mixed_types: bool,
+    /// A spelling of its key, as a range of [`WriteBatch::raw_bytes`]; empty if no edge gave one.
+    raw: Range<usize>,
+    /// Series of the row that came after the last row of this one.
+    next_slot: u32,
+    /// Column of the first value of the last row.
+    pub(super) first_column: usize,
 }
 
 /// One field of one type over the rows of a series.
@@ -74,7 +90,14 @@ pub(super) struct BatchColumn {
     pub(super) values: Values,
     /// Row of each value; none while every row up to the last has one.
     pub(super) rows: Option<Vec<u32>>,
+    /// True if no text format has to quote or escape a byte of the name.
+    pub(super) is_plain: bool,
+    /// Column of the value that came after the last value of this one in its row.
+    pub(super) next_column: usize,
 }
+
+/// Of a series or a column: not known.
+pub(super) const NOWHERE: usize = usize::MAX;
 
 /// A row being filled. Dropping it ends the row; a row without a value is removed.
 #[derive(Debug)]
@@ -82,8 +105,8 @@ pub struct Row<'a> {
     batch: &'a mut WriteBatch,
     slot: SeriesSlot,
     row: u32,
-    /// Column that probably comes next: rows of a series tend to name their fields in one order.
-    next_column: usize,
+    /// Column of the last value; [`NOWHERE`] before the first.
+    last_column: usize,
     values: u32,
     refused: Option<RejectReason>,
 }
@@ -100,9 +123,8 @@ impl WriteBatch {
             raw_bytes: Vec::new(),
             by_key: HashMap::new(),
             hasher: DefaultHashBuilder::default(),
-            points: 0,
-            values: 0,
-            text_bytes: 0,
+            last_slot: 0,
+            counts: Counts::default(),
         }
     }
 
@@ -112,7 +134,7 @@ impl WriteBatch {
         let slot = *self.by_key.entry((measurement.into(), tags.clone())).or_insert(next);
         if slot == next {
             let names = measurement.len() + tags.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
-            self.text_bytes += 2 * names + SERIES_BYTES;
+            self.counts.text_bytes += 2 * names + SERIES_BYTES;
             self.series.push(BatchSeries {
                 measurement: measurement.into(),
                 tags: tags.clone(),
@@ -121,6 +143,9 @@ impl WriteBatch {
                 columns: Vec::new(),
                 wide: HashMap::new(),
                 mixed_types: false,
+                raw: 0..0,
+                next_slot: 0,
+                first_column: NOWHERE,
             });
         }
         SeriesSlot(slot)
@@ -137,9 +162,8 @@ impl WriteBatch {
         parse: impl FnOnce() -> Result<(String, TagSet), E>,
     ) -> Result<SeriesSlot, E> {
         let hash = self.hasher.hash_one(raw);
-        let same = |(_, key): &(u64, RawKey)| &self.raw_bytes[key.start as usize..key.end as usize] == raw;
-        if let Some((_, key)) = self.by_raw.find(hash, same) {
-            return Ok(key.slot);
+        if let Some(slot) = self.by_raw(hash, raw) {
+            return Ok(slot);
         }
         let (measurement, tags) = parse()?;
         let slot = self.series(&measurement, &tags);
@@ -147,7 +171,35 @@ impl WriteBatch {
         self.raw_bytes.extend_from_slice(raw);
         let key = RawKey { start, end: self.raw_bytes.len() as u32, slot };
         self.by_raw.insert_unique(hash, (hash, key), |(hash, _)| *hash);
+        self.series[slot.0 as usize].raw = start as usize..self.raw_bytes.len();
         Ok(slot)
+    }
+
+    /// The same for a spelling seen before; None for a new one.
+    pub fn known_series(&self, raw: &[u8]) -> Option<SeriesSlot> {
+        self.by_raw(self.hasher.hash_one(raw), raw)
+    }
+
+    /// The series whose row probably comes next, since it did the last time, and a spelling of its key.
+    #[inline]
+    pub fn expected_series(&self) -> Option<(SeriesSlot, &[u8])> {
+        let slot = self.series.get(self.last_slot as usize)?.next_slot;
+        let raw = self.series.get(slot as usize)?.raw.clone();
+        (!raw.is_empty()).then(|| (SeriesSlot(slot), &self.raw_bytes[raw]))
+    }
+
+    fn by_raw(&self, hash: u64, raw: &[u8]) -> Option<SeriesSlot> {
+        let same = |(_, key): &(u64, RawKey)| &self.raw_bytes[key.start as usize..key.end as usize] == raw;
+        self.by_raw.find(hash, same).map(|(_, key)| key.slot)
+    }
+
+    /// Notes that a row of this series came.
+    #[inline]
+    pub(super) fn came(&mut self, slot: SeriesSlot) {
+        if let Some(before) = self.series.get_mut(self.last_slot as usize) {
+            before.next_slot = slot.0;
+        }
+        self.last_slot = slot.0;
     }
 
     /// Begins a row. `line` is the edge's own number for it and comes back in a rejection.
@@ -156,7 +208,7 @@ impl WriteBatch {
         let row = series.times.len() as u32;
         series.times.push(time.0);
         series.lines.push(line);
-        Row { batch: self, slot, row, next_column: 0, values: 0, refused: None }
+        Row { batch: self, slot, row, last_column: NOWHERE, values: 0, refused: None }
     }
 
     /// Adds one point; `receive_time` is its time if it has none of its own.
@@ -179,22 +231,44 @@ impl WriteBatch {
 
     /// Whole rows.
     pub fn points(&self) -> u64 {
-        self.points
+        self.counts.points
     }
 
     /// Values in them.
     pub fn values(&self) -> u64 {
-        self.values
+        self.counts.values
     }
 
     /// True if there is no row.
     pub fn is_empty(&self) -> bool {
-        self.points == 0
+        self.counts.points == 0
+    }
+
+    /// The rows as points, in the order of their lines, each with its line; fields in the order in which the series
+    /// first named them. For tests and tools: every value is copied.
+    pub fn to_points(&self) -> Vec<(u32, Point)> {
+        let mut points: Vec<(u32, Point)> = Vec::new();
+        for series in &self.series {
+            let first = points.len();
+            points.extend(series.times.iter().zip(&series.lines).map(|(time, line)| {
+                let (measurement, tags) = (series.measurement.to_string(), series.tags.clone());
+                (*line, Point { measurement, tags, time: Some(Timestamp(*time)), fields: Vec::new() })
+            }));
+            for column in &series.columns {
+                for position in 0..column.values.len() {
+                    let row = column.rows.as_ref().map_or(position, |rows| rows[position] as usize);
+                    points[first + row].1.fields.push((column.name.to_string(), column.values.get(position)));
+                }
+            }
+        }
+        points.sort_by_key(|(line, _)| *line);
+        points
     }
 
     /// Memory held, roughly: what an edge compares with its limit.
     pub fn bytes(&self) -> usize {
-        self.points as usize * 12 + self.values as usize * 8 + self.text_bytes + self.raw_bytes.len()
+        let Counts { points, values, text_bytes } = self.counts;
+        points as usize * 12 + values as usize * 8 + text_bytes + self.raw_bytes.len()
     }
 }
 
@@ -243,16 +317,9 @@ impl Row<'_> {
         }
         let row = self.row;
         let Some(column) = self.column(name, FieldType::String) else { return };
-        // A text that repeats the one before shares its memory.
-        let text = match &column.values {
-            Values::String(texts) => texts.last().filter(|last| &***last == value).cloned(),
-            _ => None,
-        };
-        let fresh = text.is_none();
-        column.put(row, FieldValue::String(text.unwrap_or_else(|| Arc::from(value))));
-        if fresh {
-            self.batch.text_bytes += value.len() + 16;
-        }
+        let (text, new_bytes) = column.text(value);
+        column.put(row, FieldValue::String(text));
+        self.batch.counts.text_bytes += new_bytes;
     }
 
     /// Sets a value of any type.
@@ -291,19 +358,16 @@ impl Row<'_> {
         }
         let series = &mut self.batch.series[self.slot.0 as usize];
         let columns = series.columns.len();
-        let (index, taken) = series.column_for(name, field_type, self.row, self.next_column);
-        self.batch.text_bytes += (series.columns.len() - columns) * (name.len() + COLUMN_BYTES);
-        self.values -= taken;
-        self.next_column = index + 1;
+        let index = series.column_for(name, field_type, self.row, self.last_column, &mut self.values);
+        self.batch.counts.text_bytes += (series.columns.len() - columns) * (name.len() + COLUMN_BYTES);
+        self.last_column = index;
         self.values += 1;
         Some(&mut series.columns[index])
     }
 
     fn roll_back(&mut self) {
         let series = &mut self.batch.series[self.slot.0 as usize];
-        for column in &mut series.columns {
-            column.take_row(self.row);
-        }
+        series.take_row(self.row);
         series.times.pop();
         series.lines.pop();
     }
@@ -321,48 +385,79 @@ impl Drop for Row<'_> {
         } else if self.values == 0 {
             self.roll_back();
         } else {
-            self.batch.points += 1;
-            self.batch.values += u64::from(self.values);
+            self.batch.counts.points += 1;
+            self.batch.counts.values += u64::from(self.values);
+            self.batch.came(self.slot);
         }
     }
 }
 
 impl BatchSeries {
-    /// Finds or makes the column; a value this row already has for the name is taken out (counted in the second
-    /// number), whatever its type was: the last one given counts.
-    fn column_for(&mut self, name: &str, field_type: FieldType, row: u32, hint: usize) -> (usize, u32) {
-        if let Some(column) = self.columns.get(hint)
+    /// Finds or makes the column. A value that this row already has for the name is taken out of the row and of
+    /// `values`, whatever its type was: the last one given counts.
+    fn column_for(
+        &mut self,
+        name: &str,
+        field_type: FieldType,
+        row: u32,
+        before: usize,
+        values: &mut u32,
+    ) -> usize {
+        let expected = self.columns.get(before).map_or(self.first_column, |column| column.next_column);
+        if let Some(column) = self.columns.get(expected)
             && column.values.field_type() == field_type
             && &*column.name == name
             && column.last_row() != Some(row)
             && !self.mixed_types
         {
-            return (hint, 0);
+            return expected;
         }
+        let index = self.column_named(name, field_type, row, values);
+        match self.columns.get_mut(before) {
+            Some(column) => column.next_column = index,
+            None => self.first_column = index,
+        }
+        index
+    }
+
+    fn column_named(&mut self, name: &str, field_type: FieldType, row: u32, values: &mut u32) -> usize {
         let same_name = self.columns_named(name);
-        let mut taken = 0;
         let mut found = None;
         for index in &same_name {
             let column = &mut self.columns[*index];
-            taken += u32::from(column.take_row(row));
+            *values -= u32::from(column.take_row(row));
             if column.values.field_type() == field_type {
                 found = Some(*index);
             }
         }
         if let Some(index) = found {
-            return (index, taken);
+            return index;
         }
         self.mixed_types |= !same_name.is_empty();
         let index = self.columns.len();
         let rows = (row > 0).then(Vec::new);
-        self.columns.push(BatchColumn { name: name.into(), values: Values::new(field_type), rows });
+        let is_plain = name.bytes().all(|byte| byte > b' ' && !b"\",=\\\x7f".contains(&byte));
+        self.columns.push(BatchColumn {
+            name: name.into(),
+            values: Values::new(field_type),
+            rows,
+            is_plain,
+            next_column: NOWHERE,
+        });
         if self.columns.len() > WIDE_COLUMNS {
             let first_unlisted = if self.wide.is_empty() { 0 } else { index };
             for (i, column) in self.columns.iter().enumerate().skip(first_unlisted) {
                 self.wide.entry(column.name.clone()).or_default().push(i);
             }
         }
-        (index, taken)
+        index
+    }
+
+    /// Takes the values of the row out, if it is the last one.
+    pub(super) fn take_row(&mut self, row: u32) {
+        for column in &mut self.columns {
+            column.take_row(row);
+        }
     }
 
     fn columns_named(&self, name: &str) -> Vec<usize> {
@@ -380,6 +475,17 @@ impl BatchColumn {
             Some(rows) => rows.last().copied(),
             None => (self.values.len() as u32).checked_sub(1),
         }
+    }
+
+    /// `value` as this column keeps it, and the memory it takes anew: one that repeats the text before shares it.
+    pub(super) fn text(&self, value: &str) -> (Arc<str>, usize) {
+        if let Values::String(texts) = &self.values
+            && let Some(last) = texts.last()
+            && &**last == value
+        {
+            return (last.clone(), 0);
+        }
+        (Arc::from(value), value.len() + 16)
     }
 
     /// Appends the value of `row`, which is above every row that has one.

@@ -11,11 +11,13 @@ mod names;
 pub(crate) mod payload;
 mod prepare;
 mod reject;
+mod repeated;
 pub(crate) mod writer;
 
 pub use batch::{Row, SeriesSlot, WriteBatch};
 pub use delete::{DeleteError, DeleteReceipt, DeleteRequest};
 pub use reject::{RejectReason, Rejection};
+pub use repeated::RepeatedRow;
 
 use crate::engine::{DEFAULT_POLICY, Shared};
 use crate::error::{EngineError, WriteError};

@@ -5,7 +5,8 @@
 //! 2. A cell below the published length of its chunk is never written again.
 //! 3. Chunks hold 16 to 1024 cells: a short column wastes little, a long one is walked in few steps.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use super::arena::{Arena, Room};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 const FIRST_CHUNK_CELLS: u32 = 16;
@@ -32,7 +33,7 @@ pub(super) struct Chunk {
     first_row: u32,
     /// Row of each cell, for chunks with gaps.
     rows: Option<Box<[AtomicU32]>>,
-    cells: Box<[AtomicU64]>,
+    cells: Room,
     len: AtomicU32,
     next: OnceLock<Arc<Chunk>>,
 }
@@ -49,6 +50,7 @@ impl Cells {
     pub(super) fn append_dense(
         &self,
         tail: &mut CellsTail,
+        arena: &mut Arena,
         first_row: u32,
         values: impl ExactSizeIterator<Item = u64>,
     ) -> usize {
@@ -56,14 +58,16 @@ impl Cells {
         let mut values = values;
         let mut row = first_row;
         while values.len() > 0 {
-            let (chunk, bytes) = self.chunk_for(tail, row, values.len(), Layout::Dense);
+            let (chunk, bytes) = self.chunk_for(tail, arena, row, values.len(), Layout::Dense);
             allocated += bytes;
             let start = chunk.len.load(Ordering::Relaxed) as usize;
             let take = values.len().min(chunk.cells.len() - start);
-            for (i, value) in values.by_ref().take(take).enumerate() {
-                chunk.cells[start + i].store(value, Ordering::Relaxed);
-                if let Some(rows) = &chunk.rows {
-                    rows[start + i].store(row + i as u32, Ordering::Relaxed);
+            for (cell, value) in chunk.cells.cells()[start..].iter().zip(values.by_ref().take(take)) {
+                cell.store(value, Ordering::Relaxed);
+            }
+            if let Some(rows) = &chunk.rows {
+                for (cell, row) in rows[start..start + take].iter().zip(row..) {
+                    cell.store(row, Ordering::Relaxed);
                 }
             }
             row += take as u32;
@@ -73,10 +77,16 @@ impl Cells {
     }
 
     /// Appends one value for a row that need not follow the one before.
-    pub(super) fn append_sparse(&self, tail: &mut CellsTail, row: u32, value: u64) -> usize {
-        let (chunk, bytes) = self.chunk_for(tail, row, 1, Layout::Sparse);
+    pub(super) fn append_sparse(
+        &self,
+        tail: &mut CellsTail,
+        arena: &mut Arena,
+        row: u32,
+        value: u64,
+    ) -> usize {
+        let (chunk, bytes) = self.chunk_for(tail, arena, row, 1, Layout::Sparse);
         let at = chunk.len.load(Ordering::Relaxed) as usize;
-        chunk.cells[at].store(value, Ordering::Relaxed);
+        chunk.cells.cells()[at].store(value, Ordering::Relaxed);
         if let Some(rows) = &chunk.rows {
             rows[at].store(row, Ordering::Relaxed);
         }
@@ -93,6 +103,7 @@ impl Cells {
     fn chunk_for(
         &self,
         tail: &mut CellsTail,
+        arena: &mut Arena,
         row: u32,
         wanted: usize,
         layout: Layout,
@@ -109,18 +120,25 @@ impl Cells {
             next_cells = next_cells.max((last.cells.len() as u32 * 2).min(LARGEST_CHUNK_CELLS));
             if !follows || last.has_gaps() {
                 // The column skips rows: what comes is stored with its row numbers.
-                return self.push(tail, row, next_cells.min(LARGEST_SPARSE_CELLS), Layout::Sparse);
+                return self.push(tail, arena, row, next_cells.min(LARGEST_SPARSE_CELLS), Layout::Sparse);
             }
         }
-        self.push(tail, row, next_cells, layout)
+        self.push(tail, arena, row, next_cells, layout)
     }
 
-    fn push(&self, tail: &mut CellsTail, row: u32, cells: u32, layout: Layout) -> (Arc<Chunk>, usize) {
+    fn push(
+        &self,
+        tail: &mut CellsTail,
+        arena: &mut Arena,
+        row: u32,
+        cells: u32,
+        layout: Layout,
+    ) -> (Arc<Chunk>, usize) {
         let rows = (layout == Layout::Sparse).then(|| (0..cells).map(|_| AtomicU32::new(0)).collect());
         let chunk = Arc::new(Chunk {
             first_row: row,
             rows,
-            cells: (0..cells).map(|_| AtomicU64::new(0)).collect(),
+            cells: arena.take(cells),
             len: AtomicU32::new(0),
             next: OnceLock::new(),
         });
@@ -153,12 +171,12 @@ impl Chunk {
         match &self.rows {
             None => {
                 let len = len.min(row_end.saturating_sub(self.first_row) as usize);
-                for (i, cell) in self.cells[..len].iter().enumerate() {
+                for (i, cell) in self.cells.cells()[..len].iter().enumerate() {
                     visit(self.first_row + i as u32, cell.load(Ordering::Relaxed));
                 }
             }
             Some(rows) => {
-                for (row, cell) in rows[..len].iter().zip(&self.cells[..len]) {
+                for (row, cell) in rows[..len].iter().zip(&self.cells.cells()[..len]) {
                     let row = row.load(Ordering::Relaxed);
                     if row >= row_end {
                         break;
@@ -178,7 +196,9 @@ impl Chunk {
         let from = rows.start.clamp(self.first_row, self.first_row + len) - self.first_row;
         let to = rows.end.clamp(self.first_row, self.first_row + len) - self.first_row;
         out.extend(
-            self.cells[from as usize..to.max(from) as usize].iter().map(|cell| cell.load(Ordering::Relaxed)),
+            self.cells.cells()[from as usize..to.max(from) as usize]
+                .iter()
+                .map(|cell| cell.load(Ordering::Relaxed)),
         );
         true
     }
@@ -190,7 +210,7 @@ impl Chunk {
 
     /// First cell, if one is published.
     pub(super) fn first_cell(&self) -> Option<u64> {
-        (self.len.load(Ordering::Acquire) > 0).then(|| self.cells[0].load(Ordering::Relaxed))
+        (self.len.load(Ordering::Acquire) > 0).then(|| self.cells.cells()[0].load(Ordering::Relaxed))
     }
 
     /// True for a chunk with row numbers whose rows do not simply follow each other.
@@ -220,19 +240,19 @@ mod tests {
 
     #[test]
     fn rows_with_gaps_come_back_with_their_numbers() {
-        let (cells, mut tail) = (Cells::default(), CellsTail::default());
-        cells.append_dense(&mut tail, 0, [10, 11, 12].into_iter());
-        cells.append_sparse(&mut tail, 5, 15);
-        cells.append_sparse(&mut tail, 9, 19);
-        cells.append_dense(&mut tail, 10, [20, 21].into_iter());
+        let (cells, mut tail, mut arena) = (Cells::default(), CellsTail::default(), Arena::default());
+        cells.append_dense(&mut tail, &mut arena, 0, [10, 11, 12].into_iter());
+        cells.append_sparse(&mut tail, &mut arena, 5, 15);
+        cells.append_sparse(&mut tail, &mut arena, 9, 19);
+        cells.append_dense(&mut tail, &mut arena, 10, [20, 21].into_iter());
         assert_eq!(all(&cells, 11), [(0, 10), (1, 11), (2, 12), (5, 15), (9, 19), (10, 20)]);
     }
 
     #[test]
     fn a_long_list_is_dropped_without_recursion() {
-        let (cells, mut tail) = (Cells::default(), CellsTail::default());
+        let (cells, mut tail, mut arena) = (Cells::default(), CellsTail::default(), Arena::default());
         for row in 0..3_000_000_u32 {
-            cells.append_dense(&mut tail, row, std::iter::once(u64::from(row)));
+            cells.append_dense(&mut tail, &mut arena, row, std::iter::once(u64::from(row)));
         }
         assert_eq!(all(&cells, u32::MAX).len(), 3_000_000);
         drop(tail);
@@ -244,9 +264,9 @@ mod tests {
         let cells = Cells::default();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let mut tail = CellsTail::default();
+                let (mut tail, mut arena) = (CellsTail::default(), Arena::default());
                 for row in 0..200_000_u32 {
-                    cells.append_dense(&mut tail, row, std::iter::once(u64::from(row) * 3));
+                    cells.append_dense(&mut tail, &mut arena, row, std::iter::once(u64::from(row) * 3));
                 }
             });
             let mut seen = 0;

@@ -10,8 +10,9 @@
 //! 3. A mark (sequence, rows so far) follows the cells of its batch: a reader that honours marks sees whole batches.
 //!
 //! Memory: 8 bytes a value, 8 a row for its time and 8 a (batch, series) for the mark, plus at most the unused part of
-//! the last chunk of each column. Not here: which rows are durable (`ingest`), segments (`seal`).
+//! the last chunk of each column; all of it goes back to the system with the memtable (`arena`). Not here: which rows are durable (`ingest`), segments (`seal`).
 
+mod arena;
 mod cells;
 mod run;
 
@@ -19,6 +20,7 @@ use crate::column::{Column, SeriesRows};
 use crate::ids::{FieldId, MeasurementId, NamespaceId, Seq, SeriesId};
 use crate::rows::merge_runs;
 use crate::tombstone::Tombstone;
+use arena::Arena;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use run::{DayRuns, Strings};
@@ -71,8 +73,16 @@ pub struct Memtable {
     rows: AtomicU64,
     values: AtomicU64,
     max_seq: AtomicU64,
-    /// The writer's scratch for one batch; also proves that there is one writer at a time.
-    scratch: Mutex<Vec<u64>>,
+    /// The writer's own; also proves that there is one writer at a time.
+    scratch: Mutex<Scratch>,
+}
+
+/// What the writer works with.
+#[derive(Debug, Default)]
+struct Scratch {
+    /// Values of one column of one batch.
+    cells: Vec<u64>,
+    arena: Arena,
 }
 
 /// All rows of one series in this memtable.

@@ -1,7 +1,7 @@
 //! The rows of one series on one UTC day: an in-order run and, if ever needed, a late run.
 
 use super::cells::{Cells, CellsTail};
-use super::{FieldSet, SeriesBatch};
+use super::{FieldSet, Scratch, SeriesBatch};
 use crate::column::{Column, Presence, SeriesRows, Values};
 use crate::ids::FieldId;
 use crate::rows::merge_runs;
@@ -118,7 +118,7 @@ impl DayRuns {
         stretch: Range<usize>,
         mark: u32,
         strings: &Strings,
-        scratch: &mut Vec<u64>,
+        scratch: &mut Scratch,
     ) -> usize {
         let in_order = batch.times[stretch.start] > self.in_order.last_time.load(Ordering::Relaxed);
         if in_order {
@@ -178,14 +178,15 @@ impl Run {
         stretch: Range<usize>,
         mark: u32,
         strings: &Strings,
-        scratch: &mut Vec<u64>,
+        scratch: &mut Scratch,
     ) -> usize {
         let mut tail = self.writer.lock();
         let tail = &mut *tail;
         let base = tail.rows;
         let times = &batch.times[stretch.clone()];
-        let mut bytes =
-            self.times.append_dense(&mut tail.times, base, times.iter().map(|t| t.cast_unsigned()));
+        let Scratch { cells: scratch, arena } = scratch;
+        let new_times = times.iter().map(|t| t.cast_unsigned());
+        let mut bytes = self.times.append_dense(&mut tail.times, arena, base, new_times);
         let mut added = 0;
         for (field, column) in &batch.columns {
             let (from, to) = match &column.presence {
@@ -206,16 +207,17 @@ impl Run {
             let row_of = |position: usize| base + (column.row(position) - stretch.start) as u32;
             let no_gap = (row_of(to - 1) - row_of(from)) as usize == to - 1 - from;
             if no_gap {
-                bytes += cells.cells.append_dense(&mut cells_tail, row_of(from), scratch.iter().copied());
+                bytes +=
+                    cells.cells.append_dense(&mut cells_tail, arena, row_of(from), scratch.iter().copied());
             } else {
                 for (position, cell) in (from..to).zip(scratch.iter()) {
-                    bytes += cells.cells.append_sparse(&mut cells_tail, row_of(position), *cell);
+                    bytes += cells.cells.append_sparse(&mut cells_tail, arena, row_of(position), *cell);
                 }
             }
         }
         tail.rows = base + times.len() as u32;
         let packed = u64::from(mark) << 32 | u64::from(tail.rows);
-        bytes += self.marks.append_dense(&mut tail.marks, tail.mark_count, std::iter::once(packed));
+        bytes += self.marks.append_dense(&mut tail.marks, arena, tail.mark_count, std::iter::once(packed));
         tail.mark_count += 1;
         let newest = times.iter().copied().max().unwrap_or(i64::MIN);
         self.last_time.fetch_max(newest, Ordering::Relaxed);

@@ -11,8 +11,10 @@
 //! Invariants
 //! 1. A line ends at a line feed outside quotes; a quote counts only in a field's value (`line_end`).
 //! 2. The bytes up to the first blank without a backslash before it name the series, so equal bytes need no parsing.
+//! 3. What `repeated_line` reads, and what it leaves to this module, makes no difference to the batch.
 
 use super::number::short_decimal;
+use super::repeated_line;
 use memchr::{memchr, memchr3};
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -163,6 +165,9 @@ trait LineSink {
         fields: &[Field<'_>],
     ) -> Result<(), Refusal>;
 
+    /// Takes the line that begins `rest`, if it is one of those that come again and again; gives its length with its end.
+    fn repeated_line(&mut self, rest: &[u8], number: u32, options: &LineOptions) -> Option<usize>;
+
     /// Memory taken so far.
     fn bytes(&self) -> usize;
 }
@@ -196,6 +201,12 @@ impl LineSink for WriteBatch {
         Ok(())
     }
 
+    #[inline]
+    fn repeated_line(&mut self, rest: &[u8], number: u32, options: &LineOptions) -> Option<usize> {
+        repeated_line::read(self, rest, number, options)
+    }
+
+    #[inline]
     fn bytes(&self) -> usize {
         WriteBatch::bytes(self)
     }
@@ -206,9 +217,15 @@ fn parse_body(sink: &mut impl LineSink, body: &[u8], options: &LineOptions) -> R
     let mut fields = Vec::new();
     let mut at = 0;
     let mut number = 0_u32;
-    // Text is checked once for the whole body; a body with a bad byte somewhere is checked line by line.
-    let whole = std::str::from_utf8(body).ok();
     while at < body.len() {
+        if sink.bytes() > options.max_batch_bytes {
+            return Err(BatchFull);
+        }
+        if let Some(len) = sink.repeated_line(&body[at..], number, options) {
+            at += len;
+            number = number.saturating_add(1);
+            continue;
+        }
         let end = line_end(body, at);
         let (mut start, mut stop) = (at, end);
         at = end + 1;
@@ -229,12 +246,7 @@ fn parse_body(sink: &mut impl LineSink, body: &[u8], options: &LineOptions) -> R
             errors.unparsed(bytes, &format!("line longer than {} bytes", options.max_line_bytes));
             continue;
         }
-        let line = match whole {
-            // Line ends and blanks are ASCII, so both ends are ends of characters.
-            Some(text) => text.get(start..stop),
-            None => std::str::from_utf8(bytes).ok(),
-        };
-        let Some(line) = line else {
+        let Ok(line) = std::str::from_utf8(bytes) else {
             errors.unparsed(bytes, "invalid UTF-8");
             continue;
         };
@@ -247,9 +259,9 @@ fn parse_body(sink: &mut impl LineSink, body: &[u8], options: &LineOptions) -> R
                 errors.refused.get_or_insert(reason);
             }
         }
-        if sink.bytes() > options.max_batch_bytes {
-            return Err(BatchFull);
-        }
+    }
+    if sink.bytes() > options.max_batch_bytes {
+        return Err(BatchFull);
     }
     errors.finish();
     Ok(errors)
@@ -268,7 +280,7 @@ impl From<&'static str> for Refusal {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Value<'a> {
+pub(super) enum Value<'a> {
     Float(f64),
     Integer(i64),
     Unsigned(u64),
@@ -512,7 +524,7 @@ fn value_end(bytes: &[u8], start: usize) -> usize {
     start + len
 }
 
-fn parse_number(line: &str, start: usize) -> Result<(Value<'_>, usize), Cow<'static, str>> {
+pub(super) fn parse_number(line: &str, start: usize) -> Result<(Value<'_>, usize), Cow<'static, str>> {
     const INVALID: Cow<'static, str> = Cow::Borrowed("invalid number");
     let bytes = line.as_bytes();
     let end = value_end(bytes, start);
@@ -566,7 +578,7 @@ fn out_of_range(kind: &str, function: &str, number: &str) -> Cow<'static, str> {
         .into()
 }
 
-fn parse_boolean(bytes: &[u8], start: usize) -> Result<(Value<'_>, usize), Cow<'static, str>> {
+pub(super) fn parse_boolean(bytes: &[u8], start: usize) -> Result<(Value<'_>, usize), Cow<'static, str>> {
     let end = value_end(bytes, start);
     let value = match &bytes[start..end] {
         b"t" | b"T" | b"true" | b"True" | b"TRUE" => true,

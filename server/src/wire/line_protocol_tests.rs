@@ -34,6 +34,10 @@ impl LineSink for Recorder {
         Ok(())
     }
 
+    fn repeated_line(&mut self, _rest: &[u8], _number: u32, _options: &LineOptions) -> Option<usize> {
+        None
+    }
+
     fn bytes(&self) -> usize {
         self.0.iter().map(String::len).sum()
     }
@@ -243,6 +247,195 @@ fn a_body_of_names_is_given_up_before_they_fill_the_memory() {
         let options = LineOptions { max_batch_bytes: 1 << 20, ..options(Precision::Nanoseconds) };
         assert_eq!(parse_into(&mut batch, body.as_bytes(), &options), Err(BatchFull));
         assert!(batch.points() < 10_000, "{} points in a MiB, each with a name of its own", batch.points());
+    }
+}
+
+/// A batch that takes every line the long way.
+struct LineByLine(WriteBatch);
+
+impl LineSink for LineByLine {
+    fn point(
+        &mut self,
+        raw_key: &[u8],
+        parse_key: impl FnOnce() -> Result<(String, TagSet), Refusal>,
+        at: At,
+        fields: &[Field<'_>],
+    ) -> Result<(), Refusal> {
+        LineSink::point(&mut self.0, raw_key, parse_key, at, fields)
+    }
+
+    fn repeated_line(&mut self, _rest: &[u8], _number: u32, _options: &LineOptions) -> Option<usize> {
+        None
+    }
+
+    fn bytes(&self) -> usize {
+        WriteBatch::bytes(&self.0)
+    }
+}
+
+/// Points of a body by line, and how many of its lines were read as repeated ones. Both ways of reading must agree on
+/// everything.
+fn both_ways(body: &[u8], options: &LineOptions) -> (Vec<(u32, wattlog_model::Point)>, u32) {
+    struct Counting(WriteBatch, u32);
+    impl LineSink for Counting {
+        fn point(
+            &mut self,
+            raw_key: &[u8],
+            parse_key: impl FnOnce() -> Result<(String, TagSet), Refusal>,
+            at: At,
+            fields: &[Field<'_>],
+        ) -> Result<(), Refusal> {
+            LineSink::point(&mut self.0, raw_key, parse_key, at, fields)
+        }
+
+        fn repeated_line(&mut self, rest: &[u8], number: u32, options: &LineOptions) -> Option<usize> {
+            let taken = LineSink::repeated_line(&mut self.0, rest, number, options);
+            self.1 += u32::from(taken.is_some());
+            taken
+        }
+
+        fn bytes(&self) -> usize {
+            WriteBatch::bytes(&self.0)
+        }
+    }
+    let mut slow = LineByLine(WriteBatch::new("db", None));
+    let mut fast = Counting(WriteBatch::new("db", None), 0);
+    let errors = parse_body(&mut slow, body, options);
+    assert_eq!(parse_body(&mut fast, body, options), errors, "{:?}", String::from_utf8_lossy(body));
+    let (slow, Counting(fast, repeated)) = (slow.0, fast);
+    let sorted = |batch: &WriteBatch| {
+        let mut points = batch.to_points();
+        points.iter_mut().for_each(|(_, point)| point.fields.sort_by(|a, b| a.0.cmp(&b.0)));
+        points
+    };
+    // As text, so that -0.0 differs from 0.0.
+    let (slow_points, fast_points) = (sorted(&slow), sorted(&fast));
+    assert_eq!(format!("{fast_points:?}"), format!("{slow_points:?}"), "{:?}", String::from_utf8_lossy(body));
+    let figures = |batch: &WriteBatch| (batch.points(), batch.values(), batch.bytes());
+    assert_eq!(figures(&fast), figures(&slow), "{:?}", String::from_utf8_lossy(body));
+    (fast_points, repeated)
+}
+
+#[test]
+fn repeated_lines_are_read_as_the_first_one() {
+    let nanoseconds = options(Precision::Nanoseconds);
+    // Body, points, and how many lines are expected to be read as repeated ones.
+    let cases: [(&str, usize, u32); 22] = [
+        ("a,t=1 v=1 1\na,t=1 v=2 2\na,t=1 v=-0 3\r\na,t=1 v=4.25", 4, 3),
+        ("a,t=1 v=1 1\na,t=2 v=1 1\na,t=1 v=2 2\na,t=2 v=2 2\na,t=2 v=3 3\na,t=1 v=3 3\n", 6, 4),
+        ("a v=1,w=2 1\na w=3,v=4 2\na v=5 3\na w=6,v=7 4\n", 4, 2),
+        ("a v=1,w=2 1\na v=3 2\na v=4 3\n", 3, 2),
+        ("a v=1i,w=t,x=\"y\",z=9u 1\na v=2i,w=false,x=\"\",z=8u 2\na v=-3i,w=T,x=\"y\",z=7u 3\n", 3, 2),
+        ("a x=\"1\n2\" 1\na x=\"3\n4, 5=6\" 2\n", 2, 1),
+        ("a x=\"1\" 1\na x=\"say \\\"2\\\"\" 2\n", 2, 0),
+        ("a v=1 1\na v=2i 2\na v=3 3\n", 3, 0),
+        ("a v=1 1\na v=2,v=3 2\na v=3,w=4,v=5 3\n", 3, 0),
+        ("a v=1 1\na v=1e3 2\na v=123456789.123 3\na v=1.7976931348623157e308 4\n", 4, 3),
+        ("a v=1 1\na v=NaN 2\na v=1e999 2\na v=1.2.3 2\na v= 2\na v 2\na v=, 2\na v=1, 2\n", 1, 0),
+        ("a v=1 1\na v=2 x\na v=2 1.5\na v=2 - \na v=2 99999999999999999999\na v=2 5 6\na v=2x 3\n", 1, 0),
+        ("a v=1 1\na  v=2 2\na v=2  2\na v=2 2 \n a v=2 2\n", 5, 0),
+        ("a v=1 1\n\n# a v=2 2\na v=3 3\n\ra v=4 4\n", 3, 1),
+        ("a b\\ c=1 1\na b c=2 2\na b\\ c=3 3\n", 2, 0),
+        ("a\\ b v=1 1\na\\ b v=2 2\na v=3 3\n", 3, 1),
+        ("a,t=\"x v=1 1\na,t=\"x v=2 2\n", 2, 1),
+        ("a time=1,v=1 1\na time=2,v=2 2\na v=3 3\n", 3, 1),
+        ("a vv=1,v=2 1\na v=3,vv=4 2\na vvv=5 3\n", 3, 1),
+        ("a v=1 1\na v=9223372036854775808 -9223372036854775807\na v=2 9223372036854775807\n", 2, 1),
+        ("a v=1 1\na v=1\ta v=1 2\na v=\u{fc} 3\n\u{fc} v=1 4\n\u{fc} v=2 5\n", 3, 1),
+        ("a v=1i 1\na v=12i2 2\na v=1.5i 2\na v=ii 2\na v=9223372036854775808i 2\na v=-7i 3\n", 2, 1),
+    ];
+    for (body, points, repeated) in cases {
+        let (taken, count) = both_ways(body.as_bytes(), &nanoseconds);
+        assert_eq!((taken.len(), count), (points, repeated), "{body:?}");
+    }
+    let seconds = options(Precision::Seconds);
+    let (points, repeated) = both_ways(b"a v=1 1\na v=2 2\na v=3 99999999999999\n", &seconds);
+    assert_eq!((points[1].1.time, points.len(), repeated), (Some(Timestamp(2_000_000_000)), 2, 1));
+}
+
+#[test]
+fn repeated_lines_keep_the_limits() {
+    let short = LineOptions { max_line_bytes: 12, ..options(Precision::Nanoseconds) };
+    let (points, repeated) = both_ways(b"a v=1 1\na v=2 123456\na v=2 1234567\na v=3 3\n", &short);
+    assert_eq!((points.len(), repeated), (3, 2));
+    let text = "s".repeat(MAX_STRING_LEN_BYTES + 1);
+    let (points, _) =
+        both_ways(format!("a v=\"s\" 1\na v=\"{text}\" 2\n").as_bytes(), &options(Precision::Nanoseconds));
+    assert_eq!(points.len(), 1);
+    let fields =
+        |range: std::ops::Range<usize>| range.map(|i| format!("f{i}=1")).collect::<Vec<_>>().join(",");
+    let most = MAX_FIELDS_PER_POINT;
+    let body = format!(
+        "a {} 1\na {} 2\na {} 3\na {} 4\n",
+        fields(0..most),
+        fields(most - 1..most + 1),
+        fields(0..most + 1),
+        fields(0..most)
+    );
+    let (points, _) = both_ways(body.as_bytes(), &options(Precision::Nanoseconds));
+    assert_eq!(points.len(), 3, "the line with a field too many is refused");
+    let full = LineOptions { max_batch_bytes: 2000, ..options(Precision::Nanoseconds) };
+    let body: String = (0..100).map(|i| format!("a v={i} {i}\n")).collect();
+    let mut batch = WriteBatch::new("db", None);
+    assert_eq!(parse_into(&mut batch, body.as_bytes(), &full), Err(BatchFull));
+}
+
+fn any_line() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(vec!["a", "b,t=1", "b,t=2", "c\\ d,t=x\\=y", "e,t=\"q", "", ",", "f,t="]);
+    let name = prop::sample::select(vec!["v", "vv", "w", "time", "x\\,y", "\"q\"", "", "v=v"]);
+    let value = prop::sample::select(vec![
+        "1",
+        "-2.5",
+        "123456.789",
+        "7i",
+        "-8i",
+        "9u",
+        "t",
+        "false",
+        "\"\"",
+        "\"te xt\"",
+        "\"a\\\"b\"",
+        "\"l\nf\"",
+        "1e5",
+        "0.30000000000000004",
+        "NaN",
+        "-",
+        "12345678",
+        "\"",
+        "",
+        "1i2",
+    ]);
+    let time = prop::sample::select(vec![
+        " 1",
+        " 1780772000000000000",
+        " -5",
+        "",
+        "  7",
+        " 8 ",
+        " x",
+        " 99999999999999999999",
+        " 1 2",
+    ]);
+    let end = prop::sample::select(vec!["\n", "\n", "\n", "\r\n", "\n\n", "", "\n#c\n"]);
+    let fields = prop::collection::vec((name, value), 1..4);
+    (key, fields, time, end).prop_map(|(key, fields, time, end)| {
+        let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        format!("{key} {}{time}{end}", fields.join(","))
+    })
+}
+
+proptest! {
+    #[test]
+    fn both_ways_of_reading_agree(
+        lines in prop::collection::vec(any_line(), 1..40),
+        hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+    ) {
+        let mut body = lines.concat().into_bytes();
+        for (at, byte) in hits {
+            let at = at.index(body.len());
+            body[at] = byte;
+        }
+        both_ways(&body, &options(Precision::Nanoseconds));
     }
 }
 

@@ -8,4 +8,5 @@ mod number;
 pub mod params;
 pub mod predicate;
 pub mod query_string;
+mod repeated_line;
 pub(crate) mod time;

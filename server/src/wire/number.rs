@@ -6,6 +6,8 @@ const POWERS: [f64; 23] = [
     1e19, 1e20, 1e21, 1e22,
 ];
 
+const WHOLE_POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+
 /// Value of a decimal like `-12.34`, `7`, `.5` or `3.`: the double nearest to it. None for any other text, and for
 /// digits beyond what one exact division can turn into the nearest double; `str::parse` then decides.
 ///
@@ -39,6 +41,114 @@ pub(super) fn short_decimal(text: &[u8]) -> Option<f64> {
     let decimals = point.map_or(0, |i| digits.len() - 1 - i);
     let value = mantissa as f64 / POWERS[decimals];
     Some(if negative { -value } else { value })
+}
+
+/// A decimal at the beginning of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LeadingDecimal {
+    /// It begins with a minus.
+    pub(super) negative: bool,
+    /// Its digits as one number, at most seven.
+    pub(super) digits: u32,
+    /// How many of them stand behind the point; None without a point.
+    pub(super) decimals: Option<u32>,
+    /// Its length in bytes.
+    pub(super) len: usize,
+}
+
+impl LeadingDecimal {
+    /// The decimal that begins `text`: like [`short_decimal`], up to the first byte that is no part of it. None also for
+    /// one of more than seven bytes without its sign, and near the end of the text: eight bytes are looked at in one go,
+    /// with no branch per digit.
+    #[inline]
+    pub(super) fn read(text: &[u8]) -> Option<Self> {
+        let negative = text.first() == Some(&b'-');
+        let sign_len = usize::from(negative);
+        let word = u64::from_le_bytes(*text.get(sign_len..)?.first_chunk()?);
+        let (places, others) = digits_of(word);
+        if others == 0 {
+            return None;
+        }
+        let first_other = others.trailing_zeros() / 8;
+        let (places, count, decimals) = if (word >> (8 * first_other)) as u8 == b'.' {
+            let behind = others & (others - 1);
+            if behind == 0 {
+                return None;
+            }
+            let end = behind.trailing_zeros() / 8;
+            let before_point = (1 << (8 * first_other)) - 1;
+            let joined = (places & before_point) | ((places >> 8) & !before_point);
+            (joined, end - 1, Some(end - 1 - first_other))
+        } else {
+            (places, first_other, None)
+        };
+        if count == 0 {
+            return None;
+        }
+        let digits = number_of_eight(places << (64 - 8 * count)) as u32;
+        let len = sign_len + (count + u32::from(decimals.is_some())) as usize;
+        Some(Self { negative, digits, decimals, len })
+    }
+
+    /// The double nearest to it; exact operands, one rounding, as in [`short_decimal`].
+    #[inline]
+    pub(super) fn float(self) -> f64 {
+        let value = f64::from(self.digits) / POWERS[self.decimals.unwrap_or(0) as usize % POWERS.len()];
+        // No branch: the sign of a reading around zero cannot be guessed.
+        f64::from_bits(value.to_bits() ^ (u64::from(self.negative) << 63))
+    }
+}
+
+/// The number that the digits at the beginning of `text` make, and how many they are; None if there are more than 19.
+#[inline]
+pub(super) fn leading_digits(text: &[u8]) -> Option<(u64, usize)> {
+    let (mut number, mut count) = (0_u64, 0);
+    while let Some(chunk) = text[count..].first_chunk() {
+        let (places, others) = digits_of(u64::from_le_bytes(*chunk));
+        if others > 0 {
+            let more = others.trailing_zeros() / 8;
+            if count as u32 + more > 19 {
+                return None;
+            }
+            if more > 0 {
+                number = number * WHOLE_POWERS[more as usize] + number_of_eight(places << (64 - 8 * more));
+            }
+            return Some((number, count + more as usize));
+        }
+        if count == 16 {
+            return None;
+        }
+        number = number * 100_000_000 + number_of_eight(places);
+        count += 8;
+    }
+    for byte in text[count..].iter().take_while(|byte| byte.is_ascii_digit()) {
+        if count == 19 {
+            return None;
+        }
+        number = number * 10 + u64::from(byte - b'0');
+        count += 1;
+    }
+    Some((number, count))
+}
+
+/// Eight bytes of text, the first the lowest: the value of each digit in its byte, and the top bit of each byte that is
+/// no digit.
+#[inline]
+fn digits_of(word: u64) -> (u64, u64) {
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    const TOP: u64 = 0x8080_8080_8080_8080;
+    let places = word ^ ZEROS;
+    // 10 and more reach the top bit by adding 118; what has it already is no digit either.
+    let others = (((places & !TOP) + 0x7676_7676_7676_7676) | places) & TOP;
+    (places, others)
+}
+
+/// Eight digits, the first in the lowest byte: neighbours are joined to pairs, pairs to fours, fours to eight.
+#[inline]
+fn number_of_eight(places: u64) -> u64 {
+    let pairs = places.wrapping_mul(10).wrapping_add(places >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_ffff_0000_ffff;
+    fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff
 }
 
 /// Appends a finite double as the shortest decimal that reads back as the same bits; whole numbers without a point,
@@ -111,6 +221,52 @@ mod tests {
     }
 
     #[test]
+    fn a_leading_decimal_ends_where_it_ends() {
+        let read = |text: &str| LeadingDecimal::read(text.as_bytes());
+        let cases = [
+            ("1,        ", 1.0, 1),
+            ("-55.5 1234", -55.5, 5),
+            (".5i      ", 0.5, 2),
+            ("3.,      ", 3.0, 2),
+            ("1234567 ,", 1_234_567.0, 7),
+            ("12.3456,x", 12.3456, 7),
+            ("-0 ffffffff", -0.0, 2),
+            ("1.2.3    ", 1.2, 3),
+            ("7e5      ", 7.0, 1),
+        ];
+        for (text, value, len) in cases {
+            let decimal = read(text).unwrap_or_else(|| panic!("{text:?} is one"));
+            assert_eq!((decimal.float().to_bits(), decimal.len), (f64::to_bits(value), len), "{text:?}");
+        }
+        for text in
+            ["", "1", "1,23456", "12345678,", "123.4567,", ".,       ", "-        ", "--1     ", "x1234567"]
+        {
+            assert_eq!(read(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn leading_digits_up_to_nineteen() {
+        let cases = [
+            ("", 0, 0),
+            ("x", 0, 0),
+            ("5", 5, 1),
+            ("12345678", 12_345_678, 8),
+            ("1780772000000000000\nabc", 1_780_772_000_000_000_000, 19),
+            ("9999999999999999999 ........", 9_999_999_999_999_999_999, 19),
+            ("1234567890 12345678", 1_234_567_890, 10),
+        ];
+        for (text, number, count) in cases {
+            assert_eq!(leading_digits(text.as_bytes()), Some((number, count)), "{text}");
+        }
+        for text in
+            ["12345678901234567890", "12345678901234567890 ........", "123456789012345678901234567890"]
+        {
+            assert_eq!(leading_digits(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
     fn floats_are_written_short() {
         let cases = [
             (55.5, "55.5"),
@@ -135,6 +291,29 @@ mod tests {
             if let Some(fast) = short_decimal(text.as_bytes()) {
                 prop_assert_eq!(fast.to_bits(), text.parse::<f64>().unwrap().to_bits());
             }
+        }
+
+        #[test]
+        fn a_leading_decimal_equals_the_slow_one(number in "-?[0-9]{0,7}(\\.[0-9]{0,7})?", rest in "[,ie .-][0-9, .]{7}") {
+            let text = format!("{number}{rest}");
+            if let Some(fast) = LeadingDecimal::read(text.as_bytes()) {
+                let slow = text[..fast.len].parse::<f64>().unwrap();
+                prop_assert_eq!(fast.float().to_bits(), slow.to_bits());
+                prop_assert_eq!(fast.decimals.is_some(), text[..fast.len].contains('.'));
+                prop_assert!(!text.as_bytes()[fast.len].is_ascii_digit());
+            }
+        }
+
+        #[test]
+        fn leading_digits_equal_the_slow_ones(digits in "[0-9]{0,21}", rest in "[^0-9]?[ -~]{0,9}") {
+            let text = format!("{digits}{rest}");
+            let all: String = text.chars().take_while(char::is_ascii_digit).collect();
+            let slow = match all.len() {
+                0 => Some((0, 0)),
+                1..=19 => Some((all.parse().unwrap(), all.len())),
+                _ => None,
+            };
+            prop_assert_eq!(leading_digits(text.as_bytes()), slow);
         }
 
         #[test]
