@@ -69,6 +69,10 @@ pub(crate) struct Shared {
     view: RwLock<Arc<View>>,
     published: (AtomicU64, AtomicU64),
     next_file: AtomicU64,
+    /// Rises with each change of the segments or the deletes of the view.
+    view_version: AtomicU64,
+    /// Newest manifest edit that logs are to attest, beside those that the writer knows of.
+    to_attest: AtomicU64,
 }
 
 /// What recovery hands over to make a [`Shared`].
@@ -106,12 +110,27 @@ impl Shared {
             view: RwLock::new(Arc::new(view)),
             published: (AtomicU64::new(published.log_id.0), AtomicU64::new(published.seq.0)),
             next_file: AtomicU64::new(next_file),
+            view_version: AtomicU64::new(1),
+            to_attest: AtomicU64::new(0),
             disk,
             options,
             clock,
             catalog,
             opener,
         }
+    }
+
+    pub(crate) fn view_version(&self) -> u64 {
+        self.view_version.load(Ordering::Acquire)
+    }
+
+    /// The next record of the log says that the manifest goes at least so far.
+    pub(crate) fn attest(&self, edit: u64) {
+        self.to_attest.fetch_max(edit, Ordering::Release);
+    }
+
+    pub(crate) fn to_attest(&self) -> u64 {
+        self.to_attest.load(Ordering::Acquire)
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
@@ -144,6 +163,7 @@ impl Shared {
         let mut view = self.view.write();
         let all = view.tombstones.iter().cloned().chain(tombstones.into_iter().map(Arc::new)).collect();
         *view = Arc::new(View { tombstones: all, ..(**view).clone() });
+        self.view_version.fetch_add(1, Ordering::Release);
     }
 
     /// Readers use `entries` instead of `sealed` from now on.
@@ -153,6 +173,7 @@ impl Shared {
         let frozen = view.frozen.iter().filter(|m| !Arc::ptr_eq(m, sealed)).cloned().collect();
         let segments = Arc::new(view.segments.with(added, &[]));
         *view = Arc::new(View { frozen, segments, sealed: through, ..(**view).clone() });
+        self.view_version.fetch_add(1, Ordering::Release);
     }
 
     /// Readers use `entries` instead of `replaced` from now on, and no longer look at the deletes `applied`.
@@ -171,6 +192,7 @@ impl Shared {
         let live = |tombstone: &&Arc<Tombstone>| !applied.contains(&tombstone.seq);
         let tombstones = view.tombstones.iter().filter(live).cloned().collect();
         *view = Arc::new(View { segments, tombstones, ..(**view).clone() });
+        self.view_version.fetch_add(1, Ordering::Release);
     }
 
     /// A number for a new segment or catalog file, never given before.
@@ -459,7 +481,9 @@ impl Engine {
         let wall = shared.clock.wall().0;
         let disk =
             |error: std::io::Error| EngineError::Disk { action: "quarantine", message: error.to_string() };
-        shared.manifest.lock().append(&Edit::Quarantined(segment), wall).map_err(disk)?;
+        // Held until readers know: a compaction looks at both under it.
+        let mut manifest = shared.manifest.lock();
+        manifest.append(&Edit::Quarantined(segment), wall).map_err(disk)?;
         let mut view = shared.view.write();
         let Some(handle) = view.segments.iter().find(|h| h.entry().id == segment).cloned() else {
             return Ok(());
@@ -467,6 +491,7 @@ impl Engine {
         let entry = SegmentEntry { quarantined: true, ..handle.entry().clone() };
         let segments = Arc::new(view.segments.with([shared.opener.handle(entry)], &[segment]));
         *view = Arc::new(View { segments, ..(**view).clone() });
+        shared.view_version.fetch_add(1, Ordering::Release);
         Ok(())
     }
 }

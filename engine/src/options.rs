@@ -36,7 +36,7 @@ pub struct Options {
     pub queue_wait: Duration,
     /// Most encoded bytes that one sync makes durable.
     pub group_bytes: usize,
-    /// Bytes kept back for one seal, one manifest snapshot and one delete on a full disk.
+    /// Bytes kept back for one seal and one manifest snapshot on a full disk.
     pub ballast_bytes: u64,
     /// Most series of the store.
     pub max_series: u32,

@@ -97,7 +97,14 @@ pub(crate) fn recover(
     match condition {
         ManifestCondition::Whole => {}
         ManifestCondition::TornTail(damage) => {
-            report.torn.push(TornEnd { file: damage.file, offset: damage.offset });
+            // A torn edit took nothing away: files go only after the edit that drops them is durable. One that is gone says that
+            // the edit was durable, and that it is damaged.
+            if names_missing_files(&**disk, manifest.state()).map_err(OpenError::disk("list the segments"))? {
+                rebuild = true;
+                report.damage.push(damage);
+            } else {
+                report.torn.push(TornEnd { file: damage.file, offset: damage.offset });
+            }
         }
         ManifestCondition::Fresh if identity.is_none() => {
             report.fresh = true;
@@ -140,7 +147,11 @@ pub(crate) fn recover(
         report.rebuilt = true;
         report
             .alarms
-            .push("the manifest was damaged: the list of files was rebuilt from the segments".to_owned());
+            .push(
+                "the manifest was damaged: the list of files was rebuilt from the segments; what was deleted and not yet \
+                 compacted may show again: delete it once more"
+                    .to_owned(),
+            );
         manifest.restart_above(replay.manifest_edit_attested);
         manifest
             .append(&Edit::Snapshot(state.clone()), 0)
@@ -172,6 +183,15 @@ pub(crate) fn recover(
     let found =
         Found { manifest, catalog, opener, segments, active, frozen, tombstones, published, next_file };
     Ok(Recovered { found, writer, report })
+}
+
+/// Whether a segment that should be there is not, or has another length.
+fn names_missing_files(disk: &dyn Disk, state: &State) -> io::Result<bool> {
+    let present = disk.list("segments")?;
+    Ok(state.segments.values().filter(|entry| !entry.quarantined).any(|entry| {
+        let path = entry.path();
+        !present.iter().any(|file| path.ends_with(&file.name) && file.len == entry.file_bytes)
+    }))
 }
 
 fn finish_report(disk: &dyn Disk, report: &mut RecoveryReport, replay: &ReplayReport, recent: &Recent) {
@@ -367,7 +387,7 @@ fn names_from_segments(
     report: &mut RecoveryReport,
 ) -> Result<(), OpenError> {
     let mut newest_first: Vec<_> = segments.iter().collect();
-    newest_first.sort_by_key(|handle| std::cmp::Reverse((handle.entry().max_seq, handle.entry().id)));
+    newest_first.sort_by_key(|handle| std::cmp::Reverse(handle.entry().id));
     let OpenedCatalog { catalog, told, pending, .. } = opened;
     let (mut heard, mut newer) = (HashSet::new(), Vec::new());
     for handle in newest_first {

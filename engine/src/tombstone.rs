@@ -8,7 +8,7 @@
 //! 2. Compaction applies all tombstones to what it reads and notes that in the segment's entry; a tombstone goes when
 //!    nothing is left that it could hide rows in.
 //!
-//! Bytes: format-spec.md sections 3.7 and 6.3. Decoding is total.
+//! Bytes: format-spec.md sections 4 and 7.1. Decoding is total.
 
 use crate::bytes::{Reader, put_varint};
 use crate::ids::{FieldId, MeasurementId, NamespaceId, Seq, SeriesId};
@@ -49,11 +49,20 @@ impl Tombstone {
 
     /// Whether it may hide rows of a segment that compaction has not taken out yet.
     pub fn concerns(&self, entry: &SegmentEntry) -> bool {
-        entry.max_seq < self.seq
+        // What is set aside is never served again.
+        !entry.quarantined
+            && entry.max_seq < self.seq
             && entry.deletes_applied < self.seq
             && entry.namespace == self.namespace
             && entry.measurement.is_none_or(|own| own == self.measurement)
             && entry.overlaps(&self.range)
+    }
+
+    /// Bytes that it takes in a manifest at most; in memory, about as many.
+    pub(crate) fn bytes(&self) -> usize {
+        let ids = self.fields.as_ref().map_or(0, |list| list.len())
+            + self.series.as_ref().map_or(0, |list| list.len());
+        8 + MIN_ENCODED_LEN + 5 * (ids + 2)
     }
 
     /// Appends everything but the sequence.

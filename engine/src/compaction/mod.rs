@@ -59,8 +59,17 @@ type Request = Sender<Result<CompactionReport, EngineError>>;
 #[derive(Debug)]
 pub(crate) struct Compactor {
     requests: Mutex<Option<Sender<Request>>>,
-    stopping: Arc<AtomicBool>,
+    orders: Arc<Orders>,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What a running step is told.
+#[derive(Debug, Default)]
+struct Orders {
+    /// Give up: the store closes.
+    stop: AtomicBool,
+    /// Somebody waits: as fast as it goes.
+    hurry: AtomicBool,
 }
 
 /// An idle compactor looks this often.
@@ -69,22 +78,25 @@ const LOOK: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_secs(60);
 /// More deletes than this are applied although it is not quiet.
 const MANY_TOMBSTONES: usize = 64;
-/// After a failure nothing is tried for so long.
-const FAILURE_PAUSE: Duration = Duration::from_secs(60);
+/// Deletes are applied after so long at the latest.
+const DELETES_WAIT: Duration = Duration::from_secs(600);
+/// What the disk refused is tried again after so long; other files are merged meanwhile.
+const FAILURE_PAUSE: Duration = Duration::from_secs(600);
 
 impl Compactor {
     pub(crate) fn start(shared: &Arc<Shared>) -> Self {
         let (requests, queue) = unbounded();
-        let stopping = Arc::new(AtomicBool::new(false));
-        let worker = Worker::new(shared.clone(), stopping.clone());
+        let orders = Arc::new(Orders::default());
+        let worker = Worker::new(shared.clone(), orders.clone());
         let thread = std::thread::Builder::new().name("wattlog-compactor".to_owned());
         let thread = thread.spawn(move || worker.run(&queue)).expect("the system gives a thread at start");
-        Self { requests: Mutex::new(Some(requests)), stopping, thread: Mutex::new(Some(thread)) }
+        Self { requests: Mutex::new(Some(requests)), orders, thread: Mutex::new(Some(thread)) }
     }
 
     /// Merges all that can be merged now.
     pub(crate) fn everything(&self) -> Result<CompactionReport, EngineError> {
         let (reply, answer) = bounded(1);
+        self.orders.hurry.store(true, Ordering::Relaxed);
         let sent = self.requests.lock().as_ref().map(|requests| requests.send(reply));
         match sent {
             Some(Ok(())) => answer.recv().unwrap_or(Err(EngineError::Closed)),
@@ -94,7 +106,7 @@ impl Compactor {
 
     /// Ends the thread; a step that runs is given up.
     pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.orders.stop.store(true, Ordering::Relaxed);
         drop(self.requests.lock().take());
         if let Some(thread) = self.thread.lock().take()
             && thread.join().is_err()
@@ -106,74 +118,95 @@ impl Compactor {
 
 struct Worker {
     shared: Arc<Shared>,
-    stopping: Arc<AtomicBool>,
-    /// Inputs of steps that met damage.
+    orders: Arc<Orders>,
+    /// Inputs that are damaged.
     avoid: HashSet<SegmentId>,
-    /// Identity of the segment list at the last look, and when it last changed.
-    seen: usize,
+    /// Inputs of steps that the disk refused, until they are tried again.
+    postponed: HashSet<SegmentId>,
+    postponed_until: Duration,
+    /// Version of the view at the last look, and when a seal last changed it.
+    seen: u64,
     changed: Duration,
+    /// Since when there have been deletes to apply.
+    deletes_since: Option<Duration>,
     /// What there was to plan with when nothing was found to do.
-    idle: Option<(usize, i32, usize, bool)>,
-    paused_until: Duration,
+    idle: Option<(u64, i32, bool, bool)>,
 }
 
 impl Worker {
-    fn new(shared: Arc<Shared>, stopping: Arc<AtomicBool>) -> Self {
+    fn new(shared: Arc<Shared>, orders: Arc<Orders>) -> Self {
         let now = shared.clock.monotonic();
-        let avoid = HashSet::new();
-        Self { shared, stopping, avoid, seen: 0, changed: now, idle: None, paused_until: now }
+        Self {
+            shared,
+            orders,
+            avoid: HashSet::new(),
+            postponed: HashSet::new(),
+            postponed_until: now,
+            seen: 0,
+            changed: now,
+            deletes_since: None,
+            idle: None,
+        }
     }
 
     fn run(mut self, requests: &Receiver<Request>) {
         loop {
             match requests.recv_timeout(LOOK) {
                 Ok(reply) => drop(reply.send(self.everything())),
-                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Timeout) => self.look(requests),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
     /// Carries out what is due.
-    fn look(&mut self) {
+    fn look(&mut self, requests: &Receiver<Request>) {
         let rate = self.shared.options.compaction_bytes_per_second;
         let now = self.shared.clock.monotonic();
-        while rate > 0 && now >= self.paused_until && !self.stopping.load(Ordering::Relaxed) {
-            let view = self.shared.view();
-            let identity = Arc::as_ptr(&view.segments) as usize;
-            if identity != self.seen {
-                self.seen = identity;
+        if now >= self.postponed_until && !self.postponed.is_empty() {
+            self.postponed.clear();
+            self.idle = None;
+        }
+        while rate > 0 && requests.is_empty() && !self.orders.stop.load(Ordering::Relaxed) {
+            let version = self.shared.view_version();
+            if version != self.seen {
+                self.seen = version;
                 self.changed = now;
             }
             let quiet = now.saturating_sub(self.changed) >= QUIET;
-            let deletes = view.tombstones.len();
+            let deletes = self.shared.view().tombstones.len();
+            self.deletes_since = if deletes == 0 { None } else { self.deletes_since.or(Some(now)) };
+            let waited = self.deletes_since.is_some_and(|since| now.saturating_sub(since) >= DELETES_WAIT);
+            let apply_deletes = deletes > 0 && (quiet || waited || deletes > MANY_TOMBSTONES);
             let today = self.shared.clock.wall().utc_day();
-            let state = (identity, today, deletes, quiet);
+            let state = (version, today, quiet, apply_deletes);
             if self.idle == Some(state) {
                 return;
             }
-            let apply_deletes = deletes > 0 && (quiet || deletes > MANY_TOMBSTONES);
             let Some(step) = self.next(Effort::Due { quiet, apply_deletes }) else {
                 self.forget_applied();
                 self.idle = Some(state);
                 return;
             };
             let done = self.step(&step, Some(rate));
-            // The set changed by this step; that is no seal.
-            self.seen = Arc::as_ptr(&self.shared.view().segments) as usize;
-            if done.is_err() {
+            // The view changed by this step; that is no seal.
+            self.seen = self.shared.view_version();
+            if let Err(Failure::Closing) = done {
                 return;
             }
         }
     }
 
     fn everything(&mut self) -> Result<CompactionReport, EngineError> {
+        self.orders.hurry.store(false, Ordering::Relaxed);
+        self.postponed.clear();
+        self.idle = None;
         let mut report = CompactionReport::default();
         while let Some(step) = self.next(Effort::Everything) {
             match self.step(&step, None) {
                 Ok(done) => report.add(done),
                 // The files are left out of the next plan.
-                Err(Failure::Damaged(_)) => {}
+                Err(Failure::Damaged(..)) => {}
                 Err(Failure::Closing) => return Err(EngineError::Closed),
                 Err(Failure::Disk(error)) => {
                     return Err(EngineError::Disk { action: "compact", message: error.to_string() });
@@ -188,11 +221,12 @@ impl Worker {
         let view = self.shared.view();
         let entries: Vec<_> = view.segments.iter().map(|handle| handle.entry()).collect();
         let today = self.shared.clock.wall().utc_day();
-        plan(&entries, &view.tombstones, today, effort, &self.avoid)
+        let avoid: HashSet<SegmentId> = self.avoid.union(&self.postponed).copied().collect();
+        plan(&entries, &view.tombstones, today, effort, &avoid)
     }
 
     fn step(&mut self, step: &Step, rate: Option<u64>) -> Result<CompactionReport, Failure> {
-        let done = run::run(&self.shared, step, Pace::new(&self.shared, &self.stopping, rate));
+        let done = run::run(&self.shared, step, Pace::new(&self.shared, &self.orders, rate));
         let metrics = &self.shared.metrics;
         match &done {
             Ok(report) => {
@@ -201,15 +235,19 @@ impl Worker {
                 metrics.compaction_bytes_written.add(report.bytes_after);
             }
             Err(Failure::Closing) => {}
-            Err(Failure::Damaged(reason)) => {
+            Err(Failure::Damaged(segment, reason)) => {
                 metrics.compaction_failures.add(1);
                 tracing::warn!(%reason, "segments are not merged: one of them is damaged");
-                self.avoid.extend(&step.inputs);
+                match segment {
+                    Some(segment) if step.inputs.contains(segment) => drop(self.avoid.insert(*segment)),
+                    _ => self.avoid.extend(&step.inputs),
+                }
             }
             Err(Failure::Disk(error)) => {
                 metrics.compaction_failures.add(1);
                 tracing::warn!(%error, full = is_disk_full(error), "segments could not be merged; tried again later");
-                self.paused_until = self.shared.clock.monotonic() + FAILURE_PAUSE;
+                self.postponed.extend(&step.inputs);
+                self.postponed_until = self.shared.clock.monotonic() + FAILURE_PAUSE;
             }
         }
         done

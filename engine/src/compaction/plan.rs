@@ -1,7 +1,8 @@
 //! Which segments are merged next. Pure: entries, deletes and the day in, one step out.
 //!
 //! Every file lies in one UTC month. Files of a month stand in commit order; only neighbours in that order are merged, so
-//! that comparing the last sequence of two files still decides which of two values is the younger one.
+//! that comparing the last sequence of two files still decides which of two values is the younger one. Files of one seal, or
+//! of one step, have the same last sequence: a step takes all of them at its young end, or none.
 //!
 //! Rules, the first that applies
 //! 1. A file with rows that a delete hides is rewritten by itself, if deletes are to be applied now.
@@ -73,11 +74,14 @@ pub(crate) fn plan(
                 && !avoid.contains(&entry.id)
                 && month.contains(&Timestamp(entry.last_time).utc_day())
         };
+        let mut end = 0;
         for part in files.chunk_by(|a, b| usable(a) && usable(b)) {
+            end += part.len();
             if !usable(part[0]) {
                 continue;
             }
-            let month = Month { days: month.clone(), files: part, over: month.end < today };
+            let next_seq = files.get(end).map(|entry| entry.max_seq);
+            let month = Month { days: month.clone(), files: part, next_seq, over: month.end < today };
             if let Some((days, inputs)) = month.next(tombstones, today, effort) {
                 let inputs = inputs.iter().map(|entry| entry.id).collect();
                 return Some(Step { namespace, days, inputs });
@@ -91,6 +95,8 @@ pub(crate) fn plan(
 struct Month<'a> {
     days: Range<i32>,
     files: &'a [&'a SegmentEntry],
+    /// Last commit of the file that follows them, if one does.
+    next_seq: Option<Seq>,
     /// It ended a day ago or more.
     over: bool,
 }
@@ -106,7 +112,7 @@ impl<'a> Month<'a> {
         let (quiet, apply_deletes) = match effort {
             Effort::Due { quiet, apply_deletes } => (quiet, apply_deletes),
             Effort::Everything => {
-                let all = bounded(self.files);
+                let all = self.whole_commits(0..bounded(self.files));
                 if !is_settled(all) {
                     return Some((self.days.clone(), all));
                 }
@@ -140,7 +146,7 @@ impl<'a> Month<'a> {
                 && day + 1 < today
                 && run > 1
             {
-                let files = bounded(&self.files[at..at + run]);
+                let files = self.whole_commits(at..at + bounded(&self.files[at..at + run]));
                 if !is_settled(files) {
                     return Some((day..day + 1, files));
                 }
@@ -173,21 +179,32 @@ impl<'a> Month<'a> {
             bytes += next;
             start -= 1;
         }
-        &self.files[start..]
+        self.whole_commits(start..self.files.len())
+    }
+
+    /// The files of `range` without those at its end that have the last commit of the file behind it: what is made of them
+    /// would win over that one, also with values that are older.
+    fn whole_commits(&self, range: Range<usize>) -> &'a [&'a SegmentEntry] {
+        let mut end = range.end;
+        let next = self.files.get(end).map(|entry| entry.max_seq).or(self.next_seq);
+        while end > range.start && Some(self.files[end - 1].max_seq) == next {
+            end -= 1;
+        }
+        &self.files[range.start..end]
     }
 }
 
-/// The first files up to the limit of one step.
-fn bounded<'a>(files: &'a [&'a SegmentEntry]) -> &'a [&'a SegmentEntry] {
+/// How many of the first files are within the limit of one step.
+fn bounded(files: &[&SegmentEntry]) -> usize {
     let mut bytes = 0;
     let fitting = files.iter().take_while(|entry| {
         bytes += entry.file_bytes;
         bytes <= MAX_STEP_BYTES
     });
-    &files[..fitting.count()]
+    fitting.count()
 }
 
-/// Whether merging them would change nothing: each has a measurement of its own, and one at most has several.
+/// Whether merging them is not worth it: each has a measurement of its own, and one at most has several.
 fn is_settled(files: &[&SegmentEntry]) -> bool {
     let mut seen = Distinct::new();
     files.len() < 2 || files.iter().all(|entry| seen.insert(entry.measurement))
@@ -302,6 +319,28 @@ mod tests {
         let mut rest = files.split_off(2);
         rest.insert(0, file(9, 0, 0..31, 200));
         check(&rest, &[], DUE, Some(&[4, 5]));
+    }
+
+    #[test]
+    fn a_step_does_not_end_between_files_of_one_last_commit() {
+        // Day 1 and day 2 of two seals; the younger file of day 2 cannot be used.
+        let mut files = vec![
+            file(5, 0, 31..32, 100),
+            file(6, 0, 32..33, 100),
+            file(10, 10, 31..32, 100),
+            file(11, 10, 32..33, 100),
+        ];
+        files[3].quarantined = true;
+        // What was made of 5, 6 and 10 would win over 11 on day 2.
+        check(&files, &[], Effort::Everything, Some(&[5, 6]));
+        files[3].quarantined = false;
+        check(&files, &[], Effort::Everything, Some(&[5, 6, 10, 11]));
+        // Small files of one day, then one that a merge of several days made together with another.
+        let day =
+            [file(1, 0, 31..32, 9), file(2, 10, 31..32, 9), file(50, 20, 31..32, 9), file(51, 20, 31..33, 9)];
+        let entries: Vec<&SegmentEntry> = day.iter().collect();
+        let step = plan(&entries, &[], 40, DUE, &HashSet::new()).unwrap();
+        assert_eq!(step.inputs, [SegmentId(1), SegmentId(2)]);
     }
 
     #[test]

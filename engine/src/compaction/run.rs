@@ -1,16 +1,16 @@
 //! One step: segments are read, merged and written again, then the manifest names the new ones.
 //!
-//! Memory: what describes the new files, and of rows about a million values of one series at a time.
+//! Memory: what describes the new files, and of rows about 64 MiB of one series at a time.
 
-use super::CompactionReport;
 use super::plan::{Step, applied};
-use crate::column::SeriesRows;
+use super::{CompactionReport, Orders};
+use crate::column::{SeriesRows, Values};
 use crate::engine::Shared;
-use crate::error::Damage;
 use crate::ids::{FieldId, MeasurementId, SegmentId, Seq, SeriesId};
 use crate::manifest::Edit;
 use crate::query::{CancelFlag, MergeError, MergeSink, QueryControl, merge_series};
 use crate::rows::{merge_runs, slice_rows};
+use crate::segment::layout::MAX_GROUP_ROWS;
 use crate::segment::{
     FieldDef, Part, SegmentEntry, SegmentError, SegmentHandle, SegmentSet, SegmentSpec, SegmentWriter,
     segment_path,
@@ -19,7 +19,7 @@ use crate::snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use wattlog_model::Timestamp;
 
@@ -28,8 +28,8 @@ use wattlog_model::Timestamp;
 pub(super) enum Failure {
     /// The store is closing.
     Closing,
-    /// An input cannot be read whole.
-    Damaged(String),
+    /// An input cannot be read whole: the one named, or one of them.
+    Damaged(Option<SegmentId>, String),
     /// The disk refused.
     Disk(io::Error),
 }
@@ -43,19 +43,16 @@ impl From<io::Error> for Failure {
 impl From<SegmentError> for Failure {
     fn from(error: SegmentError) -> Self {
         match error {
-            SegmentError::Damage(damage) | SegmentError::TooNew(damage) => Self::Damaged(damage.to_string()),
             error if error.is_out_of_resources() => Self::Disk(io::Error::other(error.to_string())),
-            error => Self::Damaged(error.to_string()),
+            error => Self::Damaged(None, error.to_string()),
         }
     }
 }
 
 /// A measurement whose rows make this many bytes gets a file of its own.
 const OWN_FILE_BYTES: u64 = 8 << 20;
-/// Values of a series that are gathered before some of them are written.
-const CHUNK_VALUES: usize = 1 << 20;
-/// Rows of a long day that are written before it is over.
-const CHUNK_ROWS: usize = 64 * 1024;
+/// Bytes of plain rows of a series that are gathered before some of them are written.
+const CHUNK_BYTES: usize = 32 << 20;
 
 /// Rows of one measurement in the inputs.
 #[derive(Debug, Default)]
@@ -79,7 +76,7 @@ pub(super) fn run(
         all.iter().filter(of_step).cloned().collect()
     };
     if inputs.len() != step.inputs.len() || inputs.iter().any(|handle| handle.entry().quarantined) {
-        return Err(Failure::Damaged("an input was set aside meanwhile".to_owned()));
+        return Err(Failure::Damaged(None, SET_ASIDE.to_owned()));
     }
     let bytes_before = inputs.iter().map(|handle| handle.entry().file_bytes).sum();
     // Twice the room for a moment, beside what a seal may need.
@@ -182,14 +179,14 @@ impl Output<'_> {
                 pace,
                 midnights: &midnights,
                 gathered,
-                values: 0,
+                bytes: 0,
                 part: Part::Whole,
             };
             let control = QueryControl { deadline: None, cancel: CancelFlag::default() };
             let (namespace, series) = (self.step.namespace, &section.series);
             merge_series(self.reading, namespace, *measurement, fields, series, &control, &mut sink)
                 .map_err(|error| match error {
-                    MergeError::Lost(reason) => Failure::Damaged(reason),
+                    MergeError::Lost(segment, reason) => Failure::Damaged(Some(segment), reason),
                     MergeError::Query(error) => Failure::Disk(io::Error::other(error.to_string())),
                     MergeError::Sink(failure) => failure,
                 })?;
@@ -202,7 +199,9 @@ impl Output<'_> {
         shared.disk.rename(&temporary, &path)?;
         shared.disk.sync_dir("segments")?;
         let entry = summary.entry(&spec);
-        Ok(Some(SegmentEntry { deletes_applied: self.reading.seq(), ..entry }))
+        // Only deletes tell: other sequences may be given a second time after a power cut.
+        let applied = self.reading.tombstones().map(|tombstone| tombstone.seq).max();
+        Ok(Some(SegmentEntry { deletes_applied: applied.unwrap_or_default(), ..entry }))
     }
 
     /// Definitions of the fields of a section, by rising id, as the catalog knows them now.
@@ -214,7 +213,7 @@ impl Output<'_> {
             Ok(fields)
         } else {
             // A name that only the files know: they are left as they are.
-            Err(Failure::Damaged(format!("a field of {} is in no catalog file", section.name)))
+            Err(Failure::Damaged(None, format!("a field of {} is in no catalog file", section.name)))
         }
     }
 }
@@ -226,30 +225,29 @@ struct SeriesSink<'a, 'p> {
     pace: &'a mut Pace<'p>,
     midnights: &'a [i64],
     gathered: Vec<SeriesRows>,
-    values: usize,
+    bytes: usize,
     part: Part,
 }
 
 impl SeriesSink<'_, '_> {
-    /// Writes the days that are complete, or a part of one that is very long.
+    /// Writes the days that are complete; of a day that is very long, whole row groups.
     fn write_some(&mut self) -> Result<(), Failure> {
         let rows = merge_runs(std::mem::take(&mut self.gathered));
         let (Some(first), Some(last)) = (rows.times.first(), rows.times.last()) else { return Ok(()) };
         let at = self.midnights.partition_point(|midnight| midnight <= last);
-        let cut = match at.checked_sub(1).map(|at| self.midnights[at]) {
-            Some(midnight) if midnight > *first => midnight,
-            _ if rows.times.len() >= CHUNK_ROWS => rows.times[CHUNK_ROWS - 1] + 1,
-            _ => {
-                self.gathered = vec![rows];
-                return Ok(());
-            }
+        let midnight = at.checked_sub(1).map(|at| self.midnights[at]).filter(|midnight| midnight > first);
+        let whole_groups = rows.times.len() / MAX_GROUP_ROWS * MAX_GROUP_ROWS;
+        let cut = match midnight {
+            Some(midnight) => midnight,
+            None if whole_groups > 0 => rows.times[whole_groups - 1] + 1,
+            None => i64::MAX,
         };
         let rest = slice_rows(rows.clone(), &(cut..i64::MAX));
         self.part = Part::OfMany;
         self.writer.write_rows(&slice_rows(rows, &(i64::MIN..cut)), Part::OfMany)?;
-        self.values = values_of(&rest);
-        self.gathered = vec![rest];
-        self.pace.spend(self.writer.bytes())
+        self.bytes = bytes_of(&rest);
+        self.gathered = if rest.times.is_empty() { Vec::new() } else { vec![rest] };
+        Ok(())
     }
 }
 
@@ -257,15 +255,18 @@ impl MergeSink for SeriesSink<'_, '_> {
     type Error = Failure;
 
     fn begin(&mut self, series: SeriesId) -> Result<(), Failure> {
-        self.values = 0;
+        self.bytes = 0;
         self.part = Part::Whole;
         Ok(self.writer.begin_series(series)?)
     }
 
     fn rows(&mut self, rows: SeriesRows) -> Result<(), Failure> {
-        self.values += values_of(&rows);
+        self.bytes += bytes_of(&rows);
         self.gathered.push(rows);
-        if self.values >= CHUNK_VALUES { self.write_some() } else { Ok(()) }
+        if self.bytes >= CHUNK_BYTES {
+            self.write_some()?;
+        }
+        self.pace.spend(self.writer.bytes())
     }
 
     fn end(&mut self, series: SeriesId) -> Result<(), Failure> {
@@ -273,15 +274,20 @@ impl MergeSink for SeriesSink<'_, '_> {
         self.writer.write_rows(&rows, self.part)?;
         let tags = self.shared.catalog.series_tags(series).map_err(io::Error::other)?;
         let Some((_, tags)) = tags else {
-            return Err(Failure::Damaged(format!("series {series} has rows but no name")));
+            return Err(Failure::Damaged(None, format!("series {series} has rows but no name")));
         };
         self.writer.end_series(&tags)?;
         self.pace.spend(self.writer.bytes())
     }
 }
 
-fn values_of(rows: &SeriesRows) -> usize {
-    rows.times.len() + rows.columns.iter().map(|(_, column)| column.values.len()).sum::<usize>()
+/// Memory of plain rows, texts as if none were shared.
+fn bytes_of(rows: &SeriesRows) -> usize {
+    let values = rows.columns.iter().map(|(_, column)| match &column.values {
+        Values::String(texts) => texts.iter().map(|text| 24 + text.len()).sum(),
+        values => 8 * values.len(),
+    });
+    8 * rows.times.len() + values.sum::<usize>()
 }
 
 fn publish(
@@ -292,6 +298,12 @@ fn publish(
 ) -> Result<(), Failure> {
     let mut manifest = shared.manifest.lock();
     let view = shared.view();
+    let is_there = |id: &SegmentId| {
+        view.segments.iter().any(|handle| handle.entry().id == *id && !handle.entry().quarantined)
+    };
+    if !step.inputs.iter().all(is_there) {
+        return Err(Failure::Damaged(None, SET_ASIDE.to_owned()));
+    }
     let left = view.segments.iter().map(|handle| handle.entry());
     let left: Vec<&SegmentEntry> =
         left.filter(|entry| !step.inputs.contains(&entry.id)).chain(&entries).collect();
@@ -304,10 +316,13 @@ fn publish(
     };
     // From here on a manifest may name them, also one that was begun and not finished.
     begun.paths.clear();
-    manifest.append(&edit, shared.clock.wall().0)?;
+    let number = manifest.append(&edit, shared.clock.wall().0)?;
+    shared.attest(number);
     shared.publish_compaction(entries, &step.inputs, &applied);
     Ok(())
 }
+
+const SET_ASIDE: &str = "an input was set aside meanwhile";
 
 /// Drops deletes that hide nothing any more.
 pub(super) fn forget_applied(shared: &Arc<Shared>) -> io::Result<()> {
@@ -324,7 +339,8 @@ pub(super) fn forget_applied(shared: &Arc<Shared>) -> io::Result<()> {
     let next_file = shared.peek_next_file();
     let edit =
         Edit::Compacted { segments: Vec::new(), replaced: Vec::new(), next_file, applied: applied.clone() };
-    manifest.append(&edit, shared.clock.wall().0)?;
+    let number = manifest.append(&edit, shared.clock.wall().0)?;
+    shared.attest(number);
     shared.publish_compaction(Vec::new(), &[], &applied);
     Ok(())
 }
@@ -357,7 +373,7 @@ impl Drop for Begun<'_> {
 /// How fast a step may go.
 pub(super) struct Pace<'a> {
     shared: &'a Shared,
-    stopping: &'a AtomicBool,
+    orders: &'a Orders,
     bytes_per_second: Option<u64>,
     began: Duration,
     /// Bytes of files finished before the one being written.
@@ -367,8 +383,8 @@ pub(super) struct Pace<'a> {
 
 impl<'a> Pace<'a> {
     /// At most so many bytes a second, read and written together; as fast as it goes if none are given.
-    pub(super) fn new(shared: &'a Shared, stopping: &'a AtomicBool, bytes_per_second: Option<u64>) -> Self {
-        Self { shared, stopping, bytes_per_second, began: shared.clock.monotonic(), before: 0, written: 0 }
+    pub(super) fn new(shared: &'a Shared, orders: &'a Orders, bytes_per_second: Option<u64>) -> Self {
+        Self { shared, orders, bytes_per_second, began: shared.clock.monotonic(), before: 0, written: 0 }
     }
 
     /// Notes how long the file being written has become; waits if it goes too fast.
@@ -378,10 +394,11 @@ impl<'a> Pace<'a> {
         }
         self.written = file_bytes;
         loop {
-            if self.stopping.load(Ordering::Relaxed) {
+            if self.orders.stop.load(Ordering::Relaxed) {
                 return Err(Failure::Closing);
             }
-            let Some(rate) = self.bytes_per_second else { return Ok(()) };
+            let hurry = self.orders.hurry.load(Ordering::Relaxed);
+            let Some(rate) = self.bytes_per_second.filter(|_| !hurry) else { return Ok(()) };
             // As much was read as is written.
             let seconds = 2.0 * (self.before + self.written) as f64 / rate as f64;
             let elapsed = self.shared.clock.monotonic().saturating_sub(self.began);
@@ -390,11 +407,5 @@ impl<'a> Pace<'a> {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-    }
-}
-
-impl From<Damage> for Failure {
-    fn from(damage: Damage) -> Self {
-        Self::Damaged(damage.to_string())
     }
 }

@@ -14,6 +14,7 @@ use crate::snapshot::Snapshot;
 use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 use wattlog_model::Timestamp;
 
 /// A segment that can hold rows of the answer. It is not kept open between uses: that is up to the set of segments,
@@ -189,8 +190,8 @@ impl<'a> Losses<'a> {
     }
 
     /// What was lost first, if anything was.
-    pub(super) fn first(&self) -> Option<String> {
-        self.list.lock().first().map(|(_, _, loss)| loss.reason.clone())
+    pub(super) fn first(&self) -> Option<(SegmentId, String)> {
+        self.list.lock().first().map(|(segment, _, loss)| (*segment, loss.reason.clone()))
     }
 
     /// Tells the store of damage that costs the answer nothing.
@@ -209,14 +210,19 @@ impl<'a> Losses<'a> {
     }
 }
 
+/// How long rows are looked for where deletes may hide the first or the last.
+const LOOK_FOR_ROWS: Duration = Duration::from_secs(1);
+
 /// First and last time of all rows of a measurement, lost segments left out; none if it has no rows.
 pub fn time_range(
     snapshot: &Snapshot,
     namespace: NamespaceId,
     measurement: MeasurementId,
 ) -> Result<Option<(i64, i64)>, QueryError> {
-    if snapshot.tombstones_of(measurement).next().is_some() {
-        return time_range_of_rows(snapshot, namespace, measurement);
+    if snapshot.tombstones_of(measurement).next().is_some()
+        && let Ok(found) = time_range_of_rows(snapshot, namespace, measurement)
+    {
+        return Ok(found);
     }
     let mut found: Option<(i64, i64)> = None;
     for series in snapshot.catalog().select(measurement, &[])? {
@@ -245,7 +251,8 @@ pub fn time_range(
     Ok(found)
 }
 
-/// The same by looking for the oldest and the newest row of each series: what deletes hide is not in the answer.
+/// The same by looking for the oldest and the newest row of each series: what deletes hide is not in the answer. Where that
+/// takes too long, the range of the files has to do until they were rewritten.
 fn time_range_of_rows(
     snapshot: &Snapshot,
     namespace: NamespaceId,
@@ -257,10 +264,11 @@ fn time_range_of_rows(
     let mut request = QueryRequest::raw(&database, &name, Timestamp(i64::MIN), Timestamp(i64::MAX));
     request.retention_policy = Some(policy.to_string());
     request.limit = Some(1);
+    let control = QueryControl { deadline: Some(Instant::now() + LOOK_FOR_ROWS), ..QueryControl::default() };
     let mut found = None;
     for order in [Order::Ascending, Order::Descending] {
         request.order = order;
-        let answer = super::run(snapshot, &request, &QueryLimits::default(), &QueryControl::default())?;
+        let answer = super::run(snapshot, &request, &QueryLimits::default(), &control)?;
         for series in answer.series {
             let times = series.columns.iter().find_map(|column| match &column.values {
                 ResultValues::Time(times) => times.first().copied().flatten(),

@@ -11,7 +11,7 @@ use super::prune::{Losses, Sources};
 use super::request::{QueryControl, QueryLimits};
 use super::scan::{Block, GroupSource, Scan, Sink};
 use crate::column::{Presence, SeriesRows};
-use crate::ids::{MeasurementId, NamespaceId, SeriesId};
+use crate::ids::{MeasurementId, NamespaceId, SegmentId, SeriesId};
 use crate::segment::FieldDef;
 use crate::snapshot::Snapshot;
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub(crate) trait MergeSink {
 #[derive(Debug)]
 pub(crate) enum MergeError<E> {
     /// A part of an input cannot be read.
-    Lost(String),
+    Lost(SegmentId, String),
     Query(QueryError),
     /// What the taker said.
     Sink(E),
@@ -77,8 +77,8 @@ pub(crate) fn merge_series<S: MergeSink>(
         if let Some(error) = pass.failed {
             return Err(MergeError::Sink(error));
         }
-        if let Some(reason) = losses.first() {
-            return Err(MergeError::Lost(reason));
+        if let Some((segment, reason)) = losses.first() {
+            return Err(MergeError::Lost(segment, reason));
         }
         run.map_err(MergeError::Query)?;
         sink.end(*id).map_err(MergeError::Sink)?;

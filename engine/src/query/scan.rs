@@ -218,6 +218,16 @@ impl Scan<'_> {
         holes: &mut Vec<Hole>,
         carry: &mut Carry,
     ) -> Result<SeriesRows, QueryError> {
+        let RowGroup { first_time, last_time, .. } = piece.group;
+        let hidden = |hole: &Hole| {
+            hole.precedence > piece.precedence
+                && hole.field.is_none()
+                && hole.first <= first_time
+                && hole.last >= last_time
+        };
+        if holes.iter().any(hidden) {
+            return Ok(SeriesRows::default());
+        }
         let source = &self.sources.list[piece.precedence];
         let Opened::Rows(open) = source.open(self.plan, self.losses)? else {
             return Ok(SeriesRows::default());

@@ -143,6 +143,10 @@ pub fn parse_delete(query: &str, default_database: &str, now: Timestamp) -> Resu
         parse_query_time(text, now).map_err(|e| format!("{name}: {e}"))
     };
     let measurement = get("measurement").ok_or("parameter \"measurement\" is required")?;
+    if let Some((name, _)) = single.iter().find(|(_, value)| value.is_empty()) {
+        // Left empty by mistake, "fields" would mean all of them.
+        return Err(format!("parameter {name:?} is empty: leave it out or name something"));
+    }
     Ok(DeleteRequest {
         database: get("db").unwrap_or(default_database).to_owned(),
         retention_policy: get("rp").map(str::to_owned),

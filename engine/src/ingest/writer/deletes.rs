@@ -5,12 +5,19 @@
 
 use super::{Group, WaitingDelete, Writer};
 use crate::error::WriteError;
-use crate::tombstone::encode_deletes;
+use crate::tombstone::{Tombstone, encode_deletes};
 use crate::wal::{MAX_PAYLOAD_LEN, RecordKind};
+
+/// Most bytes of all deletes that wait for a compaction: each manifest holds them.
+const MAX_TOMBSTONE_BYTES: usize = 32 << 20;
 
 impl Writer {
     /// Commits a delete by itself; called between groups.
     pub(super) fn delete(&mut self, delete: WaitingDelete) {
+        if let Some(error) = self.refusal() {
+            let _ = delete.1.send(Err(error));
+            return;
+        }
         if self.must_freeze_for(&delete) && self.frozen > self.shared.options.max_frozen {
             match &self.stuck {
                 Some(error) => drop(delete.1.send(Err(error.clone()))),
@@ -53,12 +60,14 @@ impl Writer {
         tombstones.iter().any(|tombstone| active.meets(tombstone))
     }
 
-    fn prepare_delete(&mut self, tombstones: &[crate::tombstone::Tombstone]) -> Result<(), WriteError> {
-        if let Some(error) = self.refusal() {
-            return Err(error);
-        }
+    fn prepare_delete(&mut self, tombstones: &[Tombstone]) -> Result<(), WriteError> {
         let limit = self.shared.options.max_tombstones;
-        if self.shared.view().tombstones.len() + tombstones.len() > limit.max(tombstones.len()) {
+        let view = self.shared.view();
+        let bytes: usize =
+            view.tombstones.iter().map(|t| t.bytes()).chain(tombstones.iter().map(Tombstone::bytes)).sum();
+        if view.tombstones.len() + tombstones.len() > limit.max(tombstones.len())
+            || bytes > MAX_TOMBSTONE_BYTES
+        {
             return Err(WriteError::TooManyDeletes { limit });
         }
         let active = self.shared.view().active.clone();

@@ -472,7 +472,8 @@ impl Writer {
 
     fn head(&self, kind: RecordKind, seq: Seq) -> RecordHead {
         let wall = self.shared.clock.wall();
-        RecordHead { kind, seq, durable_seq: self.durable, wall, manifest_edit: self.manifest_edit }
+        let manifest_edit = self.manifest_edit.max(self.shared.to_attest());
+        RecordHead { kind, seq, durable_seq: self.durable, wall, manifest_edit }
     }
 
     /// Writes the group, syncs if anybody waits for it, publishes and answers.

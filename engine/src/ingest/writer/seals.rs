@@ -153,6 +153,9 @@ impl Writer {
         for (_, reply) in self.seal_waiters.drain(..) {
             let _ = reply.send(Err(EngineError::Closed));
         }
+        for (_, reply) in self.waiting_deletes.drain(..) {
+            let _ = reply.send(Err(WriteError::Closed));
+        }
     }
 
     pub(super) fn heard(&mut self, news: SealNews) {
