@@ -45,7 +45,7 @@ fn request(shape: Shape) -> QueryRequest {
 }
 
 fn buckets(function: Function, every_s: u64) -> Shape {
-    Shape::Aggregate { functions: vec![function], every: Some(Duration::from_secs(every_s)) }
+    Shape::aggregate(vec![function], Some(Duration::from_secs(every_s)))
 }
 
 fn ask(engine: &Engine, request: &QueryRequest) -> Result<QueryResult, QueryError> {

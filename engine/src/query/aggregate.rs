@@ -1,7 +1,7 @@
 //! Accumulators: what is known of the buckets of one field while rows and statistics stream by.
 //!
 //! Invariants
-//! 1. Buckets are held by rising number. Rows of one series arrive in time order, so a new bucket is always the last.
+//! 1. Buckets are held by rising first instant. Rows of one series arrive in time order, so a new bucket is always the last.
 //! 2. Where two inputs tie, time decides, then the order of series: `first` keeps the earlier, `last` takes the later,
 //!    `min` and `max` keep the oldest time. So an answer does not depend on how rows were cut into blocks.
 //! 3. Every list that is in use has one entry per bucket.
@@ -92,7 +92,7 @@ impl Accumulator {
     /// Adds the values of `rows` of a column over `times`; `scratch` is room for times.
     pub(super) fn add_rows(
         &mut self,
-        buckets: Buckets,
+        buckets: &Buckets,
         times: &[i64],
         column: &Column,
         rows: Range<usize>,
@@ -118,7 +118,7 @@ impl Accumulator {
         }
     }
 
-    /// Adds a block whose values are all in `bucket`.
+    /// Adds a block whose values are all in the bucket that begins at `bucket`.
     pub(super) fn add_statistics(&mut self, bucket: i64, block: &BlockStatistics) {
         each!(self, cells => cells.add_statistics(bucket, block));
     }
@@ -135,7 +135,7 @@ impl Accumulator {
         }
     }
 
-    /// Numbers of the buckets with a value, rising.
+    /// First instants of the buckets with a value, rising.
     pub(super) fn keys(&self) -> &[i64] {
         each!(self, cells => &cells.keys)
     }
@@ -267,7 +267,7 @@ impl<T: Cell> Cells<T> {
     }
 
     /// Adds values at rising times, all later than those added before.
-    fn add_values(&mut self, buckets: Buckets, times: &[i64], values: &[T]) {
+    fn add_values(&mut self, buckets: &Buckets, times: &[i64], values: &[T]) {
         let mut row = 0;
         while row < times.len() {
             let (bucket, end) = buckets.stretch(times, row);

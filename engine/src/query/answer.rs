@@ -1,6 +1,5 @@
 //! Columns of the answer, from rows, newest values or buckets.
 
-use super::bucket::Buckets;
 use super::error::QueryError;
 use super::fold::{Accumulators, bucket_keys};
 use super::last::Newest;
@@ -64,7 +63,6 @@ pub(super) fn buckets(
     scan: Scan<'_>,
     request: &QueryRequest,
     functions: &[Function],
-    buckets: Buckets,
     groups: Vec<Accumulators>,
 ) -> Result<Vec<ResultSeries>, QueryError> {
     let plan = scan.plan;
@@ -80,7 +78,7 @@ pub(super) fn buckets(
             Order::Ascending => &keys[..limit],
             Order::Descending => &keys[keys.len() - limit..],
         };
-        let mut columns = vec![time_column(wanted.iter().map(|key| Some(buckets.start(*key))).collect())];
+        let mut columns = vec![time_column(wanted.iter().map(|key| Some(*key)).collect())];
         for field in &plan.fields {
             let own = &fields[field.slot];
             if !plan.named && own.keys().is_empty() {

@@ -28,8 +28,8 @@ pub enum QueryError {
     /// An aggregate without functions.
     #[error("no function: name at least one of count, sum, mean, min, max, first, last")]
     NoFunction,
-    /// A bucket length that is none.
-    #[error("a bucket must be at least 1 ns and at most 292 years long")]
+    /// A bucket length that is none, or an offset as long as a bucket.
+    #[error("a bucket must be at least 1 ns and at most 292 years long, and its offset shorter than that")]
     BadBucket,
     /// The function is not defined for the field's type.
     #[error("{function} is not defined for \"{field}\", a {field_type} field: ask for count, first or last")]

@@ -55,11 +55,11 @@ impl Accumulators {
 }
 
 /// The buckets of one series.
-pub(super) fn series(
-    scan: Scan<'_>,
+pub(super) fn series<'a>(
+    scan: Scan<'a>,
     series: SeriesId,
     functions: &[Function],
-    buckets: Buckets,
+    buckets: &'a Buckets,
     block: &mut Block,
 ) -> Result<Accumulators, QueryError> {
     let mut sink =
@@ -68,7 +68,7 @@ pub(super) fn series(
     Ok(sink.found)
 }
 
-/// Numbers of all buckets in which a field has a value, rising.
+/// First instants of all buckets in which a field has a value, rising.
 pub(super) fn bucket_keys(fields: &[Accumulator]) -> Vec<i64> {
     let mut keys: Vec<i64> = Vec::new();
     for field in fields {
@@ -84,16 +84,16 @@ pub(super) fn bucket_keys(fields: &[Accumulator]) -> Vec<i64> {
 }
 
 /// Whether the group lies in one bucket and within the range.
-fn is_inside(buckets: Buckets, group: &RowGroup, range: &Range<i64>) -> bool {
+fn is_inside(buckets: &Buckets, group: &RowGroup, range: &Range<i64>) -> bool {
     !group.compact
         && group.first_time >= range.start
         && group.last_time < range.end
-        && buckets.index(group.first_time) == buckets.index(group.last_time)
+        && group.last_time < buckets.of(group.first_time).end
 }
 
 struct FoldSink<'a, 'b> {
     scan: Scan<'a>,
-    buckets: Buckets,
+    buckets: &'a Buckets,
     found: Accumulators,
     block: &'b mut Block,
     scratch: Vec<i64>,
@@ -117,7 +117,7 @@ impl FoldSink<'_, '_> {
             for (group, block) in source.groups.iter().zip(known) {
                 if let Some(block) = block {
                     scan.budget.blocks_from_statistics.fetch_add(1, Ordering::Relaxed);
-                    self.found.fields[slot].add_statistics(self.buckets.index(group.first_time), &block);
+                    self.found.fields[slot].add_statistics(self.buckets.start(group.first_time), &block);
                 } else {
                     self.decode(source, group, slot..slot + 1, range)?;
                 }

@@ -30,14 +30,17 @@ mod raw;
 mod request;
 mod result;
 mod scan;
+mod zone;
 
+pub use bucket::Buckets;
 pub use error::QueryError;
 pub use prune::time_range;
 pub use request::{
-    CancelFlag, Function, GroupBy, Order, QueryControl, QueryLimits, QueryRequest, Shape, TagFilter,
-    TagPredicate, UnknownFunction,
+    Aggregate, CancelFlag, Every, Function, GroupBy, Order, QueryControl, QueryLimits, QueryRequest, Shape,
+    TagFilter, TagPredicate, UnknownFunction,
 };
 pub use result::{PartialRange, QueryResult, QueryStats, ResultColumn, ResultSeries, ResultValues};
+pub use zone::Zone;
 
 use crate::snapshot::Snapshot;
 use budget::Budget;
@@ -74,9 +77,9 @@ pub fn run(
     let series = match (&request.shape, aggregate) {
         _ if request.limit == Some(0) => Vec::new(),
         (Shape::Last, _) => newest(scan)?,
-        (_, Some((functions, buckets))) => {
-            let groups = fold_all(scan, functions, buckets)?;
-            answer::buckets(scan, request, functions, buckets, groups)?
+        (_, Some((aggregate, buckets))) => {
+            let groups = fold_all(scan, &aggregate.functions, &buckets)?;
+            answer::buckets(scan, request, &aggregate.functions, groups)?
         }
         (_, None) => points(scan, request)?,
     };
@@ -126,7 +129,7 @@ fn newest(scan: Scan<'_>) -> Result<Vec<ResultSeries>, QueryError> {
 fn fold_all(
     scan: Scan<'_>,
     functions: &[Function],
-    buckets: bucket::Buckets,
+    buckets: &Buckets,
 ) -> Result<Vec<fold::Accumulators>, QueryError> {
     let plan = scan.plan;
     // Parts depend on the number of series alone: sums of floats that are no decimals round alike everywhere.

@@ -2,7 +2,9 @@
 
 use super::bucket::Buckets;
 use super::error::QueryError;
-use super::request::{Function, GroupBy, QueryLimits, QueryRequest, Shape, TagFilter, TagPredicate};
+use super::request::{
+    Aggregate, Function, GroupBy, QueryLimits, QueryRequest, Shape, TagFilter, TagPredicate,
+};
 use crate::catalog::{Catalog, DEFAULT_POLICY, SeriesFilter, SeriesPredicate, compile_regex};
 use crate::ids::{FieldId, MeasurementId, NamespaceId, SeriesId};
 use crate::segment::FieldDef;
@@ -89,13 +91,14 @@ impl Plan {
 }
 
 /// The functions and buckets of an aggregate.
-pub(super) fn buckets(request: &QueryRequest) -> Result<Option<(&[Function], Buckets)>, QueryError> {
-    let Shape::Aggregate { functions, every } = &request.shape else { return Ok(None) };
-    if functions.is_empty() {
+pub(super) fn buckets(request: &QueryRequest) -> Result<Option<(&Aggregate, Buckets)>, QueryError> {
+    let Shape::Aggregate(aggregate) = &request.shape else { return Ok(None) };
+    if aggregate.functions.is_empty() {
         return Err(QueryError::NoFunction);
     }
-    let buckets = Buckets::new(*every, request.start.0).ok_or(QueryError::BadBucket)?;
-    Ok(Some((functions, buckets)))
+    let range = request.start.0..request.end.0;
+    let buckets = Buckets::new(aggregate, range).ok_or(QueryError::BadBucket)?;
+    Ok(Some((aggregate, buckets)))
 }
 
 fn namespace(catalog: &Catalog, request: &QueryRequest) -> Result<NamespaceId, QueryError> {
@@ -117,7 +120,7 @@ fn fields(
     request: &QueryRequest,
 ) -> Result<Vec<FieldDef>, QueryError> {
     let functions =
-        if let Shape::Aggregate { functions, .. } = &request.shape { &functions[..] } else { &[] };
+        if let Shape::Aggregate(aggregate) = &request.shape { &aggregate.functions[..] } else { &[] };
     let Some(names) = &request.fields else {
         // A field dropped and written again has two ids; its name speaks of the newer one.
         let all = catalog.fields(measurement);
@@ -167,7 +170,7 @@ fn group(
     request: &QueryRequest,
 ) -> Result<(Vec<SeriesId>, Vec<Group>), QueryError> {
     let keys = match (&request.group_by, &request.shape) {
-        (GroupBy::Default, Shape::Aggregate { .. }) => {
+        (GroupBy::Default, Shape::Aggregate(_)) => {
             let members = 0..selected.len();
             return Ok((selected, vec![Group { tags: Vec::new(), members }]));
         }

@@ -1,5 +1,6 @@
 //! What a caller asks: names, a half-open range of time, a shape, and how much it may cost.
 
+use super::zone::Zone;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -81,14 +82,50 @@ pub enum Shape {
     /// The points as they are: one row per time.
     Raw,
     /// One row per bucket.
-    Aggregate {
-        /// Columns per field, in this order.
-        functions: Vec<Function>,
-        /// Length of a bucket; without it the whole range is one bucket, whose time is its start.
-        every: Option<Duration>,
-    },
+    Aggregate(Aggregate),
     /// One row per series: the newest value of each field.
     Last,
+}
+
+/// Functions, and the buckets that they are computed for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Aggregate {
+    /// Columns per field, in this order.
+    pub functions: Vec<Function>,
+    /// Length of a bucket; without it the whole range is one bucket, whose time is its start.
+    pub every: Option<Every>,
+    /// How much later than the clock or calendar says each bucket begins, in nanoseconds; shorter than a bucket.
+    pub offset_ns: i64,
+    /// Whose clock and calendar that is.
+    pub zone: Zone,
+}
+
+/// Length of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Every {
+    /// Nanoseconds by the local clock, counted from 1970-01-01T00:00 local.
+    Nanos(u64),
+    /// Days, counted from 1970-01-01.
+    Days(u32),
+    /// Weeks from Monday, counted from the one of 1970-01-01.
+    Weeks(u32),
+    /// Months, counted from January 1970.
+    Months(u32),
+}
+
+impl From<Duration> for Every {
+    /// Beyond 584 years: the longest there is, which no query takes.
+    fn from(length: Duration) -> Self {
+        Self::Nanos(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+impl Shape {
+    /// Functions over buckets of so many nanoseconds in UTC, or over the whole range.
+    pub fn aggregate(functions: Vec<Function>, every: Option<Duration>) -> Self {
+        let every = every.map(Every::from);
+        Self::Aggregate(Aggregate { functions, every, ..Aggregate::default() })
+    }
 }
 
 /// What is computed from the values of a bucket.

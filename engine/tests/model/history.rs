@@ -3,7 +3,9 @@
 use crate::naive::{Body, FIELDS, Point, SERIES, Store};
 use std::time::Duration;
 use wattlog_engine::io::sim::Rng;
-use wattlog_engine::query::{Function, GroupBy, Order, QueryRequest, Shape, TagFilter, TagPredicate};
+use wattlog_engine::query::{
+    Aggregate, Every, Function, GroupBy, Order, QueryRequest, Shape, TagFilter, TagPredicate, Zone,
+};
 use wattlog_model::{FieldType, FieldValue, Timestamp};
 
 /// Twenty minutes before a midnight (UTC), so that most histories cross it.
@@ -18,7 +20,7 @@ pub(crate) enum Step {
     Write(Body),
     Seal,
     Reopen,
-    Query(QueryRequest),
+    Query(Box<QueryRequest>),
 }
 
 #[derive(Debug)]
@@ -56,7 +58,7 @@ impl History {
             20..=31 => Step::Reopen,
             32..=161 => Step::Write(self.run_of_rows()),
             162..=480 => Step::Write(self.scattered(store)),
-            _ => Step::Query(self.query(store)),
+            _ => Step::Query(Box::new(self.query(store))),
         }
     }
 
@@ -182,8 +184,7 @@ impl History {
             _ => {
                 let functions = Function::ALL.into_iter().filter(|_| self.rng.chance(60)).collect::<Vec<_>>();
                 let functions = if functions.is_empty() { vec![Function::Sum] } else { functions };
-                let every = (!self.rng.chance(25)).then(|| *self.rng.pick(&EVERY));
-                Shape::Aggregate { functions, every: every.map(|ns| Duration::from_nanos(ns as u64)) }
+                Shape::Aggregate(self.aggregate(functions))
             }
         };
         if self.rng.chance(70) {
@@ -205,10 +206,30 @@ impl History {
         request
     }
 
+    /// Buckets of any length in any zone, or one.
+    fn aggregate(&mut self, functions: Vec<Function>) -> Aggregate {
+        let nanos = Every::Nanos(*self.rng.pick(&EVERY) as u64);
+        let every = match self.rng.below(20) {
+            0..=4 => None,
+            5..=16 => Some(nanos),
+            _ => Some(*self.rng.pick(&[Every::Days(1), Every::Weeks(1), Every::Months(1)])),
+        };
+        // The history crosses a midnight of UTC.
+        let zone = match self.rng.below(10) {
+            0..=5 => "UTC",
+            6 | 7 => "Europe/Warsaw",
+            _ => "Asia/Kathmandu",
+        };
+        let zone = Zone::named(zone).expect("the zone is built in");
+        let offset_ns =
+            if self.rng.chance(20) { self.rng.below(SECOND as u64) as i64 - SECOND / 2 } else { 0 };
+        Aggregate { functions, every, offset_ns, zone }
+    }
+
     /// A subset of the fields in any order, an unknown one among them at times; all fit the shape's functions.
     fn fields(&mut self, shape: &Shape) -> Vec<String> {
         let fits = |field_type: FieldType| match shape {
-            Shape::Aggregate { functions, .. } => {
+            Shape::Aggregate(Aggregate { functions, .. }) => {
                 !matches!(field_type, FieldType::Boolean | FieldType::String)
                     || functions.iter().all(|function| function.takes_any_type())
             }
@@ -263,8 +284,7 @@ pub(crate) fn sums_of_everything() -> Vec<QueryRequest> {
         let mut request = QueryRequest::raw("home", measurement, Timestamp::MIN, Timestamp(i64::MAX));
         request.fields = Some(["power", "energy", "total"].map(str::to_owned).to_vec());
         request.group_by = GroupBy::All;
-        let (functions, every) = (vec![Function::Sum], Some(Duration::from_secs(3600)));
-        request.shape = Shape::Aggregate { functions, every };
+        request.shape = Shape::aggregate(vec![Function::Sum], Some(Duration::from_secs(3600)));
         request
     };
     measurements.into_iter().map(request).collect()

@@ -5,7 +5,8 @@ use crate::history::PATTERNS;
 use std::collections::BTreeMap;
 use wattlog_engine::WriteBatch;
 use wattlog_engine::query::{
-    Function, GroupBy, Order, QueryRequest, ResultSeries, ResultValues, Shape, TagPredicate,
+    Aggregate, Buckets, Every, Function, GroupBy, Order, QueryRequest, ResultSeries, ResultValues, Shape,
+    TagPredicate, Zone,
 };
 use wattlog_model::{FieldType, FieldValue, TagSet, Timestamp};
 
@@ -200,7 +201,7 @@ impl Store {
             }
             let owned = |key: &str, value: &str| (key.to_owned(), value.to_owned());
             let group = match (&request.group_by, &request.shape) {
-                (GroupBy::Default, Shape::Aggregate { .. }) => Vec::new(),
+                (GroupBy::Default, Shape::Aggregate(_)) => Vec::new(),
                 (GroupBy::Keys(keys), _) => keys.iter().map(|key| owned(key, tag(key))).collect(),
                 _ => tags.iter().map(|(key, value)| owned(key, value)).collect(),
             };
@@ -234,10 +235,7 @@ impl Store {
         let columns = match &request.shape {
             Shape::Raw => raw(request, &fields, rows),
             Shape::Last => last(&fields, &rows),
-            Shape::Aggregate { functions, every } => {
-                let every = every.map(|every| every.as_nanos() as i64);
-                buckets(request, &fields, functions, every, &rows)
-            }
+            Shape::Aggregate(aggregate) => buckets(request, &fields, aggregate, &rows),
         };
         Some(Series { tags, columns })
     }
@@ -250,7 +248,7 @@ fn fields(request: &QueryRequest) -> Vec<usize> {
         (Some(names), _) => {
             names.iter().filter_map(|name| FIELDS.iter().position(|(own, _)| own == name)).collect()
         }
-        (None, Shape::Aggregate { functions, .. }) => {
+        (None, Shape::Aggregate(Aggregate { functions, .. })) => {
             all.filter(|field| functions.iter().any(|function| is_defined(*function, *field))).collect()
         }
         (None, _) => all.collect(),
@@ -301,24 +299,41 @@ fn last(fields: &[usize], rows: &[(i64, &Row)]) -> Vec<Column> {
     columns
 }
 
+/// First instant of the bucket of an instant.
+fn bucket_start(request: &QueryRequest, aggregate: &Aggregate) -> impl Fn(i64) -> i64 {
+    let (start, offset, every) = (request.start.0, aggregate.offset_ns, aggregate.every);
+    // Borders in zones have a suite of their own (`calendar`); here it matters that all sources use the same.
+    let buckets = Buckets::new(aggregate, start..request.end.0).expect("a good length");
+    let utc = aggregate.zone == Zone::UTC;
+    move |time| match every {
+        None => start,
+        Some(Every::Nanos(ns)) if utc => {
+            let (ns, offset) = (i128::from(ns), i128::from(offset));
+            let start = (i128::from(time) - offset).div_euclid(ns) * ns + offset;
+            start.max(i128::from(i64::MIN)) as i64
+        }
+        Some(_) => buckets.of(time).start,
+    }
+}
+
 fn buckets(
     request: &QueryRequest,
     fields: &[usize],
-    functions: &[Function],
-    every: Option<i64>,
+    aggregate: &Aggregate,
     rows: &[(i64, &Row)],
 ) -> Vec<Column> {
+    let functions = &aggregate.functions;
+    let start = bucket_start(request, aggregate);
     let mut by_bucket: BTreeMap<i64, Vec<&Row>> = BTreeMap::new();
     for (time, row) in rows {
-        by_bucket.entry(every.map_or(0, |every| time.div_euclid(every))).or_default().push(row);
+        by_bucket.entry(start(*time)).or_default().push(row);
     }
     let mut buckets: Vec<(i64, Vec<&Row>)> = by_bucket.into_iter().collect();
     if request.order == Order::Descending {
         buckets.reverse();
     }
     buckets.truncate(request.limit.unwrap_or(usize::MAX));
-    let start = |key: &i64| every.map_or(request.start.0, |every| key.saturating_mul(every));
-    let mut columns = vec![times(buckets.iter().map(|(key, _)| start(key)))];
+    let mut columns = vec![times(buckets.iter().map(|(start, _)| *start))];
     for field in fields {
         for function in functions.iter().filter(|function| is_defined(**function, *field)) {
             let name = format!("{}_{function}", FIELDS[*field].0);

@@ -4,10 +4,9 @@
 
 use super::answer::{AnswerFormat, TimeFormat};
 use super::query_string::pairs;
-use super::time::{parse_query_time, parse_span};
+use super::time::{parse_every, parse_query_time, parse_signed_span};
 use crate::error::shortened;
-use std::time::Duration;
-use wattlog_engine::query::{GroupBy, Order, QueryRequest, Shape, TagFilter, TagPredicate};
+use wattlog_engine::query::{Aggregate, GroupBy, Order, QueryRequest, Shape, TagFilter, TagPredicate, Zone};
 use wattlog_model::Timestamp;
 
 /// What was asked and how it is to be answered.
@@ -30,13 +29,14 @@ pub enum Route {
     Last,
 }
 
-const QUERY_ONLY: &[&str] = &["start", "end", "every", "fn", "group_by", "order", "limit"];
+const QUERY_ONLY: &[&str] = &["start", "end", "every", "offset", "fn", "group_by", "order", "limit"];
 
-/// Reads the parameters. `now` is the time of the request.
+/// Reads the parameters. `now` is the time of the request; buckets are those of `home_zone` unless another is named.
 pub fn parse(
     query: &str,
     route: Route,
     default_database: &str,
+    home_zone: &Zone,
     now: Timestamp,
 ) -> Result<Parameters, String> {
     let mut single: Vec<(String, String)> = Vec::new();
@@ -46,8 +46,9 @@ pub fn parse(
             add_filter(&mut tags, key, value)?;
             continue;
         }
-        let known = matches!(&*name, "db" | "rp" | "measurement" | "fields" | "time_format" | "format")
-            || (route == Route::Query && QUERY_ONLY.contains(&&*name));
+        let known =
+            matches!(&*name, "db" | "rp" | "measurement" | "fields" | "tz" | "time_format" | "format")
+                || (route == Route::Query && QUERY_ONLY.contains(&&*name));
         if !known {
             return Err(format!(
                 "unknown parameter {:?}; docs/api.md lists what this route takes",
@@ -73,8 +74,14 @@ pub fn parse(
         }
         Route::Last => (Timestamp::MIN, Timestamp(i64::MAX)),
     };
+    let zone = match get("tz") {
+        None => None,
+        Some(name) => Some(Zone::named(name).ok_or_else(|| {
+            format!("tz: {:?} is no IANA time zone: write one like Europe/Warsaw", shortened(name))
+        })?),
+    };
     let shape = match route {
-        Route::Query => shape(get("every"), get("fn"))?,
+        Route::Query => shape(get("every"), get("offset"), get("fn"), zone.as_ref().unwrap_or(home_zone))?,
         Route::Last => Shape::Last,
     };
     let request = QueryRequest {
@@ -101,7 +108,7 @@ pub fn parse(
     let time_format = match get("time_format") {
         None | Some("ms") => TimeFormat::Milliseconds,
         Some("ns") => TimeFormat::Nanoseconds,
-        Some("rfc3339") => TimeFormat::Rfc3339,
+        Some("rfc3339") => zone.map_or(TimeFormat::Rfc3339, TimeFormat::Local),
         Some(other) => return Err(format!("time_format: {:?} is none of ms, ns, rfc3339", shortened(other))),
     };
     let format = match get("format") {
@@ -113,8 +120,18 @@ pub fn parse(
     Ok(Parameters { request, time_format, format })
 }
 
-fn shape(every: Option<&str>, functions: Option<&str>) -> Result<Shape, String> {
-    let every = every.map(|text| parse_span(text).map_err(|e| format!("every: {e}"))).transpose()?;
+fn shape(
+    every: Option<&str>,
+    offset: Option<&str>,
+    functions: Option<&str>,
+    zone: &Zone,
+) -> Result<Shape, String> {
+    let every = every.map(|text| parse_every(text).map_err(|e| format!("every: {e}"))).transpose()?;
+    let offset =
+        offset.map(|text| parse_signed_span(text).map_err(|e| format!("offset: {e}"))).transpose()?;
+    if offset.is_some() && every.is_none() {
+        return Err("offset needs every: it moves the borders of buckets".to_owned());
+    }
     let Some(functions) = functions else {
         return match every {
             None => Ok(Shape::Raw),
@@ -129,7 +146,8 @@ fn shape(every: Option<&str>, functions: Option<&str>) -> Result<Shape, String> 
             parsed.push(function);
         }
     }
-    Ok(Shape::Aggregate { functions: parsed, every: every.map(|ns| Duration::from_nanos(ns.unsigned_abs())) })
+    let (offset_ns, zone) = (offset.unwrap_or(0), zone.clone());
+    Ok(Shape::Aggregate(Aggregate { functions: parsed, every, offset_ns, zone }))
 }
 
 /// A comma list; blanks around the names do not count, empty names are refused.
@@ -184,12 +202,13 @@ fn add_filter(filters: &mut Vec<TagFilter>, key: &str, value: String) -> Result<
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use wattlog_engine::query::Function;
+    use std::time::Duration;
+    use wattlog_engine::query::{Every, Function};
 
     const NOW: Timestamp = Timestamp(1_772_359_200_000_000_000);
 
     fn parse(query: &str) -> Result<Parameters, String> {
-        super::parse(query, Route::Query, "wattlog", NOW)
+        super::parse(query, Route::Query, "wattlog", &Zone::UTC, NOW)
     }
 
     #[test]
@@ -215,10 +234,29 @@ mod tests {
             ]
         );
         let functions = vec![Function::Mean, Function::Max];
-        assert_eq!(most.request.shape, Shape::Aggregate { functions, every: Some(Duration::from_secs(900)) });
+        assert_eq!(most.request.shape, Shape::aggregate(functions, Some(Duration::from_secs(900))));
         assert_eq!(most.request.fields, Some(vec!["a".into(), "b".into()]));
         assert_eq!((most.request.group_by, most.request.limit), (GroupBy::All, Some(5)));
         assert_eq!(most.request.measurement, "energy data");
+    }
+
+    #[test]
+    fn buckets_are_those_of_the_home_zone_unless_another_is_named() {
+        let warsaw = Zone::named("Europe/Warsaw").unwrap();
+        let zone_of = |tz: &str| {
+            let query =
+                format!("measurement=m&start=-7d&every=1mo&offset=-6h&fn=sum&time_format=rfc3339{tz}");
+            let parsed = super::parse(&query, Route::Query, "w", &warsaw, NOW).unwrap();
+            let Shape::Aggregate(aggregate) = parsed.request.shape else {
+                panic!("functions were asked for")
+            };
+            assert_eq!((aggregate.every, aggregate.offset_ns), (Some(Every::Months(1)), -21_600_000_000_000));
+            (aggregate.zone, parsed.time_format)
+        };
+        // Times are written in UTC unless a zone is asked for by name.
+        assert_eq!(zone_of(""), (warsaw.clone(), TimeFormat::Rfc3339));
+        let kolkata = Zone::named("Asia/Kolkata").unwrap();
+        assert_eq!(zone_of("&tz=asia/kolkata"), (kolkata.clone(), TimeFormat::Local(kolkata)));
     }
 
     #[test]
@@ -237,7 +275,10 @@ mod tests {
             ("measurement=m&start=-1h&filed=x", "unknown parameter \"filed\""),
             ("measurement=m&start=-1h&start=-2h", "\"start\" stands more than once"),
             ("measurement=m&start=-1h&every=15m", "every needs fn"),
-            ("measurement=m&start=-1h&every=quarter&fn=mean", "every: \"quarter\" is no span"),
+            ("measurement=m&start=-1h&every=quarter&fn=mean", "every: \"quarter\" is no length"),
+            ("measurement=m&start=-1h&offset=1h&fn=mean", "offset needs every"),
+            ("measurement=m&start=-1h&every=1d&offset=noon&fn=mean", "offset: \"noon\" is no span"),
+            ("measurement=m&start=-1h&tz=Mars/Olympus", "tz: \"Mars/Olympus\" is no IANA time zone"),
             ("measurement=m&start=-1h&fn=average", "unknown function \"average\""),
             ("measurement=m&start=-1h&fields=a,,b", "empty name"),
             ("measurement=m&start=-1h&limit=0", "limit: \"0\""),
@@ -248,7 +289,7 @@ mod tests {
             let error = parse(query).unwrap_err();
             assert!(error.contains(text), "{query}: {error}");
         }
-        let error = super::parse("measurement=m&start=-1h", Route::Last, "w", NOW).unwrap_err();
+        let error = super::parse("measurement=m&start=-1h", Route::Last, "w", &Zone::UTC, NOW).unwrap_err();
         assert!(error.contains("unknown parameter \"start\""));
     }
 
@@ -256,7 +297,7 @@ mod tests {
         #[test]
         fn any_query_text_is_taken_or_refused(query in "[ -~]{0,80}", tail in "(measurement=[a-z%0-9&=.+-]{0,30})?") {
             let _ = parse(&format!("{tail}&{query}"));
-            let _ = super::parse(&query, Route::Last, "w", NOW);
+            let _ = super::parse(&query, Route::Last, "w", &Zone::UTC, NOW);
         }
     }
 }
