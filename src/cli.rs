@@ -171,6 +171,9 @@ pub(crate) struct QueryArgs {
     /// How much later buckets begin: 6h, -15m
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) offset: Option<String>,
+    /// What stands in buckets without a value: none, null, previous, linear, or a number
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) fill: Option<String>,
     /// Time zone of buckets and times, as Europe/Warsaw
     #[arg(long, value_name = "ZONE")]
     pub(crate) tz: Option<String>,
@@ -186,7 +189,7 @@ pub(crate) struct QueryArgs {
     #[arg(long)]
     pub(crate) limit: Option<u64>,
     /// The newest values only
-    #[arg(long, conflicts_with_all = ["every", "offset", "functions", "group_by", "limit", "order"])]
+    #[arg(long, conflicts_with_all = ["every", "offset", "fill", "functions", "group_by", "limit", "order"])]
     pub(crate) last: bool,
     #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
     pub(crate) format: OutputFormat,

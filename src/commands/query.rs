@@ -88,6 +88,7 @@ fn request(arguments: &QueryArgs, format: OutputFormat) -> String {
     let optional = [
         ("every", arguments.every.as_deref()),
         ("offset", arguments.offset.as_deref()),
+        ("fill", arguments.fill.as_deref()),
         ("fn", arguments.functions.as_deref()),
         ("group_by", arguments.group_by.as_deref()),
         ("order", arguments.order.as_deref()),
@@ -196,9 +197,21 @@ mod tests {
              &every=1h&fn=mean%2Cmax"
         );
         assert_eq!(
-            asked(&["m", "--every", "1mo", "--offset", "-6h", "--tz", "Europe/Warsaw", "--fn", "sum"]),
+            asked(&[
+                "m",
+                "--every",
+                "1mo",
+                "--offset",
+                "-6h",
+                "--tz",
+                "Europe/Warsaw",
+                "--fn",
+                "sum",
+                "--fill",
+                "-1"
+            ]),
             "/api/v1/query?db=wattlog&measurement=m&time_format=rfc3339&tz=Europe%2FWarsaw&start=-24h&end=now&every=1mo\
-             &offset=-6h&fn=sum"
+             &offset=-6h&fill=-1&fn=sum"
         );
         assert_eq!(
             asked(&["m", "--last", "--format", "csv"]),

@@ -1,12 +1,14 @@
 //! Columns of the answer, from rows, newest values or buckets.
 
+use super::bucket::Buckets;
 use super::error::QueryError;
+use super::fill::{self, all_buckets};
 use super::fold::{Accumulators, bucket_keys};
 use super::last::Newest;
 use super::plan::is_defined;
 use super::plan::{Group, Plan, PlannedField};
 use super::raw::{Rows, empty, has_value};
-use super::request::{Function, Order, QueryRequest};
+use super::request::{Aggregate, Fill, Function, Order, QueryRequest};
 use super::result::{ResultColumn, ResultSeries, ResultValues};
 use super::scan::Scan;
 use wattlog_model::FieldValue;
@@ -58,34 +60,51 @@ pub(super) fn newest(plan: &Plan, group: &Group, newest: Newest) -> Option<Resul
     Some(ResultSeries { tags: group.tags.clone(), columns })
 }
 
-/// Series of buckets; those without a bucket are left out.
+/// Series of buckets; those without a value are left out.
 pub(super) fn buckets(
     scan: Scan<'_>,
     request: &QueryRequest,
-    functions: &[Function],
+    aggregate: &Aggregate,
+    buckets: &Buckets,
     groups: Vec<Accumulators>,
 ) -> Result<Vec<ResultSeries>, QueryError> {
-    let plan = scan.plan;
+    let (plan, fill) = (scan.plan, aggregate.fill);
+    let all = match fill {
+        Fill::None => None,
+        _ => Some(all_buckets(buckets, &plan.range, scan.budget)?),
+    };
     let mut out = Vec::new();
     for (group, Accumulators { fields, .. }) in plan.groups.iter().zip(groups) {
-        let keys = bucket_keys(&fields);
-        if keys.is_empty() {
+        scan.budget.check()?;
+        let with_value = bucket_keys(&fields);
+        if with_value.is_empty() {
             continue;
         }
+        let keys = all.as_ref().unwrap_or(&with_value);
         scan.budget.answer_buckets(keys.len() as u64)?;
         let limit = request.limit.map_or(keys.len(), |limit| limit.min(keys.len()));
-        let wanted = match request.order {
-            Order::Ascending => &keys[..limit],
-            Order::Descending => &keys[keys.len() - limit..],
+        let kept = match request.order {
+            Order::Ascending => 0..limit,
+            Order::Descending => keys.len() - limit..keys.len(),
         };
-        let mut columns = vec![time_column(wanted.iter().map(|key| Some(*key)).collect())];
+        let mut columns = vec![time_column(keys[kept.clone()].iter().copied().map(Some).collect())];
         for field in &plan.fields {
             let own = &fields[field.slot];
             if !plan.named && own.keys().is_empty() {
                 continue;
             }
-            for function in functions.iter().filter(|function| is_defined(**function, &field.def)) {
-                columns.push(column(field, Some(*function), own.column(*function, wanted)));
+            for function in aggregate.functions.iter().filter(|function| is_defined(**function, &field.def)) {
+                scan.budget.hold_bytes(CELL_BYTES * limit as u64)?;
+                let values = if fill == Fill::None {
+                    own.column(*function, &keys[kept.clone()])
+                } else {
+                    // What stands before a row may be what fills it.
+                    let values = own.column(*function, keys);
+                    let filled =
+                        if function.knows_nothing() { values } else { fill::fill(fill, keys, values) };
+                    filled.slice(kept.clone())
+                };
+                columns.push(column(field, Some(*function), values));
             }
         }
         if request.order == Order::Descending {
@@ -95,6 +114,9 @@ pub(super) fn buckets(
     }
     Ok(out)
 }
+
+/// Memory of a value of a column, in bytes; texts are shared with the accumulators.
+const CELL_BYTES: u64 = 16;
 
 fn time_column(times: Vec<Option<i64>>) -> ResultColumn {
     ResultColumn { name: "time".to_owned(), field: None, unit: None, values: ResultValues::Time(times) }

@@ -74,7 +74,7 @@ impl Buckets {
         }
         let at = self.regimes.partition_point(|regime| regime.start <= time).saturating_sub(1);
         let regime = &self.regimes[at];
-        let index = self.rule.index(time.saturating_add(regime.shift)).max(regime.reached);
+        let index = self.rule.index_at(time, regime.shift).max(regime.reached);
         let start = regime.start_of(&self.rule, index);
         start..self.end(at, index).max(time.saturating_add(1))
     }
@@ -103,8 +103,7 @@ impl Buckets {
     /// First instant after bucket `index`, which regime `at` knows.
     fn end(&self, mut at: usize, mut index: i64) -> i64 {
         loop {
-            let next = self.rule.wall(index.saturating_add(1));
-            let end = if next == i64::MAX { next } else { next.saturating_sub(self.regimes[at].shift) };
+            let end = self.rule.instant(index.saturating_add(1), self.regimes[at].shift);
             match self.regimes.get(at + 1) {
                 Some(later) if end >= later.start => {
                     if later.carry == later.start {
@@ -124,7 +123,7 @@ impl Regime {
         if index <= self.reached {
             return self.carry;
         }
-        rule.wall(index).saturating_sub(self.shift)
+        rule.instant(index, self.shift)
     }
 }
 
@@ -132,9 +131,9 @@ impl Regime {
 const REACH_NS: i64 = 3 * Timestamp::DAY_NS;
 
 fn regimes(rule: &Rule, zone: &Zone, offset_ns: i64, low: i64, high: i64) -> Vec<Regime> {
-    let shift = |seconds: i32| i64::from(seconds) * 1_000_000_000 - offset_ns;
+    let shift = |seconds: i32| (i64::from(seconds) * 1_000_000_000).saturating_sub(offset_ns);
     let first = shift(zone.offset_seconds(low));
-    let reached = rule.index(i64::MIN.saturating_add(first));
+    let reached = rule.index_at(i64::MIN, first);
     let mut all = vec![Regime { start: i64::MIN, shift: first, carry: i64::MIN, reached }];
     if matches!(rule, Rule::Whole(_)) || *zone == Zone::UTC {
         return all;
@@ -145,11 +144,10 @@ fn regimes(rule: &Rule, zone: &Zone, offset_ns: i64, low: i64, high: i64) -> Vec
         if shift == before.shift {
             continue;
         }
-        let last = rule.index((start - 1).saturating_add(before.shift)).max(before.reached);
-        let wall = start.saturating_add(shift);
-        let now = rule.index(wall);
+        let last = rule.index_at(start - 1, before.shift).max(before.reached);
+        let now = rule.index_at(start, shift);
         let (begins, reached) = match rule {
-            Rule::Nanos(ns) => (now > last || wall.rem_euclid(*ns) == 0, now),
+            Rule::Nanos(ns) => (now > last || start.saturating_add(shift).rem_euclid(*ns) == 0, now),
             _ => (now > last, now.max(last)),
         };
         let carry = if begins { start } else { before.start_of(rule, last) };
@@ -195,6 +193,14 @@ impl Rule {
         }
     }
 
+    /// Number of the bucket of an instant whose local time is `shift` later.
+    fn index_at(&self, time: i64, shift: i64) -> i64 {
+        match time.checked_add(shift) {
+            Some(wall) => self.index(wall),
+            None => self.index_beyond(i128::from(time) + i128::from(shift)),
+        }
+    }
+
     /// Number of the bucket of a local time.
     fn index(&self, wall: i64) -> i64 {
         match self {
@@ -205,17 +211,30 @@ impl Rule {
         }
     }
 
-    /// Local time at which a bucket begins; an end of time where that would lie beyond it.
-    fn wall(&self, index: i64) -> i64 {
-        let days = |days: i64| days.saturating_mul(Timestamp::DAY_NS);
+    /// The same for a local time beyond the range of instants.
+    fn index_beyond(&self, wall: i128) -> i64 {
+        let days = wall.div_euclid(i128::from(Timestamp::DAY_NS)) as i64;
         match self {
-            Self::Whole(range) => range.start,
-            Self::Nanos(ns) => index.saturating_mul(*ns),
+            Self::Whole(_) => 0,
+            Self::Nanos(ns) => wall.div_euclid(i128::from(*ns)) as i64,
+            Self::Days { days: length, anchor } => (days - anchor).div_euclid(*length),
+            Self::Months(months) => month_of(days).div_euclid(*months),
+        }
+    }
+
+    /// The instant at which a bucket begins by local time, which is `shift` later; an end of time where it lies beyond.
+    fn instant(&self, index: i64, shift: i64) -> i64 {
+        let days = |days: i64| i128::from(days) * i128::from(Timestamp::DAY_NS);
+        let wall = match self {
+            Self::Whole(range) => i128::from(range.start),
+            Self::Nanos(ns) => i128::from(index) * i128::from(*ns),
             Self::Days { days: length, anchor } => {
                 days(index.saturating_mul(*length).saturating_add(*anchor))
             }
             Self::Months(months) => days(first_day_of(index.saturating_mul(*months))),
-        }
+        };
+        let instant = wall - i128::from(shift);
+        instant.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
     }
 }
 

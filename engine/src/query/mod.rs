@@ -19,6 +19,7 @@ mod answer;
 mod bucket;
 mod budget;
 mod error;
+mod fill;
 mod fold;
 mod kernel;
 mod last;
@@ -36,8 +37,8 @@ pub use bucket::Buckets;
 pub use error::QueryError;
 pub use prune::time_range;
 pub use request::{
-    Aggregate, CancelFlag, Every, Function, GroupBy, Order, QueryControl, QueryLimits, QueryRequest, Shape,
-    TagFilter, TagPredicate, UnknownFunction,
+    Aggregate, CancelFlag, Every, Fill, Function, GroupBy, Order, QueryControl, QueryLimits, QueryRequest,
+    Shape, TagFilter, TagPredicate, UnknownFunction,
 };
 pub use result::{PartialRange, QueryResult, QueryStats, ResultColumn, ResultSeries, ResultValues};
 pub use zone::Zone;
@@ -79,7 +80,7 @@ pub fn run(
         (Shape::Last, _) => newest(scan)?,
         (_, Some((aggregate, buckets))) => {
             let groups = fold_all(scan, &aggregate.functions, &buckets)?;
-            answer::buckets(scan, request, &aggregate.functions, groups)?
+            answer::buckets(scan, request, aggregate, &buckets, groups)?
         }
         (_, None) => points(scan, request)?,
     };

@@ -77,7 +77,7 @@ pub enum TagPredicate {
 }
 
 /// What is made of the points of a series.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Shape {
     /// The points as they are: one row per time.
     Raw,
@@ -88,7 +88,7 @@ pub enum Shape {
 }
 
 /// Functions, and the buckets that they are computed for.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Aggregate {
     /// Columns per field, in this order.
     pub functions: Vec<Function>,
@@ -98,6 +98,25 @@ pub struct Aggregate {
     pub offset_ns: i64,
     /// Whose clock and calendar that is.
     pub zone: Zone,
+    /// What stands where there is no value.
+    pub fill: Fill,
+}
+
+/// What stands in a bucket, or a column of it, that has no value. A series without any value in the range has no rows
+/// all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Fill {
+    /// Only buckets with a value have rows.
+    #[default]
+    None,
+    /// All buckets of the range have rows; what is missing is missing.
+    Null,
+    /// The value of the bucket before it within the range.
+    Previous,
+    /// What a straight line between the values on either side says; numbers only.
+    Linear,
+    /// This number; numbers only.
+    Number(f64),
 }
 
 /// Length of a bucket.
@@ -164,6 +183,11 @@ impl Function {
             Self::First => "first",
             Self::Last => "last",
         }
+    }
+
+    /// True if nothing has a value of it: no values are none, and that is not filled.
+    pub(super) fn knows_nothing(self) -> bool {
+        self == Self::Count
     }
 
     /// True if it is defined for texts and booleans too.

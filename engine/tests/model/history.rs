@@ -4,7 +4,7 @@ use crate::naive::{Body, FIELDS, Point, SERIES, Store};
 use std::time::Duration;
 use wattlog_engine::io::sim::Rng;
 use wattlog_engine::query::{
-    Aggregate, Every, Function, GroupBy, Order, QueryRequest, Shape, TagFilter, TagPredicate, Zone,
+    Aggregate, Every, Fill, Function, GroupBy, Order, QueryRequest, Shape, TagFilter, TagPredicate, Zone,
 };
 use wattlog_model::{FieldType, FieldValue, Timestamp};
 
@@ -187,6 +187,17 @@ impl History {
                 Shape::Aggregate(self.aggregate(functions))
             }
         };
+        if let Shape::Aggregate(aggregate) = &mut request.shape {
+            // All buckets only where they are few: some histories have points at both ends of time.
+            let length = match aggregate.every {
+                Some(Every::Nanos(ns)) => i128::from(ns),
+                Some(_) => i128::from(Timestamp::DAY_NS),
+                None => i128::MAX,
+            };
+            if (i128::from(end) - i128::from(start)) / length > 3000 {
+                aggregate.fill = Fill::None;
+            }
+        }
         if self.rng.chance(70) {
             request.fields = Some(self.fields(&request.shape));
         }
@@ -223,7 +234,15 @@ impl History {
         let zone = Zone::named(zone).expect("the zone is built in");
         let offset_ns =
             if self.rng.chance(20) { self.rng.below(SECOND as u64) as i64 - SECOND / 2 } else { 0 };
-        Aggregate { functions, every, offset_ns, zone }
+        let fill = *self.rng.pick(&[
+            Fill::Null,
+            Fill::Previous,
+            Fill::Linear,
+            Fill::Number(-0.5),
+            Fill::Number(7.0),
+        ]);
+        let fill = if self.rng.chance(30) { fill } else { Fill::None };
+        Aggregate { functions, every, offset_ns, zone, fill }
     }
 
     /// A subset of the fields in any order, an unknown one among them at times; all fit the shape's functions.

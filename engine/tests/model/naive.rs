@@ -5,8 +5,8 @@ use crate::history::PATTERNS;
 use std::collections::BTreeMap;
 use wattlog_engine::WriteBatch;
 use wattlog_engine::query::{
-    Aggregate, Buckets, Every, Function, GroupBy, Order, QueryRequest, ResultSeries, ResultValues, Shape,
-    TagPredicate, Zone,
+    Aggregate, Buckets, Every, Fill, Function, GroupBy, Order, QueryRequest, ResultSeries, ResultValues,
+    Shape, TagPredicate, Zone,
 };
 use wattlog_model::{FieldType, FieldValue, TagSet, Timestamp};
 
@@ -99,14 +99,14 @@ pub(crate) struct Series {
 struct Column {
     name: String,
     values: Vec<Option<FieldValue>>,
-    /// Rows whose values may be off by one unit in the last place: sums of doubles that are no short decimals.
-    inexact: Vec<bool>,
+    /// By how many units in the last place each row may be off: sums of doubles that are no short decimals.
+    ulps: Vec<u64>,
 }
 
 impl Column {
     fn exact(name: String, values: Vec<Option<FieldValue>>) -> Self {
-        let inexact = vec![false; values.len()];
-        Self { name, values, inexact }
+        let ulps = vec![0; values.len()];
+        Self { name, values, ulps }
     }
 }
 
@@ -142,8 +142,9 @@ pub(crate) fn check(found: &[Series], expected: &[Series], request: &QueryReques
             assert_eq!(own.values.len(), wanted.values.len(), "rows of {what}");
             for (row, (a, b)) in own.values.iter().zip(&wanted.values).enumerate() {
                 let same = match (a, b) {
-                    (Some(FieldValue::Float(a)), Some(FieldValue::Float(b))) if wanted.inexact[row] => {
-                        ulps_between(*a, *b) <= 1
+                    (Some(FieldValue::Float(a)), Some(FieldValue::Float(b))) => {
+                        a.to_bits() == b.to_bits()
+                            || wanted.ulps[row] > 0 && ulps_between(*a, *b) <= wanted.ulps[row]
                     }
                     (Some(a), Some(b)) => a.same_bits(b),
                     (a, b) => a.is_none() && b.is_none(),
@@ -322,20 +323,30 @@ fn buckets(
     aggregate: &Aggregate,
     rows: &[(i64, &Row)],
 ) -> Vec<Column> {
-    let functions = &aggregate.functions;
     let start = bucket_start(request, aggregate);
     let mut by_bucket: BTreeMap<i64, Vec<&Row>> = BTreeMap::new();
     for (time, row) in rows {
         by_bucket.entry(start(*time)).or_default().push(row);
     }
-    let mut buckets: Vec<(i64, Vec<&Row>)> = by_bucket.into_iter().collect();
-    if request.order == Order::Descending {
-        buckets.reverse();
+    let is_filled = aggregate.fill != Fill::None;
+    if is_filled {
+        for start in all_buckets(request, aggregate) {
+            by_bucket.entry(start).or_default();
+        }
     }
-    buckets.truncate(request.limit.unwrap_or(usize::MAX));
-    let mut columns = vec![times(buckets.iter().map(|(start, _)| *start))];
+    let mut buckets: Vec<(i64, Vec<&Row>)> = by_bucket.into_iter().collect();
+    let limit = request.limit.unwrap_or(usize::MAX).min(buckets.len());
+    let kept = match request.order {
+        Order::Ascending => 0..limit,
+        Order::Descending => buckets.len() - limit..buckets.len(),
+    };
+    if !is_filled {
+        buckets = buckets[kept.clone()].to_vec();
+    }
+    let starts: Vec<i64> = buckets.iter().map(|(start, _)| *start).collect();
+    let mut columns = vec![times(starts.iter().copied())];
     for field in fields {
-        for function in functions.iter().filter(|function| is_defined(**function, *field)) {
+        for function in aggregate.functions.iter().filter(|function| is_defined(**function, *field)) {
             let name = format!("{}_{function}", FIELDS[*field].0);
             let values = buckets.iter().map(|(_, rows)| {
                 let values: Vec<&FieldValue> = rows.iter().filter_map(|row| row[*field].as_ref()).collect();
@@ -345,10 +356,108 @@ fn buckets(
             if *function == Function::Sum {
                 settle_sums(FIELDS[*field].1, &mut values);
             }
-            columns.push(Column { name, values: values.into_iter().map(Answer::value).collect(), inexact });
+            let values = values.into_iter().map(Answer::value).collect();
+            let ulps = inexact.into_iter().map(u64::from).collect();
+            let mut column = Column { name, values, ulps };
+            let empty = match (FIELDS[*field].1, function) {
+                (_, Function::Mean) | (FieldType::Float, _) => FieldValue::Float(0.0),
+                (FieldType::Integer, _) => FieldValue::Integer(0),
+                (FieldType::Unsigned, _) => FieldValue::Unsigned(0),
+                (FieldType::Boolean | FieldType::String, _) => FieldValue::Boolean(false),
+            };
+            if *function != Function::Count {
+                fill(aggregate.fill, &starts, &mut column, &empty);
+            }
+            columns.push(column);
+        }
+    }
+    for column in &mut columns {
+        if is_filled {
+            column.values = column.values[kept.clone()].to_vec();
+            column.ulps = column.ulps[kept.clone()].to_vec();
+        }
+        if request.order == Order::Descending {
+            column.values.reverse();
+            column.ulps.reverse();
         }
     }
     columns
+}
+
+/// First instants of all buckets that meet the range, found by asking for one instant after the other.
+fn all_buckets(request: &QueryRequest, aggregate: &Aggregate) -> Vec<i64> {
+    let start_of = bucket_start(request, aggregate);
+    let step = match aggregate.every {
+        None => return vec![request.start.0],
+        Some(Every::Nanos(ns)) => ns as i64,
+        Some(_) => 3_600_000_000_000,
+    };
+    let mut starts: Vec<i64> = Vec::new();
+    let mut time = request.start.0;
+    while time < request.end.0 {
+        starts.push(start_of(time));
+        time = time.saturating_add(step);
+    }
+    starts.push(start_of(request.end.0 - 1));
+    starts.dedup();
+    starts
+}
+
+/// Fills what is missing; `empty` has the type of a column without a value.
+fn fill(fill: Fill, starts: &[i64], column: &mut Column, empty: &FieldValue) {
+    let old = column.values.clone();
+    let before = |i: usize| (0..i).rev().find_map(|j| Some((j, old[j].clone()?)));
+    let after = |i: usize| (i + 1..old.len()).find_map(|j| Some((j, old[j].clone()?)));
+    let float = |value: &FieldValue| match value {
+        FieldValue::Float(v) => Some(*v),
+        FieldValue::Integer(v) => Some(*v as f64),
+        FieldValue::Unsigned(v) => Some(*v as f64),
+        FieldValue::Boolean(_) | FieldValue::String(_) => None,
+    };
+    let sample = old.iter().flatten().next().unwrap_or(empty);
+    for (i, value) in column.values.iter_mut().enumerate().filter(|(_, value)| value.is_none()) {
+        match fill {
+            Fill::None | Fill::Null => {}
+            Fill::Previous => {
+                if let Some((j, known)) = before(i) {
+                    (*value, column.ulps[i]) = (Some(known), column.ulps[j]);
+                }
+            }
+            Fill::Number(number) => *value = float(sample).map(|_| FieldValue::Float(number)),
+            Fill::Linear => {
+                if let (Some((l, left)), Some((r, right))) = (before(i), after(i))
+                    && let (Some(left), Some(right)) = (float(&left), float(&right))
+                {
+                    let share = (starts[i] - starts[l]) as f64 / (starts[r] - starts[l]) as f64;
+                    *value = Some(FieldValue::Float(left * (1.0 - share) + right * share));
+                    column.ulps[i] = 4 * column.ulps[l].max(column.ulps[r]);
+                }
+            }
+        }
+    }
+    // A column has one type: integers stay integers only beside integers.
+    let whole = |value: &Option<FieldValue>| match (value, sample) {
+        (Some(FieldValue::Float(v)), FieldValue::Integer(_)) => v.fract() == 0.0,
+        (Some(FieldValue::Float(v)), FieldValue::Unsigned(_)) => v.fract() == 0.0 && *v >= 0.0,
+        _ => true,
+    };
+    let stays = !matches!(fill, Fill::Linear)
+        && match fill {
+            Fill::Number(number) => whole(&Some(FieldValue::Float(number))),
+            _ => true,
+        };
+    for value in &mut column.values {
+        *value = match (value.take(), sample) {
+            (Some(FieldValue::Float(v)), FieldValue::Integer(_)) if stays => {
+                Some(FieldValue::Integer(v as i64))
+            }
+            (Some(FieldValue::Float(v)), FieldValue::Unsigned(_)) if stays => {
+                Some(FieldValue::Unsigned(v as u64))
+            }
+            (Some(value), _) if !stays => Some(float(&value).map_or(value, FieldValue::Float)),
+            (value, _) => value,
+        };
+    }
 }
 
 /// A computed value. Sums of integers stay open until their column is known.

@@ -22,6 +22,7 @@ use axum::http::{HeaderName, HeaderValue, Response, header};
         ("tag.KEY" = Option<String>, Query, description = "VALUE (repeat for any of several), !VALUE, ~regex, !~regex"),
         ("every" = Option<String>, Query, description = "Bucket length: a number and ns, us, ms, s, m, h, d, w, mo, q or y, as in 15m or 1mo; a bucket's time is its start"),
         ("offset" = Option<String>, Query, description = "How much later buckets begin, as in 6h or -15m; default 0"),
+        ("fill" = Option<String>, Query, description = "What stands in buckets without a value: none (default: they are left out), null, previous, linear, a number"),
         ("tz" = Option<String>, Query, description = "IANA zone of buckets and of rfc3339 times; default for buckets the home zone, for times UTC"),
         ("fn" = Option<String>, Query, description = "Comma list of count, sum, mean, min, max, first, last"),
         ("group_by" = Option<String>, Query, description = "Comma list of tag keys, or *"),

@@ -6,7 +6,9 @@ use super::answer::{AnswerFormat, TimeFormat};
 use super::query_string::pairs;
 use super::time::{parse_every, parse_query_time, parse_signed_span};
 use crate::error::shortened;
-use wattlog_engine::query::{Aggregate, GroupBy, Order, QueryRequest, Shape, TagFilter, TagPredicate, Zone};
+use wattlog_engine::query::{
+    Aggregate, Fill, GroupBy, Order, QueryRequest, Shape, TagFilter, TagPredicate, Zone,
+};
 use wattlog_model::Timestamp;
 
 /// What was asked and how it is to be answered.
@@ -29,7 +31,7 @@ pub enum Route {
     Last,
 }
 
-const QUERY_ONLY: &[&str] = &["start", "end", "every", "offset", "fn", "group_by", "order", "limit"];
+const QUERY_ONLY: &[&str] = &["start", "end", "every", "offset", "fill", "fn", "group_by", "order", "limit"];
 
 /// Reads the parameters. `now` is the time of the request; buckets are those of `home_zone` unless another is named.
 pub fn parse(
@@ -81,7 +83,7 @@ pub fn parse(
         })?),
     };
     let shape = match route {
-        Route::Query => shape(get("every"), get("offset"), get("fn"), zone.as_ref().unwrap_or(home_zone))?,
+        Route::Query => shape(&get, zone.as_ref().unwrap_or(home_zone))?,
         Route::Last => Shape::Last,
     };
     let request = QueryRequest {
@@ -120,18 +122,18 @@ pub fn parse(
     Ok(Parameters { request, time_format, format })
 }
 
-fn shape(
-    every: Option<&str>,
-    offset: Option<&str>,
-    functions: Option<&str>,
-    zone: &Zone,
-) -> Result<Shape, String> {
-    let every = every.map(|text| parse_every(text).map_err(|e| format!("every: {e}"))).transpose()?;
-    let offset =
-        offset.map(|text| parse_signed_span(text).map_err(|e| format!("offset: {e}"))).transpose()?;
-    if offset.is_some() && every.is_none() {
-        return Err("offset needs every: it moves the borders of buckets".to_owned());
+fn shape<'a>(get: &impl Fn(&str) -> Option<&'a str>, zone: &Zone) -> Result<Shape, String> {
+    let parsed = |name: &str, parse: fn(&str) -> Result<i64, String>| {
+        get(name).map(|text| parse(text).map_err(|e| format!("{name}: {e}"))).transpose()
+    };
+    let every = get("every").map(|text| parse_every(text).map_err(|e| format!("every: {e}"))).transpose()?;
+    let offset = parsed("offset", parse_signed_span)?;
+    let fill = get("fill").map(fill).transpose()?;
+    if every.is_none() && (offset.is_some() || fill.is_some()) {
+        let name = if offset.is_some() { "offset" } else { "fill" };
+        return Err(format!("{name} needs every: without it there is one bucket, the whole range"));
     }
+    let functions = get("fn");
     let Some(functions) = functions else {
         return match every {
             None => Ok(Shape::Raw),
@@ -146,8 +148,31 @@ fn shape(
             parsed.push(function);
         }
     }
-    let (offset_ns, zone) = (offset.unwrap_or(0), zone.clone());
-    Ok(Shape::Aggregate(Aggregate { functions: parsed, every, offset_ns, zone }))
+    Ok(Shape::Aggregate(Aggregate {
+        functions: parsed,
+        every,
+        offset_ns: offset.unwrap_or(0),
+        zone: zone.clone(),
+        fill: fill.unwrap_or_default(),
+    }))
+}
+
+fn fill(text: &str) -> Result<Fill, String> {
+    Ok(match text {
+        "none" => Fill::None,
+        "null" => Fill::Null,
+        "previous" => Fill::Previous,
+        "linear" => Fill::Linear,
+        number => match number.parse::<f64>().ok().filter(|number| number.is_finite()) {
+            Some(number) => Fill::Number(number),
+            None => {
+                return Err(format!(
+                    "fill: {:?} is none of none, null, previous, linear and no number",
+                    shortened(text)
+                ));
+            }
+        },
+    })
 }
 
 /// A comma list; blanks around the names do not count, empty names are refused.
@@ -260,6 +285,22 @@ mod tests {
     }
 
     #[test]
+    fn fills_are_words_or_numbers() {
+        let filled = |text: &str| {
+            let parsed = parse(&format!("measurement=m&start=-1h&every=1m&fn=mean&fill={text}")).unwrap();
+            let Shape::Aggregate(aggregate) = parsed.request.shape else {
+                panic!("functions were asked for")
+            };
+            aggregate.fill
+        };
+        assert_eq!(filled("none"), Fill::None);
+        assert_eq!(filled("null"), Fill::Null);
+        assert_eq!(filled("previous"), Fill::Previous);
+        assert_eq!(filled("linear"), Fill::Linear);
+        assert_eq!(filled("-1.5"), Fill::Number(-1.5));
+    }
+
+    #[test]
     fn a_value_that_looks_like_an_operator_is_written_with_an_equals_sign() {
         let tags = parse("measurement=m&start=now&tag.k==~x&tag.k===y").unwrap().request.tags;
         assert_eq!(tags[0].predicate, TagPredicate::In(vec!["~x".into(), "=y".into()]));
@@ -277,6 +318,9 @@ mod tests {
             ("measurement=m&start=-1h&every=15m", "every needs fn"),
             ("measurement=m&start=-1h&every=quarter&fn=mean", "every: \"quarter\" is no length"),
             ("measurement=m&start=-1h&offset=1h&fn=mean", "offset needs every"),
+            ("measurement=m&start=-1h&fill=0&fn=mean", "fill needs every"),
+            ("measurement=m&start=-1h&every=1h&fill=inf&fn=mean", "fill: \"inf\" is none of"),
+            ("measurement=m&start=-1h&every=1h&fill=zero&fn=mean", "fill: \"zero\" is none of"),
             ("measurement=m&start=-1h&every=1d&offset=noon&fn=mean", "offset: \"noon\" is no span"),
             ("measurement=m&start=-1h&tz=Mars/Olympus", "tz: \"Mars/Olympus\" is no IANA time zone"),
             ("measurement=m&start=-1h&fn=average", "unknown function \"average\""),

@@ -67,6 +67,18 @@ fn the_ends_of_time_have_buckets() {
             "{every:?}"
         );
     }
+    // Local time may lie beyond all instants.
+    let shifted_hour = buckets(Every::Nanos(H as u64), "UTC", -H / 2);
+    assert_eq!(
+        shifted_hour.of(i64::MAX - 1).start,
+        (i64::MAX / H) * H + if i64::MAX % H < H / 2 { -H / 2 } else { H / 2 }
+    );
+    let longest = Aggregate {
+        every: Some(Every::Nanos(i64::MAX as u64)),
+        offset_ns: i64::MIN + 2,
+        ..Aggregate::default()
+    };
+    assert!(Buckets::new(&longest, ALL).unwrap().of(0).contains(&0));
     let shifted = |offset_ns| Aggregate { every: Some(Every::Nanos(10)), offset_ns, ..Aggregate::default() };
     assert_eq!(Buckets::new(&shifted(-10), ALL), None);
     assert!(Buckets::new(&shifted(-9), ALL).is_some());
