@@ -89,6 +89,8 @@ fn request(arguments: &QueryArgs, format: OutputFormat) -> String {
         ("every", arguments.every.as_deref()),
         ("offset", arguments.offset.as_deref()),
         ("fill", arguments.fill.as_deref()),
+        ("gap", arguments.gap.as_deref()),
+        ("unit", arguments.unit.as_deref()),
         ("fn", arguments.functions.as_deref()),
         ("group_by", arguments.group_by.as_deref()),
         ("order", arguments.order.as_deref()),

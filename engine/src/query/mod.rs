@@ -18,6 +18,8 @@ mod aggregate;
 mod answer;
 mod bucket;
 mod budget;
+mod curve;
+mod deviation;
 mod error;
 mod fill;
 mod fold;
@@ -37,8 +39,8 @@ pub use bucket::Buckets;
 pub use error::QueryError;
 pub use prune::time_range;
 pub use request::{
-    Aggregate, CancelFlag, Every, Fill, Function, GroupBy, Order, QueryControl, QueryLimits, QueryRequest,
-    Shape, TagFilter, TagPredicate, UnknownFunction,
+    Aggregate, CancelFlag, Every, Fill, Function, GroupBy, Order, OutputUnit, QueryControl, QueryLimits,
+    QueryRequest, Shape, TagFilter, TagPredicate, UnknownFunction,
 };
 pub use result::{PartialRange, QueryResult, QueryStats, ResultColumn, ResultSeries, ResultValues};
 pub use zone::Zone;
@@ -79,7 +81,7 @@ pub fn run(
         _ if request.limit == Some(0) => Vec::new(),
         (Shape::Last, _) => newest(scan)?,
         (_, Some((aggregate, buckets))) => {
-            let groups = fold_all(scan, &aggregate.functions, &buckets)?;
+            let groups = fold_all(scan, aggregate, &buckets)?;
             answer::buckets(scan, request, aggregate, &buckets, groups)?
         }
         (_, None) => points(scan, request)?,
@@ -129,7 +131,7 @@ fn newest(scan: Scan<'_>) -> Result<Vec<ResultSeries>, QueryError> {
 /// Buckets of every group, in the order of the groups.
 fn fold_all(
     scan: Scan<'_>,
-    functions: &[Function],
+    aggregate: &Aggregate,
     buckets: &Buckets,
 ) -> Result<Vec<fold::Accumulators>, QueryError> {
     let plan = scan.plan;
@@ -140,7 +142,7 @@ fn fold_all(
         let mut block = Block::default();
         let mut out: Vec<(usize, fold::Accumulators)> = Vec::new();
         for at in part * part_len..((part + 1) * part_len).min(plan.series.len()) {
-            let found = fold::series(scan, plan.series[at], functions, buckets, &mut block)?;
+            let found = fold::series(scan, plan.series[at], aggregate, buckets, &mut block)?;
             match out.last_mut() {
                 Some((group, known)) if *group == group_of(at) => known.join(found, scan.budget)?,
                 _ => out.push((group_of(at), found)),
@@ -148,7 +150,7 @@ fn fold_all(
         }
         Ok(out)
     })?;
-    let empty = |_: &plan::Group| fold::Accumulators::new(scan, functions);
+    let empty = |_: &plan::Group| fold::Accumulators::new(scan, aggregate);
     let mut groups = plan.groups.iter().map(empty).collect::<Result<Vec<_>, _>>()?;
     for (group, found) in parts.into_iter().flatten() {
         scan.budget.check()?;

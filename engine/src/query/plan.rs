@@ -16,6 +16,9 @@ use std::ops::Range;
 pub(super) struct Plan {
     pub(super) namespace: NamespaceId,
     pub(super) measurement: MeasurementId,
+    /// What was asked for.
+    pub(super) asked: Range<i64>,
+    /// What is read: neighbours beyond what was asked for too, if a function needs them.
     pub(super) range: Range<i64>,
     /// Columns of the answer, in its order.
     pub(super) fields: Vec<PlannedField>,
@@ -73,9 +76,14 @@ impl Plan {
             return Err(QueryError::TooManySeries { wanted, limit });
         }
         let (series, groups) = group(catalog, selected, request)?;
-        let range = request.start.0..request.end.0;
+        let asked = request.start.0..request.end.0;
+        let margin_ns = match &request.shape {
+            Shape::Aggregate(aggregate) => aggregate.margin_ns(),
+            Shape::Raw | Shape::Last => 0,
+        };
+        let range = asked.start.saturating_sub(margin_ns)..asked.end.saturating_add(margin_ns);
         let named = request.fields.is_some();
-        Ok(Some(Self { namespace, measurement, range, fields, ids, named, series, groups }))
+        Ok(Some(Self { namespace, measurement, asked, range, fields, ids, named, series, groups }))
     }
 
     /// Slot of a field, if it is asked for.
@@ -95,6 +103,9 @@ pub(super) fn buckets(request: &QueryRequest) -> Result<Option<(&Aggregate, Buck
     let Shape::Aggregate(aggregate) = &request.shape else { return Ok(None) };
     if aggregate.functions.is_empty() {
         return Err(QueryError::NoFunction);
+    }
+    if aggregate.max_gap_ns < 1 {
+        return Err(QueryError::BadGap);
     }
     let range = request.start.0..request.end.0;
     let buckets = Buckets::new(aggregate, range).ok_or(QueryError::BadBucket)?;

@@ -182,7 +182,7 @@ impl History {
             0..=3 => Shape::Raw,
             4 => Shape::Last,
             _ => {
-                let functions = Function::ALL.into_iter().filter(|_| self.rng.chance(60)).collect::<Vec<_>>();
+                let functions = Function::ALL.into_iter().filter(|_| self.rng.chance(30)).collect::<Vec<_>>();
                 let functions = if functions.is_empty() { vec![Function::Sum] } else { functions };
                 Shape::Aggregate(self.aggregate(functions))
             }
@@ -196,6 +196,13 @@ impl History {
             };
             if (i128::from(end) - i128::from(start)) / length > 3000 {
                 aggregate.fill = Fill::None;
+            }
+        }
+        if let Shape::Aggregate(aggregate) = &mut request.shape {
+            // Two points may be centuries apart: a counter grows in each bucket between them.
+            let counts = |function: &Function| matches!(function, Function::Increase | Function::Rate);
+            if aggregate.every.is_some() && aggregate.functions.iter().any(counts) {
+                aggregate.every = None;
             }
         }
         if self.rng.chance(70) {
@@ -242,7 +249,8 @@ impl History {
             Fill::Number(7.0),
         ]);
         let fill = if self.rng.chance(30) { fill } else { Fill::None };
-        Aggregate { functions, every, offset_ns, zone, fill }
+        let max_gap_ns = *self.rng.pick(&[SECOND, 10 * SECOND, 60 * SECOND, 3600 * SECOND]);
+        Aggregate { functions, every, offset_ns, zone, fill, max_gap_ns, ..Aggregate::default() }
     }
 
     /// A subset of the fields in any order, an unknown one among them at times; all fit the shape's functions.
@@ -306,5 +314,18 @@ pub(crate) fn sums_of_everything() -> Vec<QueryRequest> {
         request.shape = Shape::aggregate(vec![Function::Sum], Some(Duration::from_secs(3600)));
         request
     };
-    measurements.into_iter().map(request).collect()
+    let mut all: Vec<QueryRequest> = measurements.iter().copied().map(request).collect();
+    for (i, measurement) in measurements.into_iter().enumerate() {
+        let mut request = request(measurement);
+        request.fields = Some(vec!["power".to_owned()]);
+        // Some need what lies between points; statistics must not change a bit of it.
+        let functions =
+            vec![Function::Integral, Function::Coverage, Function::Twa, Function::Stddev, Function::Median];
+        request.shape = match i {
+            0 => Shape::aggregate(functions, Some(Duration::from_secs(3600))),
+            _ => Shape::aggregate(vec![Function::Increase, Function::Rate, Function::Mode], None),
+        };
+        all.push(request);
+    }
+    all
 }

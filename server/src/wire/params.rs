@@ -4,10 +4,10 @@
 
 use super::answer::{AnswerFormat, TimeFormat};
 use super::query_string::pairs;
-use super::time::{parse_every, parse_query_time, parse_signed_span};
+use super::time::{parse_every, parse_query_time, parse_signed_span, parse_span};
 use crate::error::shortened;
 use wattlog_engine::query::{
-    Aggregate, Fill, GroupBy, Order, QueryRequest, Shape, TagFilter, TagPredicate, Zone,
+    Aggregate, Fill, GroupBy, Order, OutputUnit, QueryRequest, Shape, TagFilter, TagPredicate, Zone,
 };
 use wattlog_model::Timestamp;
 
@@ -31,7 +31,8 @@ pub enum Route {
     Last,
 }
 
-const QUERY_ONLY: &[&str] = &["start", "end", "every", "offset", "fill", "fn", "group_by", "order", "limit"];
+const QUERY_ONLY: &[&str] =
+    &["start", "end", "every", "offset", "fill", "gap", "unit", "fn", "group_by", "order", "limit"];
 
 /// Reads the parameters. `now` is the time of the request; buckets are those of `home_zone` unless another is named.
 pub fn parse(
@@ -129,12 +130,17 @@ fn shape<'a>(get: &impl Fn(&str) -> Option<&'a str>, zone: &Zone) -> Result<Shap
     let every = get("every").map(|text| parse_every(text).map_err(|e| format!("every: {e}"))).transpose()?;
     let offset = parsed("offset", parse_signed_span)?;
     let fill = get("fill").map(fill).transpose()?;
+    let gap = parsed("gap", parse_span)?;
+    let unit = get("unit").map(unit).transpose()?;
     if every.is_none() && (offset.is_some() || fill.is_some()) {
         let name = if offset.is_some() { "offset" } else { "fill" };
         return Err(format!("{name} needs every: without it there is one bucket, the whole range"));
     }
     let functions = get("fn");
     let Some(functions) = functions else {
+        if let Some(name) = ["gap", "unit"].into_iter().find(|name| get(name).is_some()) {
+            return Err(format!("{name} needs fn: it speaks of integrals, rates and coverage"));
+        }
         return match every {
             None => Ok(Shape::Raw),
             Some(_) => Err("every needs fn: name at least one function, as in fn=mean".to_owned()),
@@ -154,7 +160,22 @@ fn shape<'a>(get: &impl Fn(&str) -> Option<&'a str>, zone: &Zone) -> Result<Shap
         offset_ns: offset.unwrap_or(0),
         zone: zone.clone(),
         fill: fill.unwrap_or_default(),
+        max_gap_ns: gap.unwrap_or(Aggregate::DEFAULT_MAX_GAP_NS),
+        unit: unit.unwrap_or_default(),
     }))
+}
+
+fn unit(text: &str) -> Result<OutputUnit, String> {
+    Ok(match text {
+        "s" => OutputUnit::Second,
+        "m" => OutputUnit::Minute,
+        "h" => OutputUnit::Hour,
+        "d" => OutputUnit::Day,
+        "Wh" => OutputUnit::WattHour,
+        "kWh" => OutputUnit::KilowattHour,
+        "MWh" => OutputUnit::MegawattHour,
+        other => return Err(format!("unit: {:?} is none of s, m, h, d, Wh, kWh, MWh", shortened(other))),
+    })
 }
 
 fn fill(text: &str) -> Result<Fill, String> {
@@ -301,6 +322,29 @@ mod tests {
     }
 
     #[test]
+    fn functions_have_names_that_columns_bear() {
+        let named = |text: &str| {
+            let parsed = parse(&format!("measurement=m&start=-1h&unit=kWh&gap=5m&fn={text}")).unwrap();
+            let Shape::Aggregate(aggregate) = parsed.request.shape else {
+                panic!("functions were asked for")
+            };
+            assert_eq!((aggregate.max_gap_ns, aggregate.unit), (300_000_000_000, OutputUnit::KilowattHour));
+            aggregate.functions.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        };
+        let all = Function::ALL.map(|function| function.to_string()).join(",");
+        assert_eq!(named(&all), all);
+        assert_eq!(
+            named("quantile(0.95),p95,p99.9,p0,p100,quantile(0.123456)"),
+            "p95,p99.9,p0,p100,p12.3456"
+        );
+        for text in
+            ["p", "p-1", "p100.1", "p1.23456", "quantile()", "quantile(1.5)", "quantile(0.5", "pp5", "p1e1"]
+        {
+            assert!(parse(&format!("measurement=m&start=-1h&fn={text}")).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn a_value_that_looks_like_an_operator_is_written_with_an_equals_sign() {
         let tags = parse("measurement=m&start=now&tag.k==~x&tag.k===y").unwrap().request.tags;
         assert_eq!(tags[0].predicate, TagPredicate::In(vec!["~x".into(), "=y".into()]));
@@ -318,6 +362,11 @@ mod tests {
             ("measurement=m&start=-1h&every=15m", "every needs fn"),
             ("measurement=m&start=-1h&every=quarter&fn=mean", "every: \"quarter\" is no length"),
             ("measurement=m&start=-1h&offset=1h&fn=mean", "offset needs every"),
+            ("measurement=m&start=-1h&gap=1h", "gap needs fn"),
+            ("measurement=m&start=-1h&unit=kWh&fn=integral&gap=0s", "gap: \"0s\" is no span"),
+            ("measurement=m&start=-1h&unit=J&fn=integral", "unit: \"J\" is none of"),
+            ("measurement=m&start=-1h&fn=p101", "unknown function \"p101\""),
+            ("measurement=m&start=-1h&fn=quantile(0.1234567)", "unknown function"),
             ("measurement=m&start=-1h&fill=0&fn=mean", "fill needs every"),
             ("measurement=m&start=-1h&every=1h&fill=inf&fn=mean", "fill: \"inf\" is none of"),
             ("measurement=m&start=-1h&every=1h&fill=zero&fn=mean", "fill: \"zero\" is none of"),
