@@ -252,10 +252,7 @@ impl Curve {
         self.pieces(frame, from.0, to.0, |bucket, piece| {
             let [start, end] = [piece.start, piece.end].map(|t| t.wrapping_sub(from.0) as u64);
             bucket.covered_ns += u128::from(end - start);
-            bucket.area_twice.merge(&area_twice(from.1, to.1, span, end, step));
-            if start > 0 {
-                bucket.area_twice.merge(&negated(&area_twice(from.1, to.1, span, start, step)));
-            }
+            bucket.area_twice.merge(&area_twice(from.1, to.1, span, start..end, step));
         })
     }
 
@@ -282,6 +279,9 @@ impl Curve {
         self.pieces(frame, from.0, to.0, |bucket, piece| {
             let [start, end] = [piece.start, piece.end].map(|t| t.wrapping_sub(from.0) as u64);
             bucket.observed_ns += u128::from(end - start);
+            if start > 0 && !(from.1.is_exact() && to.1.is_exact()) {
+                return bucket.rise.merge(&share(from.1, to.1, span, end - start));
+            }
             bucket.rise.merge(&share(from.1, to.1, span, end));
             if start > 0 {
                 bucket.rise.merge(&negated(&share(from.1, to.1, span, start)));
@@ -360,24 +360,35 @@ fn judge(level: Number, pending: Number, next: Option<Number>) -> Verdict {
     }
 }
 
-/// Twice the integral of the first `part` nanoseconds of `span`, from one value to another.
-fn area_twice(from: Number, to: Number, span: u64, part: u64, step: bool) -> ExactSum {
+/// Twice the integral of a part of `span` nanoseconds, from one value to another.
+fn area_twice(from: Number, to: Number, span: u64, part: Range<u64>, step: bool) -> ExactSum {
     let to = if step { from } else { to };
-    let (length, whole) = (i128::from(part), i128::from(span));
-    if part == span {
-        let mut sum = from.times(length);
-        sum.merge(&to.times(length));
+    if part == (0..span) {
+        let mut sum = from.times(span.into());
+        sum.merge(&to.times(span.into()));
         return sum;
     }
-    if let (Number::Nanos(from), Number::Nanos(to)) = (from, to)
-        && let Some(area) = from.checked_mul(2 * length).and_then(|base| {
-            base.checked_add(scaled(to.checked_sub(from)?.checked_mul(length)?, length, whole)?)
-        })
+    let until = |time| area_until(from, to, span, time);
+    if let (Some(start), Some(end)) = (until(part.start), until(part.end))
+        && let Some(area) = end.checked_sub(start)
     {
         return ExactSum::from_parts(area, 0.0, 0.0);
     }
-    let (from, to, length) = (from.float(), to.float(), part as f64);
-    rest(2.0 * from * length + (to - from) * length * (length / span as f64))
+    // The difference of two doubles would have the error of the larger one.
+    let (from, to) = (from.float(), to.float());
+    let at = |time: u64| {
+        let share = time as f64 / span as f64;
+        from * (1.0 - share) + to * share
+    };
+    rest((at(part.start) + at(part.end)) * (part.end - part.start) as f64)
+}
+
+/// Twice the integral of the first `time` nanoseconds of `span`, in billionths; none if it is not exact or too large.
+fn area_until(from: Number, to: Number, span: u64, time: u64) -> Option<i128> {
+    let (Number::Nanos(from), Number::Nanos(to)) = (from, to) else { return None };
+    let time = i128::from(time);
+    let growth = to.checked_sub(from)?.checked_mul(time)?;
+    from.checked_mul(2 * time)?.checked_add(scaled(growth, time, span.into())?)
 }
 
 /// What of the growth from one value to another falls into the first `part` nanoseconds of `span`.
@@ -422,6 +433,10 @@ impl Number {
             Self::Nanos(nanos) => ExactSum::from_parts(nanos, 0.0, 0.0).value(),
             Self::Rest(value) => value,
         }
+    }
+
+    fn is_exact(self) -> bool {
+        matches!(self, Self::Nanos(_))
     }
 
     fn is_less(self, other: Self) -> bool {
