@@ -49,7 +49,7 @@ fn query(c: &mut Criterion) {
     }
 
     let hourly = |request: QueryRequest| QueryRequest {
-        shape: Shape::Aggregate { functions: vec![Function::Mean], every: Some(Duration::from_secs(3600)) },
+        shape: Shape::aggregate(vec![Function::Mean], Some(Duration::from_secs(3600))),
         ..request
     };
     let request = hourly(of_one_device(0, rows));

@@ -165,10 +165,26 @@ pub(crate) struct QueryArgs {
     /// KEY=VALUE, repeatable; `!VALUE` is not, `~REGEX` matches
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) tags: Vec<(String, String)>,
-    /// Width of a bucket: 10s .. 1d
+    /// Length of a bucket: 10s, 15m, 1h, 1d, 1w, 1mo, 1q, 1y
     #[arg(long)]
     pub(crate) every: Option<String>,
-    /// Comma list of count, sum, mean, min, max, first, last
+    /// How much later buckets begin: 6h, -15m
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) offset: Option<String>,
+    /// Longest time between two points that counts as covered (integral, twa, coverage): 1h
+    #[arg(long)]
+    pub(crate) gap: Option<String>,
+    /// What integral and rate count in: s, m, h, d, Wh, kWh, MWh
+    #[arg(long)]
+    pub(crate) unit: Option<String>,
+    /// What stands in buckets without a value: none, null, previous, linear, or a number
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) fill: Option<String>,
+    /// Time zone of buckets and times, as Europe/Warsaw
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) tz: Option<String>,
+    /// Comma list of count, sum, mean, min, max, first, last, spread, stddev, median, p95, mode, distinct, integral, twa,
+    /// increase, rate, coverage
     #[arg(long = "fn", value_name = "FUNCTIONS")]
     pub(crate) functions: Option<String>,
     /// Comma list of tag keys, or `*`
@@ -180,7 +196,7 @@ pub(crate) struct QueryArgs {
     #[arg(long)]
     pub(crate) limit: Option<u64>,
     /// The newest values only
-    #[arg(long, conflicts_with_all = ["every", "functions", "group_by", "limit", "order"])]
+    #[arg(long, conflicts_with_all = ["every", "offset", "fill", "gap", "unit", "functions", "group_by", "limit", "order"])]
     pub(crate) last: bool,
     #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
     pub(crate) format: OutputFormat,

@@ -17,7 +17,7 @@ use crate::failure::{Failure, Kind, chain};
 use crate::logging::Reload;
 use crate::sink::EngineSink;
 use crate::units::{self, Units};
-use jiff::tz::TimeZone;
+use jiff::tz::TimeZoneDatabase;
 use serde_json::Value;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -100,7 +100,7 @@ fn engine_options(config: &Config) -> Options {
 
 /// Midnights of the home zone, whose name was checked with the configuration; a day that begins later begins there.
 fn midnights(home_zone: &str) -> Midnights {
-    let Ok(zone) = TimeZone::get(home_zone) else { return Midnights::utc() };
+    let Ok(zone) = TimeZoneDatabase::bundled().get(home_zone) else { return Midnights::utc() };
     Midnights::new(move |range| {
         let local = |ns: i64| {
             let instant = jiff::Timestamp::from_nanosecond(i128::from(ns)).ok()?;

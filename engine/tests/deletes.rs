@@ -59,7 +59,7 @@ fn delete(engine: &Engine, times: std::ops::Range<i64>, fields: Option<&[&str]>)
 fn count(engine: &Engine, field: &str) -> i64 {
     let mut request = QueryRequest::raw("home", "power", Timestamp::MIN, Timestamp(i64::MAX));
     request.fields = Some(vec![field.to_owned()]);
-    request.shape = Shape::Aggregate { functions: vec![Function::Count], every: None };
+    request.shape = Shape::aggregate(vec![Function::Count], None);
     let result = engine.query(&request, &QueryControl::default()).unwrap();
     assert!(!result.is_partial(), "{:?}", result.partial);
     let column = result.series.first().and_then(|series| series.column(&format!("{field}_count")));
@@ -198,7 +198,7 @@ fn days_are_cut_at_the_midnights_of_the_home_zone() {
     engine.compact().unwrap();
     let mut request =
         QueryRequest::raw("home", "power", Timestamp(-3600 * SECOND), Timestamp(3 * DAY - 3600 * SECOND));
-    request.shape = Shape::Aggregate { functions: vec![Function::Sum], every: None };
+    request.shape = Shape::aggregate(vec![Function::Sum], None);
     let result = engine.query(&request, &QueryControl::default()).unwrap();
     assert_eq!(result.stats.blocks_decoded, 0, "three local days are answered from statistics");
     let segment = engine.snapshot().segments().iter().next().unwrap().open().unwrap();

@@ -9,8 +9,8 @@ use std::time::Duration;
 use wattlog_engine::io::ReadMode;
 use wattlog_engine::io::sim::{CallKind, SimDisk};
 use wattlog_engine::query::{
-    Function, GroupBy, Order, QueryControl, QueryError, QueryLimits, QueryRequest, QueryResult, ResultValues,
-    Shape,
+    Aggregate, Every, Fill, Function, GroupBy, Order, QueryControl, QueryError, QueryLimits, QueryRequest,
+    QueryResult, ResultValues, Shape, Zone,
 };
 use wattlog_engine::{Engine, Options, WriteBatch};
 use wattlog_model::{FieldValue, ManualClock, TagSet, Timestamp};
@@ -51,7 +51,7 @@ fn request(shape: Shape) -> QueryRequest {
 }
 
 fn buckets(function: Function, every_s: u64) -> Shape {
-    Shape::Aggregate { functions: vec![function], every: Some(Duration::from_secs(every_s)) }
+    Shape::aggregate(vec![function], Some(Duration::from_secs(every_s)))
 }
 
 fn ask(engine: &Engine, request: &QueryRequest) -> Result<QueryResult, QueryError> {
@@ -212,4 +212,42 @@ fn the_time_range_of_a_measurement_opens_segments_at_its_ends_alone(read_mode: R
     assert_eq!((info.first, info.last), (Some(Timestamp(START)), Some(Timestamp(START + 19 * DAY))));
     let opened = disk.counts().of(CallKind::Open) - before;
     assert!(opened <= 4, "{opened} files were opened");
+}
+
+#[test]
+fn filled_buckets_are_those_of_the_calendar_and_are_bounded() {
+    // QuestDB 7439 and 6755: filling must not invent buckets at a change of the clock. TimescaleDB 6344, 6788, 6844 and 8851:
+    // nor stay in the offset that it began with.
+    let disk = SimDisk::new(9);
+    let engine = open(&disk, QueryLimits { max_buckets: 1000, ..QueryLimits::default() });
+    let hour = 3600 * SECOND;
+    let (start, end) = (1_382_572_800 * SECOND, 1_384_387_200 * SECOND);
+    write(
+        &engine,
+        "a",
+        (start..end).step_by(hour as usize).map(|time| (time, "power", FieldValue::Float(1.0))),
+    );
+    for (every, count) in [(Every::Days(1), 22), (Every::Nanos(hour as u64), 504), (Every::Months(1), 2)] {
+        let mut answers = Vec::new();
+        for fill in [Fill::None, Fill::Null, Fill::Previous, Fill::Linear, Fill::Number(0.0)] {
+            let zone = Zone::named("America/New_York").unwrap();
+            let functions = vec![Function::Count];
+            let aggregate = Aggregate { functions, every: Some(every), zone, fill, ..Aggregate::default() };
+            let asked = request(Shape::Aggregate(aggregate));
+            let asked = QueryRequest { start: Timestamp(start), end: Timestamp(end), ..asked };
+            answers.push(ask(&engine, &asked).unwrap().series);
+        }
+        assert_eq!(answers[0][0].rows(), count, "{every:?}");
+        answers.windows(2).for_each(|pair| assert_eq!(pair[0], pair[1], "{every:?}"));
+    }
+    // More buckets than allowed are told although only some hold values.
+    let aggregate = Aggregate {
+        functions: vec![Function::Mean],
+        every: Some(Every::Nanos(SECOND as u64)),
+        fill: Fill::Null,
+        ..Aggregate::default()
+    };
+    let asked = request(Shape::Aggregate(aggregate));
+    let error = ask(&engine, &asked).unwrap_err();
+    assert_eq!(error, QueryError::TooManyBuckets { wanted: 1001, limit: 1000 });
 }

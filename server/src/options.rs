@@ -155,7 +155,7 @@ impl ServerOptions {
         {
             return invalid("path_prefix", format!("{prefix:?} is no path: write it like /wattlog"));
         }
-        if let Err(error) = jiff::tz::TimeZone::get(&self.home_zone) {
+        if let Err(error) = jiff::tz::TimeZoneDatabase::bundled().get(&self.home_zone) {
             return invalid("home_zone", format!("{error}; write an IANA name like Europe/Warsaw"));
         }
         let version = &self.reported_version;

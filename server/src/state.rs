@@ -6,12 +6,13 @@ use crate::metrics::{IngestSource, ServerMetrics};
 use crate::options::{InvalidOption, ServerOptions};
 use crate::store::Store;
 use crate::tasks::Tasks;
-use jiff::tz::TimeZone;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 use parking_lot::{Mutex, RwLock};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use wattlog_engine::query::Zone;
 use wattlog_engine::{Engine, MetricsSnapshot};
 use wattlog_model::{Clock, Timestamp};
 
@@ -33,6 +34,8 @@ pub struct ServerState {
 pub(crate) struct Inner {
     pub(crate) options: ServerOptions,
     pub(crate) home_zone: TimeZone,
+    /// The same, for buckets.
+    pub(crate) bucket_zone: Zone,
     pub(crate) build: BuildInfo,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started: Timestamp,
@@ -86,11 +89,14 @@ impl ServerState {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, InvalidOption> {
         options.check()?;
-        let home_zone = TimeZone::get(&options.home_zone)
+        // The zones that are built in: the files of the machine may be of another age.
+        let home_zone = TimeZoneDatabase::bundled()
+            .get(&options.home_zone)
             .map_err(|error| InvalidOption { key: "home_zone", reason: error.to_string() })?;
         let started = clock.wall();
         let limits = options.limits;
         let inner = Inner {
+            bucket_zone: Zone::named(&options.home_zone).unwrap_or_default(),
             home_zone,
             build,
             started,

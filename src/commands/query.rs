@@ -76,6 +76,7 @@ fn request(arguments: &QueryArgs, format: OutputFormat) -> String {
     pairs
         .extend(tag_keys.iter().zip(&arguments.tags).map(|(key, (_, value))| (key.as_str(), value.as_str())));
     pairs.extend(arguments.fields.as_deref().map(|fields| ("fields", fields)));
+    pairs.extend(arguments.tz.as_deref().map(|zone| ("tz", zone)));
     if format == OutputFormat::Csv {
         pairs.push(("format", "csv"));
     }
@@ -86,6 +87,10 @@ fn request(arguments: &QueryArgs, format: OutputFormat) -> String {
     pairs.push(("end", &arguments.end));
     let optional = [
         ("every", arguments.every.as_deref()),
+        ("offset", arguments.offset.as_deref()),
+        ("fill", arguments.fill.as_deref()),
+        ("gap", arguments.gap.as_deref()),
+        ("unit", arguments.unit.as_deref()),
         ("fn", arguments.functions.as_deref()),
         ("group_by", arguments.group_by.as_deref()),
         ("order", arguments.order.as_deref()),
@@ -192,6 +197,23 @@ mod tests {
             ]),
             "/api/v1/query?db=wattlog&measurement=energy_data&time_format=rfc3339&tag.device_id=%21a&start=-7d&end=now\
              &every=1h&fn=mean%2Cmax"
+        );
+        assert_eq!(
+            asked(&[
+                "m",
+                "--every",
+                "1mo",
+                "--offset",
+                "-6h",
+                "--tz",
+                "Europe/Warsaw",
+                "--fn",
+                "sum",
+                "--fill",
+                "-1"
+            ]),
+            "/api/v1/query?db=wattlog&measurement=m&time_format=rfc3339&tz=Europe%2FWarsaw&start=-24h&end=now&every=1mo\
+             &offset=-6h&fill=-1&fn=sum"
         );
         assert_eq!(
             asked(&["m", "--last", "--format", "csv"]),

@@ -1,12 +1,13 @@
 //! Accumulators: what is known of the buckets of one field while rows and statistics stream by.
 //!
 //! Invariants
-//! 1. Buckets are held by rising number. Rows of one series arrive in time order, so a new bucket is always the last.
+//! 1. Buckets are held by rising first instant. Rows of one series arrive in time order, so a new bucket is always the last.
 //! 2. Where two inputs tie, time decides, then the order of series: `first` keeps the earlier, `last` takes the later,
 //!    `min` and `max` keep the oldest time. So an answer does not depend on how rows were cut into blocks.
 //! 3. Every list that is in use has one entry per bucket.
 
 use super::bucket::Buckets;
+use super::deviation::Squares;
 use super::kernel::Cell;
 use super::request::Function;
 use super::result::ResultValues;
@@ -23,6 +24,8 @@ pub(super) struct Needs {
     extremes: bool,
     first: bool,
     last: bool,
+    squares: bool,
+    values: bool,
 }
 
 impl Needs {
@@ -31,9 +34,12 @@ impl Needs {
         let number = !matches!(field_type, FieldType::Boolean | FieldType::String);
         Self {
             sum: number && any(&[Function::Sum, Function::Mean]),
-            extremes: number && any(&[Function::Min, Function::Max]),
+            extremes: number && any(&[Function::Min, Function::Max, Function::Spread]),
             first: any(&[Function::First]),
             last: any(&[Function::Last]),
+            squares: number && any(&[Function::Stddev]),
+            values: any(&[Function::Mode, Function::Distinct])
+                || number && functions.iter().any(|f| matches!(f, Function::Median | Function::Quantile(_))),
         }
     }
 }
@@ -49,9 +55,12 @@ pub(super) struct Cells<T> {
     greatest: Vec<(i64, T)>,
     first: Vec<(i64, T)>,
     last: Vec<(i64, T)>,
+    squares: Vec<Squares>,
+    /// All values.
+    values: Vec<Vec<T>>,
     /// Decimal exponent that fitted the last values summed.
     hint: u8,
-    /// Bytes of the texts that `first` and `last` hold.
+    /// Bytes of the texts that `first`, `last` and `values` hold, and of the lists of values.
     text_bytes: u64,
 }
 
@@ -92,7 +101,7 @@ impl Accumulator {
     /// Adds the values of `rows` of a column over `times`; `scratch` is room for times.
     pub(super) fn add_rows(
         &mut self,
-        buckets: Buckets,
+        buckets: &Buckets,
         times: &[i64],
         column: &Column,
         rows: Range<usize>,
@@ -118,7 +127,17 @@ impl Accumulator {
         }
     }
 
-    /// Adds a block whose values are all in `bucket`.
+    /// Whether statistics of a block say all that is needed.
+    pub(super) fn statistics_suffice(&self) -> bool {
+        each!(self, cells => !(cells.needs.squares || cells.needs.values))
+    }
+
+    /// To be called once all is added, before columns are asked for.
+    pub(super) fn finish(&mut self) {
+        each!(self, cells => cells.values.iter_mut().for_each(|values| values.sort_unstable_by(Cell::order)));
+    }
+
+    /// Adds a block whose values are all in the bucket that begins at `bucket`.
     pub(super) fn add_statistics(&mut self, bucket: i64, block: &BlockStatistics) {
         each!(self, cells => cells.add_statistics(bucket, block));
     }
@@ -135,7 +154,7 @@ impl Accumulator {
         }
     }
 
-    /// Numbers of the buckets with a value, rising.
+    /// First instants of the buckets with a value, rising.
     pub(super) fn keys(&self) -> &[i64] {
         each!(self, cells => &cells.keys)
     }
@@ -165,6 +184,55 @@ impl Accumulator {
             Function::Max => each!(self, cells => points(&cells.greatest, &places)),
             Function::First => each!(self, cells => points(&cells.first, &places)),
             Function::Last => each!(self, cells => points(&cells.last, &places)),
+            Function::Spread => self.spreads(&places),
+            Function::Stddev => {
+                let squares = each!(self, cells => &cells.squares);
+                let deviation = |place: &Option<usize>| place.and_then(|i| squares[i].deviation());
+                ResultValues::Float(places.iter().map(deviation).collect())
+            }
+            Function::Median => self.quantiles(500_000, &places),
+            Function::Quantile(millionths) => self.quantiles(millionths, &places),
+            Function::Mode => each!(self, cells => modes(&cells.values, &places)),
+            Function::Distinct => {
+                let distinct =
+                    |i: usize| each!(self, cells => cells.values[i].chunk_by(Cell::is_same).count() as i64);
+                let column = places.iter().map(|place| Some(place.map_or(0, distinct)));
+                ResultValues::Integer(column.collect())
+            }
+            function => {
+                debug_assert!(!function.needs_neighbours(), "curves answer {function}");
+                ResultValues::Float(vec![None; wanted.len()])
+            }
+        }
+    }
+
+    /// Of sorted values; see [`Function::Quantile`].
+    fn quantiles(&self, millionths: u32, places: &[Option<usize>]) -> ResultValues {
+        let quantile = |i: usize| each!(self, cells => quantile(&cells.values[i], millionths));
+        ResultValues::Float(places.iter().map(|place| place.and_then(quantile)).collect())
+    }
+
+    /// Of integers always whole and positive; of floats exact for decimals.
+    fn spreads(&self, places: &[Option<usize>]) -> ResultValues {
+        match self {
+            Self::Integer(cells) => {
+                let spread = |i: usize| cells.greatest[i].1.abs_diff(cells.least[i].1);
+                ResultValues::Unsigned(places.iter().map(|place| place.map(spread)).collect())
+            }
+            Self::Unsigned(cells) => {
+                let spread = |i: usize| cells.greatest[i].1 - cells.least[i].1;
+                ResultValues::Unsigned(places.iter().map(|place| place.map(spread)).collect())
+            }
+            Self::Float(cells) => {
+                let spread = |i: usize| {
+                    let mut sum = ExactSum::default();
+                    sum.add_float(cells.greatest[i].1);
+                    sum.add_float(-cells.least[i].1);
+                    sum.value()
+                };
+                ResultValues::Float(places.iter().map(|place| place.map(spread)).collect())
+            }
+            Self::Boolean(_) | Self::String(_) => ResultValues::Float(vec![None; places.len()]),
         }
     }
 
@@ -226,6 +294,26 @@ fn points<T: Answer + Clone>(points: &[(i64, T)], places: &[Option<usize>]) -> R
     T::column(places.iter().map(|place| place.map(|i| points[i].1.clone())).collect())
 }
 
+/// The most frequent of sorted values, the first of several.
+fn modes<T: Answer + Cell>(values: &[Vec<T>], places: &[Option<usize>]) -> ResultValues {
+    let mode = |i: usize| {
+        let longest = values[i].chunk_by(T::is_same).reduce(|a, b| if b.len() > a.len() { b } else { a });
+        longest.map(|same| same[0].clone())
+    };
+    T::column(places.iter().map(|place| place.and_then(mode)).collect())
+}
+
+/// Between the two values on either side of place `(n - 1) * share` of sorted values, by a straight line.
+fn quantile<T: Cell>(values: &[T], millionths: u32) -> Option<f64> {
+    let place = u128::from(values.len().checked_sub(1)? as u64) * u128::from(millionths);
+    let (below, part) = ((place / 1_000_000) as usize, (place % 1_000_000) as f64 / 1e6);
+    let low = values[below].float()?;
+    match values.get(below + 1).and_then(Cell::float) {
+        Some(high) if part > 0.0 && high != low => Some(low * (1.0 - part) + high * part),
+        _ => Some(low),
+    }
+}
+
 /// For each of `wanted` its index in `keys`; both rise.
 fn places(keys: &[i64], wanted: &[i64]) -> Vec<Option<usize>> {
     let mut at = 0;
@@ -251,6 +339,8 @@ impl<T: Cell> Cells<T> {
             greatest: Vec::new(),
             first: Vec::new(),
             last: Vec::new(),
+            squares: Vec::new(),
+            values: Vec::new(),
             hint: 0,
             text_bytes: 0,
         }
@@ -262,12 +352,14 @@ impl<T: Cell> Cells<T> {
         let bytes = self.keys.capacity() * size_of::<i64>()
             + self.counts.capacity() * size_of::<u64>()
             + self.sums.capacity() * size_of::<ExactSum>()
+            + self.squares.capacity() * size_of::<Squares>()
+            + self.values.capacity() * size_of::<Vec<T>>()
             + points * size_of::<(i64, T)>();
         bytes as u64 + self.text_bytes
     }
 
     /// Adds values at rising times, all later than those added before.
-    fn add_values(&mut self, buckets: Buckets, times: &[i64], values: &[T]) {
+    fn add_values(&mut self, buckets: &Buckets, times: &[i64], values: &[T]) {
         let mut row = 0;
         while row < times.len() {
             let (bucket, end) = buckets.stretch(times, row);
@@ -291,6 +383,20 @@ impl<T: Cell> Cells<T> {
         if self.needs.last {
             self.replace_last(at, (times[end], values[end].clone()));
         }
+        if self.needs.squares {
+            T::squares(values, &mut self.squares[at]);
+        }
+        if self.needs.values {
+            self.keep_values(at, values);
+        }
+    }
+
+    fn keep_values(&mut self, at: usize, values: &[T]) {
+        let kept = &mut self.values[at];
+        let before = kept.capacity();
+        kept.extend_from_slice(values);
+        let texts: u64 = values.iter().map(Cell::text_bytes).sum();
+        self.text_bytes += texts + ((kept.capacity() - before) * size_of::<T>()) as u64;
     }
 
     fn add_statistics(&mut self, bucket: i64, block: &BlockStatistics) {
@@ -340,6 +446,12 @@ impl<T: Cell> Cells<T> {
         begin(self.needs.extremes, &mut self.greatest);
         begin(self.needs.first, &mut self.first);
         begin(self.needs.last, &mut self.last);
+        if self.needs.squares {
+            self.squares.push(Squares::default());
+        }
+        if self.needs.values {
+            self.values.push(Vec::new());
+        }
         let texts = u64::from(self.needs.first) + u64::from(self.needs.last);
         self.text_bytes += texts * value.text_bytes();
         self.keys.len() - 1
@@ -391,6 +503,11 @@ impl<T: Cell> Cells<T> {
         self.greatest.extend(from.greatest.get(i).cloned());
         self.first.extend(from.first.get(i).cloned());
         self.last.extend(from.last.get(i).cloned());
+        self.squares.extend(from.squares.get(i));
+        if self.needs.values {
+            self.values.push(Vec::new());
+            self.keep_values(self.values.len() - 1, &from.values[i]);
+        }
         let texts = [from.first.get(i), from.last.get(i)].into_iter().flatten();
         self.text_bytes += texts.map(|(_, value)| value.text_bytes()).sum::<u64>();
     }
@@ -411,6 +528,12 @@ impl<T: Cell> Cells<T> {
         }
         if self.needs.last && other.last[i].0 >= self.last[at].0 {
             self.replace_last(at, other.last[i].clone());
+        }
+        if self.needs.squares {
+            self.squares[at].merge(&other.squares[i]);
+        }
+        if self.needs.values {
+            self.keep_values(at, &other.values[i]);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::request::Function;
 use crate::catalog::CatalogError;
-use wattlog_model::FieldType;
+use wattlog_model::{FieldType, Unit};
 
 /// Why a query has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,13 +26,15 @@ pub enum QueryError {
     #[error("the range is empty: start must be before end")]
     EmptyRange,
     /// An aggregate without functions.
-    #[error("no function: name at least one of count, sum, mean, min, max, first, last")]
+    #[error("no function: name at least one, as mean")]
     NoFunction,
-    /// A bucket length that is none.
-    #[error("a bucket must be at least 1 ns and at most 292 years long")]
+    /// A bucket length that is none, or an offset as long as a bucket.
+    #[error("a bucket must be at least 1 ns and at most 292 years long, and its offset shorter than that")]
     BadBucket,
     /// The function is not defined for the field's type.
-    #[error("{function} is not defined for \"{field}\", a {field_type} field: ask for count, first or last")]
+    #[error(
+        "{function} is not defined for \"{field}\", a {field_type} field: ask for count, first, last, mode, distinct or coverage"
+    )]
     NotDefined {
         /// The function.
         function: Function,
@@ -41,6 +43,17 @@ pub enum QueryError {
         /// Its type.
         field_type: FieldType,
     },
+    /// Energy of a field that is no power.
+    #[error("\"{field}\" has {}: only an integral of W, kW or MW can be told in Wh, kWh or MWh; use unit=h", unit_text(.unit.as_ref()))]
+    NoPower {
+        /// Name of the field.
+        field: String,
+        /// Its unit.
+        unit: Option<Unit>,
+    },
+    /// A gap that is none.
+    #[error("a gap must be at least 1 ns long")]
+    BadGap,
     /// More series than one query may look at.
     #[error("{wanted} series match, one query may read {limit}: add a tag filter")]
     TooManySeries {
@@ -102,4 +115,8 @@ impl From<CatalogError> for QueryError {
             CatalogError::Damage(_) => error.to_string(),
         })
     }
+}
+
+fn unit_text(unit: Option<&Unit>) -> String {
+    unit.map_or_else(|| "no unit".to_owned(), |unit| format!("the unit {unit}"))
 }

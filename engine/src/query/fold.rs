@@ -6,12 +6,15 @@
 use super::aggregate::Accumulator;
 use super::bucket::Buckets;
 use super::budget::Budget;
+use super::curve::{Curve, Frame};
 use super::error::QueryError;
-use super::request::Function;
+use super::kernel::Cell;
+use super::plan::is_defined;
+use super::request::{Aggregate, Function};
 use super::scan::{Block, GroupSource, Scan, Sink};
-use crate::column::SeriesRows;
+use crate::column::{Column, Presence, SeriesRows, Values};
 use crate::ids::SeriesId;
-use crate::segment::RowGroup;
+use crate::segment::{Number, RowGroup};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
@@ -19,17 +22,65 @@ use std::sync::atomic::Ordering;
 #[derive(Debug)]
 pub(super) struct Accumulators {
     /// By slot of the plan.
-    pub(super) fields: Vec<Accumulator>,
+    pub(super) fields: Vec<Field>,
     /// Bytes of them that the budget knows of.
     held: u64,
 }
 
+/// What is known of one field.
+#[derive(Debug)]
+pub(super) struct Field {
+    pub(super) cells: Accumulator,
+    /// What lies between its points, if that was asked for.
+    pub(super) curve: Option<Curve>,
+}
+
+impl Field {
+    pub(super) fn is_empty(&self) -> bool {
+        self.cells.keys().is_empty() && self.curve.as_ref().is_none_or(|curve| curve.keys.is_empty())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.cells.bytes() + self.curve.as_ref().map_or(0, Curve::bytes)
+    }
+
+    fn buckets(&self) -> usize {
+        self.cells.keys().len().max(self.curve.as_ref().map_or(0, |curve| curve.keys.len()))
+    }
+
+    /// Adds rows of a column: to the buckets those within the range asked for, to the curve all.
+    fn add_rows(
+        &mut self,
+        frame: Frame<'_>,
+        times: &[i64],
+        column: &Column,
+        rows: Range<usize>,
+        scratch: &mut Vec<i64>,
+    ) -> Result<(), QueryError> {
+        if let Some(curve) = &mut self.curve {
+            each_number(times, column, rows.clone(), |time, value| curve.point(frame, time, value))?;
+        }
+        // Rows beyond the range are read where some field needs neighbours.
+        let from = times[rows.clone()].partition_point(|time| *time < frame.asked.start) + rows.start;
+        let to = times[rows.clone()].partition_point(|time| *time < frame.asked.end) + rows.start;
+        if from < to {
+            self.cells.add_rows(frame.buckets, times, column, from..to, scratch);
+        }
+        Ok(())
+    }
+}
+
 impl Accumulators {
     /// Empty ones for the fields of a plan.
-    pub(super) fn new(scan: Scan<'_>, functions: &[Function]) -> Result<Self, QueryError> {
-        let mut fields: Vec<Option<Accumulator>> = (0..scan.plan.ids.len()).map(|_| None).collect();
+    pub(super) fn new(scan: Scan<'_>, aggregate: &Aggregate) -> Result<Self, QueryError> {
+        let mut fields: Vec<Option<Field>> = (0..scan.plan.ids.len()).map(|_| None).collect();
         for field in &scan.plan.fields {
-            fields[field.slot] = Some(Accumulator::new(functions, field.def.field_type));
+            let defined = |function: &Function| is_defined(*function, &field.def);
+            let functions: Vec<Function> = aggregate.functions.iter().copied().filter(defined).collect();
+            fields[field.slot] = Some(Field {
+                cells: Accumulator::new(&functions, field.def.field_type),
+                curve: Curve::new(&functions, field.def.kind, aggregate.max_gap_ns),
+            });
         }
         let mut new = Self { fields: fields.into_iter().flatten().collect(), held: 0 };
         new.hold(scan.budget)?;
@@ -39,7 +90,10 @@ impl Accumulators {
     /// Adds the buckets of later series of the same group.
     pub(super) fn join(&mut self, other: Self, budget: &Budget<'_>) -> Result<(), QueryError> {
         for (own, other) in self.fields.iter_mut().zip(other.fields) {
-            own.merge(other);
+            own.cells.merge(other.cells);
+            if let (Some(own), Some(other)) = (&mut own.curve, other.curve) {
+                own.merge(other);
+            }
         }
         budget.let_go(other.held);
         self.hold(budget)
@@ -47,35 +101,41 @@ impl Accumulators {
 
     /// Tells the budget how large they have become.
     fn hold(&mut self, budget: &Budget<'_>) -> Result<(), QueryError> {
-        let most = self.fields.iter().map(|field| field.keys().len()).max().unwrap_or(0);
+        let most = self.fields.iter().map(Field::buckets).max().unwrap_or(0);
         budget.allow_buckets(most as u64)?;
-        let bytes = self.fields.iter().map(Accumulator::bytes).sum();
+        let bytes = self.fields.iter().map(Field::bytes).sum();
         budget.hold_instead(&mut self.held, bytes)
     }
 }
 
 /// The buckets of one series.
-pub(super) fn series(
-    scan: Scan<'_>,
+pub(super) fn series<'a>(
+    scan: Scan<'a>,
     series: SeriesId,
-    functions: &[Function],
-    buckets: Buckets,
+    aggregate: &Aggregate,
+    buckets: &'a Buckets,
     block: &mut Block,
 ) -> Result<Accumulators, QueryError> {
-    let mut sink =
-        FoldSink { scan, buckets, found: Accumulators::new(scan, functions)?, block, scratch: Vec::new() };
+    let frame = Frame { buckets, asked: &scan.plan.asked, budget: scan.budget };
+    let found = Accumulators::new(scan, aggregate)?;
+    let mut sink = FoldSink { scan, frame, found, block, scratch: Vec::new() };
     scan.run(series, &scan.plan.range, &mut sink)?;
-    Ok(sink.found)
+    let mut found = sink.found;
+    for curve in found.fields.iter_mut().filter_map(|field| field.curve.as_mut()) {
+        curve.end_series(frame)?;
+    }
+    Ok(found)
 }
 
-/// Numbers of all buckets in which a field has a value, rising.
-pub(super) fn bucket_keys(fields: &[Accumulator]) -> Vec<i64> {
+/// First instants of all buckets in which a field has a value, rising.
+pub(super) fn bucket_keys(fields: &[Field]) -> Vec<i64> {
     let mut keys: Vec<i64> = Vec::new();
-    for field in fields {
+    let curves = fields.iter().filter_map(|field| Some(&field.curve.as_ref()?.keys[..]));
+    for own in fields.iter().map(|field| field.cells.keys()).chain(curves) {
         if keys.is_empty() {
-            keys.extend_from_slice(field.keys());
-        } else if keys != field.keys() {
-            keys.extend_from_slice(field.keys());
+            keys.extend_from_slice(own);
+        } else if keys != own {
+            keys.extend_from_slice(own);
             keys.sort_unstable();
             keys.dedup();
         }
@@ -83,44 +143,87 @@ pub(super) fn bucket_keys(fields: &[Accumulator]) -> Vec<i64> {
     keys
 }
 
+/// Values of `rows` of a column over `times`, as sums see them.
+fn each_number(
+    times: &[i64],
+    column: &Column,
+    rows: Range<usize>,
+    mut visit: impl FnMut(i64, Number) -> Result<(), QueryError>,
+) -> Result<(), QueryError> {
+    fn all<T: Cell>(
+        values: &[T],
+        places: impl Iterator<Item = (i64, usize)>,
+        visit: &mut impl FnMut(i64, Number) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        places.into_iter().try_for_each(|(time, at)| visit(time, values[at].number()))
+    }
+    let positions = match &column.presence {
+        Presence::All => rows,
+        Presence::Rows(present) => {
+            let from = present.partition_point(|row| (*row as usize) < rows.start);
+            from..present.partition_point(|row| (*row as usize) < rows.end)
+        }
+    };
+    let places = positions.map(|at| (times[column.row(at)], at));
+    match &column.values {
+        Values::Float(v) => all(v, places, &mut visit),
+        Values::Integer(v) => all(v, places, &mut visit),
+        Values::Unsigned(v) => all(v, places, &mut visit),
+        Values::Boolean(v) => all(v, places, &mut visit),
+        Values::String(v) => all(v, places, &mut visit),
+    }
+}
+
 /// Whether the group lies in one bucket and within the range.
-fn is_inside(buckets: Buckets, group: &RowGroup, range: &Range<i64>) -> bool {
+fn is_inside(buckets: &Buckets, group: &RowGroup, range: &Range<i64>) -> bool {
     !group.compact
         && group.first_time >= range.start
         && group.last_time < range.end
-        && buckets.index(group.first_time) == buckets.index(group.last_time)
+        && group.last_time < buckets.of(group.first_time).end
 }
 
 struct FoldSink<'a, 'b> {
     scan: Scan<'a>,
-    buckets: Buckets,
+    frame: Frame<'a>,
     found: Accumulators,
     block: &'b mut Block,
     scratch: Vec<i64>,
 }
 
 impl FoldSink<'_, '_> {
-    /// Answers groups that are inside from statistics, field by field; decodes blocks that have none.
+    /// Answers groups that are inside from statistics, field by field; decodes blocks that have none, or not enough.
     fn add_from_statistics(&mut self, source: GroupSource<'_>, range: &Range<i64>) -> Result<(), QueryError> {
-        let (scan, open) = (self.scan, source.open);
+        let (scan, open, frame) = (self.scan, source.open, self.frame);
         for (slot, field) in scan.plan.ids.iter().enumerate() {
             let mut known = Vec::with_capacity(source.groups.len());
-            let read = scan.read_from(source.source, open, |open| {
-                known.clear();
-                open.segment.statistics_of(source.groups, *field, |_, block| known.push(block))
-            })?;
-            if let Err(error) = read {
-                // The blocks still hold all there is to know.
-                scan.losses.report(&error);
+            if self.found.fields[slot].cells.statistics_suffice() {
+                let read = scan.read_from(source.source, open, |open| {
+                    known.clear();
+                    open.segment.statistics_of(source.groups, *field, |_, block| known.push(block))
+                })?;
+                if let Err(error) = read {
+                    // The blocks still hold all there is to know.
+                    scan.losses.report(&error);
+                }
             }
             known.resize(source.groups.len(), None);
-            for (group, block) in source.groups.iter().zip(known) {
-                if let Some(block) = block {
-                    scan.budget.blocks_from_statistics.fetch_add(1, Ordering::Relaxed);
-                    self.found.fields[slot].add_statistics(self.buckets.index(group.first_time), &block);
-                } else {
-                    self.decode(source, group, slot..slot + 1, range)?;
+            for (i, group) in source.groups.iter().enumerate() {
+                let own = &mut self.found.fields[slot];
+                let next = known.get(i + 1).and_then(Option::as_ref).and_then(|b| Number::of(&b.first.1));
+                match (&known[i], &mut own.curve) {
+                    (Some(block), None) => {
+                        own.cells.add_statistics(frame.buckets.start(group.first_time), block);
+                    }
+                    (Some(block), Some(curve)) if curve.takes(block, next) => {
+                        curve.block(frame, block)?;
+                        own.cells.add_statistics(frame.buckets.start(group.first_time), block);
+                    }
+                    _ => {
+                        self.decode(source, group, slot..slot + 1, range)?;
+                        continue;
+                    }
                 }
+                scan.budget.blocks_from_statistics.fetch_add(1, Ordering::Relaxed);
             }
             self.found.hold(scan.budget)?;
         }
@@ -139,13 +242,8 @@ impl FoldSink<'_, '_> {
         let rows = self.block.rows_in(range);
         for slot in slots.filter(|slot| self.block.present[*slot]) {
             let column = &self.block.columns[slot];
-            self.found.fields[slot].add_rows(
-                self.buckets,
-                &self.block.times,
-                column,
-                rows.clone(),
-                &mut self.scratch,
-            );
+            let (times, field) = (&self.block.times, &mut self.found.fields[slot]);
+            field.add_rows(self.frame, times, column, rows.clone(), &mut self.scratch)?;
         }
         // After each group: the buckets of one are all that is ever in hand unseen.
         self.found.hold(self.scan.budget)
@@ -156,21 +254,16 @@ impl Sink for FoldSink<'_, '_> {
     fn rows(&mut self, rows: &SeriesRows, range: Range<usize>) -> Result<(), QueryError> {
         for (field, column) in &rows.columns {
             if let Some(slot) = self.scan.plan.slot(*field) {
-                self.found.fields[slot].add_rows(
-                    self.buckets,
-                    &rows.times,
-                    column,
-                    range.clone(),
-                    &mut self.scratch,
-                );
+                let field = &mut self.found.fields[slot];
+                field.add_rows(self.frame, &rows.times, column, range.clone(), &mut self.scratch)?;
             }
         }
         self.found.hold(self.scan.budget)
     }
 
     fn groups(&mut self, source: GroupSource<'_>, range: &Range<i64>) -> Result<(), QueryError> {
-        let buckets = self.buckets;
-        let inside = |group: &RowGroup| is_inside(buckets, group, range);
+        let (buckets, asked) = (self.frame.buckets, self.frame.asked);
+        let inside = |group: &RowGroup| is_inside(buckets, group, asked);
         for alike in source.groups.chunk_by(|a, b| inside(a) == inside(b)) {
             if inside(&alike[0]) {
                 self.add_from_statistics(GroupSource { groups: alike, ..source }, range)?;

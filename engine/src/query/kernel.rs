@@ -2,6 +2,9 @@
 //!
 //! A sum is the one [`ExactSum`] defines, value by value; the fast way below gives the same bits for decimals.
 
+use super::deviation::Squares;
+use crate::segment::Number;
+use std::cmp::Ordering;
 use std::sync::Arc;
 use wattlog_model::{ExactSum, FieldValue, short_decimal};
 
@@ -11,6 +14,22 @@ pub(super) trait Cell: Clone {
     fn of(value: &FieldValue) -> Option<Self>;
     /// Adds all of `values` to `sum`. `hint` is the decimal exponent that fitted last time, 0 at first.
     fn sum(_values: &[Self], _hint: &mut u8, _sum: &mut ExactSum) {}
+    /// Adds all of `values` to sums of squares.
+    fn squares(_values: &[Self], _squares: &mut Squares) {}
+    /// The value as sums see it; zero for texts and booleans.
+    fn number(&self) -> Number {
+        Number::Nanos(0)
+    }
+    /// The nearest double; none for texts and booleans.
+    fn float(&self) -> Option<f64> {
+        None
+    }
+    /// Order of sorting. Values that count as equal stand together.
+    fn order(&self, other: &Self) -> Ordering;
+    /// Whether both are the same value: zeros of either sign are.
+    fn is_same(&self, other: &Self) -> bool {
+        self.order(other) == Ordering::Equal
+    }
     /// Bytes of a text; zero for all else.
     fn text_bytes(&self) -> u64 {
         0
@@ -35,6 +54,26 @@ pub(super) trait Cell: Clone {
 }
 
 impl Cell for f64 {
+    fn squares(values: &[Self], squares: &mut Squares) {
+        values.iter().for_each(|value| squares.add_float(*value));
+    }
+
+    fn number(&self) -> Number {
+        Number::of_float(*self)
+    }
+
+    fn float(&self) -> Option<f64> {
+        Some(*self)
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        self.total_cmp(other)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self == other
+    }
+
     fn of(value: &FieldValue) -> Option<Self> {
         if let FieldValue::Float(v) = value { Some(*v) } else { None }
     }
@@ -66,6 +105,22 @@ impl Cell for f64 {
 }
 
 impl Cell for i64 {
+    fn squares(values: &[Self], squares: &mut Squares) {
+        values.iter().for_each(|value| squares.add_integer(i128::from(*value)));
+    }
+
+    fn number(&self) -> Number {
+        Number::of_integer(i128::from(*self))
+    }
+
+    fn float(&self) -> Option<f64> {
+        Some(*self as f64)
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        self.cmp(other)
+    }
+
     fn of(value: &FieldValue) -> Option<Self> {
         if let FieldValue::Integer(v) = value { Some(*v) } else { None }
     }
@@ -80,6 +135,22 @@ impl Cell for i64 {
 }
 
 impl Cell for u64 {
+    fn squares(values: &[Self], squares: &mut Squares) {
+        values.iter().for_each(|value| squares.add_integer(i128::from(*value)));
+    }
+
+    fn number(&self) -> Number {
+        Number::of_integer(i128::from(*self))
+    }
+
+    fn float(&self) -> Option<f64> {
+        Some(*self as f64)
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        self.cmp(other)
+    }
+
     fn of(value: &FieldValue) -> Option<Self> {
         if let FieldValue::Unsigned(v) = value { Some(*v) } else { None }
     }
@@ -94,12 +165,20 @@ impl Cell for u64 {
 }
 
 impl Cell for bool {
+    fn order(&self, other: &Self) -> Ordering {
+        self.cmp(other)
+    }
+
     fn of(value: &FieldValue) -> Option<Self> {
         if let FieldValue::Boolean(v) = value { Some(*v) } else { None }
     }
 }
 
 impl Cell for Arc<str> {
+    fn order(&self, other: &Self) -> Ordering {
+        self.cmp(other)
+    }
+
     fn of(value: &FieldValue) -> Option<Self> {
         if let FieldValue::String(v) = value { Some(v.clone()) } else { None }
     }

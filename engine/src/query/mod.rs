@@ -18,7 +18,10 @@ mod aggregate;
 mod answer;
 mod bucket;
 mod budget;
+mod curve;
+mod deviation;
 mod error;
+mod fill;
 mod fold;
 mod kernel;
 mod last;
@@ -31,16 +34,19 @@ mod request;
 mod result;
 mod rewrite;
 mod scan;
+mod zone;
 
+pub use bucket::Buckets;
 pub use error::QueryError;
 pub(crate) use plan::{compile_filter, namespace};
 pub use prune::time_range;
 pub use request::{
-    CancelFlag, Function, GroupBy, Order, QueryControl, QueryLimits, QueryRequest, Shape, TagFilter,
-    TagPredicate, UnknownFunction,
+    Aggregate, CancelFlag, Every, Fill, Function, GroupBy, Order, OutputUnit, QueryControl, QueryLimits,
+    QueryRequest, Shape, TagFilter, TagPredicate, UnknownFunction,
 };
 pub use result::{PartialRange, QueryResult, QueryStats, ResultColumn, ResultSeries, ResultValues};
 pub(crate) use rewrite::{MergeError, MergeSink, merge_series};
+pub use zone::Zone;
 
 use crate::snapshot::Snapshot;
 use budget::Budget;
@@ -77,9 +83,9 @@ pub fn run(
     let series = match (&request.shape, aggregate) {
         _ if request.limit == Some(0) => Vec::new(),
         (Shape::Last, _) => newest(scan)?,
-        (_, Some((functions, buckets))) => {
-            let groups = fold_all(scan, functions, buckets)?;
-            answer::buckets(scan, request, functions, buckets, groups)?
+        (_, Some((aggregate, buckets))) => {
+            let groups = fold_all(scan, aggregate, &buckets)?;
+            answer::buckets(scan, request, aggregate, &buckets, groups)?
         }
         (_, None) => points(scan, request)?,
     };
@@ -128,8 +134,8 @@ fn newest(scan: Scan<'_>) -> Result<Vec<ResultSeries>, QueryError> {
 /// Buckets of every group, in the order of the groups.
 fn fold_all(
     scan: Scan<'_>,
-    functions: &[Function],
-    buckets: bucket::Buckets,
+    aggregate: &Aggregate,
+    buckets: &Buckets,
 ) -> Result<Vec<fold::Accumulators>, QueryError> {
     let plan = scan.plan;
     // Parts depend on the number of series alone: sums of floats that are no decimals round alike everywhere.
@@ -139,7 +145,7 @@ fn fold_all(
         let mut block = Block::default();
         let mut out: Vec<(usize, fold::Accumulators)> = Vec::new();
         for at in part * part_len..((part + 1) * part_len).min(plan.series.len()) {
-            let found = fold::series(scan, plan.series[at], functions, buckets, &mut block)?;
+            let found = fold::series(scan, plan.series[at], aggregate, buckets, &mut block)?;
             match out.last_mut() {
                 Some((group, known)) if *group == group_of(at) => known.join(found, scan.budget)?,
                 _ => out.push((group_of(at), found)),
@@ -147,7 +153,7 @@ fn fold_all(
         }
         Ok(out)
     })?;
-    let empty = |_: &plan::Group| fold::Accumulators::new(scan, functions);
+    let empty = |_: &plan::Group| fold::Accumulators::new(scan, aggregate);
     let mut groups = plan.groups.iter().map(empty).collect::<Result<Vec<_>, _>>()?;
     for (group, found) in parts.into_iter().flatten() {
         scan.budget.check()?;

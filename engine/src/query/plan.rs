@@ -2,7 +2,9 @@
 
 use super::bucket::Buckets;
 use super::error::QueryError;
-use super::request::{Function, GroupBy, QueryLimits, QueryRequest, Shape, TagFilter, TagPredicate};
+use super::request::{
+    Aggregate, Function, GroupBy, QueryLimits, QueryRequest, Shape, TagFilter, TagPredicate,
+};
 use crate::catalog::{Catalog, DEFAULT_POLICY, SeriesFilter, SeriesPredicate, compile_regex};
 use crate::ids::{FieldId, MeasurementId, NamespaceId, SeriesId};
 use crate::segment::FieldDef;
@@ -14,6 +16,9 @@ use std::ops::Range;
 pub(super) struct Plan {
     pub(super) namespace: NamespaceId,
     pub(super) measurement: MeasurementId,
+    /// What was asked for.
+    pub(super) asked: Range<i64>,
+    /// What is read: neighbours beyond what was asked for too, if a function needs them.
     pub(super) range: Range<i64>,
     /// Columns of the answer, in its order.
     pub(super) fields: Vec<PlannedField>,
@@ -71,9 +76,14 @@ impl Plan {
             return Err(QueryError::TooManySeries { wanted, limit });
         }
         let (series, groups) = group(catalog, selected, request)?;
-        let range = request.start.0..request.end.0;
+        let asked = request.start.0..request.end.0;
+        let margin_ns = match &request.shape {
+            Shape::Aggregate(aggregate) => aggregate.margin_ns(),
+            Shape::Raw | Shape::Last => 0,
+        };
+        let range = asked.start.saturating_sub(margin_ns)..asked.end.saturating_add(margin_ns);
         let named = request.fields.is_some();
-        Ok(Some(Self { namespace, measurement, range, fields, ids, named, series, groups }))
+        Ok(Some(Self { namespace, measurement, asked, range, fields, ids, named, series, groups }))
     }
 
     /// Slot of a field, if it is asked for.
@@ -89,13 +99,17 @@ impl Plan {
 }
 
 /// The functions and buckets of an aggregate.
-pub(super) fn buckets(request: &QueryRequest) -> Result<Option<(&[Function], Buckets)>, QueryError> {
-    let Shape::Aggregate { functions, every } = &request.shape else { return Ok(None) };
-    if functions.is_empty() {
+pub(super) fn buckets(request: &QueryRequest) -> Result<Option<(&Aggregate, Buckets)>, QueryError> {
+    let Shape::Aggregate(aggregate) = &request.shape else { return Ok(None) };
+    if aggregate.functions.is_empty() {
         return Err(QueryError::NoFunction);
     }
-    let buckets = Buckets::new(*every, request.start.0).ok_or(QueryError::BadBucket)?;
-    Ok(Some((functions, buckets)))
+    if aggregate.max_gap_ns < 1 {
+        return Err(QueryError::BadGap);
+    }
+    let range = request.start.0..request.end.0;
+    let buckets = Buckets::new(aggregate, range).ok_or(QueryError::BadBucket)?;
+    Ok(Some((aggregate, buckets)))
 }
 
 /// Looks a namespace up by its names.
@@ -121,7 +135,7 @@ fn fields(
     request: &QueryRequest,
 ) -> Result<Vec<FieldDef>, QueryError> {
     let functions =
-        if let Shape::Aggregate { functions, .. } = &request.shape { &functions[..] } else { &[] };
+        if let Shape::Aggregate(aggregate) = &request.shape { &aggregate.functions[..] } else { &[] };
     let Some(names) = &request.fields else {
         // A field dropped and written again has two ids; its name speaks of the newer one.
         let all = catalog.fields(measurement);
@@ -172,7 +186,7 @@ fn group(
     request: &QueryRequest,
 ) -> Result<(Vec<SeriesId>, Vec<Group>), QueryError> {
     let keys = match (&request.group_by, &request.shape) {
-        (GroupBy::Default, Shape::Aggregate { .. }) => {
+        (GroupBy::Default, Shape::Aggregate(_)) => {
             let members = 0..selected.len();
             return Ok((selected, vec![Group { tags: Vec::new(), members }]));
         }

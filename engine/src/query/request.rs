@@ -1,5 +1,6 @@
 //! What a caller asks: names, a half-open range of time, a shape, and how much it may cost.
 
+use super::zone::Zone;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -76,19 +77,124 @@ pub enum TagPredicate {
 }
 
 /// What is made of the points of a series.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Shape {
     /// The points as they are: one row per time.
     Raw,
     /// One row per bucket.
-    Aggregate {
-        /// Columns per field, in this order.
-        functions: Vec<Function>,
-        /// Length of a bucket; without it the whole range is one bucket, whose time is its start.
-        every: Option<Duration>,
-    },
+    Aggregate(Aggregate),
     /// One row per series: the newest value of each field.
     Last,
+}
+
+/// Functions, and the buckets that they are computed for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Aggregate {
+    /// Columns per field, in this order.
+    pub functions: Vec<Function>,
+    /// Length of a bucket; without it the whole range is one bucket, whose time is its start.
+    pub every: Option<Every>,
+    /// How much later than the clock or calendar says each bucket begins, in nanoseconds; shorter than a bucket.
+    pub offset_ns: i64,
+    /// Whose clock and calendar that is.
+    pub zone: Zone,
+    /// What stands where there is no value.
+    pub fill: Fill,
+    /// Longest time between two points that counts as covered, in nanoseconds. As far beyond the range neighbours are
+    /// looked for.
+    pub max_gap_ns: i64,
+    /// What integrals and rates are counted in.
+    pub unit: OutputUnit,
+}
+
+impl Aggregate {
+    /// [`Aggregate::max_gap_ns`] unless another is asked for: an hour.
+    pub const DEFAULT_MAX_GAP_NS: i64 = 3_600_000_000_000;
+
+    /// How far beyond the range rows are looked at, in nanoseconds.
+    pub(super) fn margin_ns(&self) -> i64 {
+        let needed = self.functions.iter().any(|function| function.needs_neighbours());
+        if needed { self.max_gap_ns } else { 0 }
+    }
+}
+
+impl Default for Aggregate {
+    fn default() -> Self {
+        Self {
+            functions: Vec::new(),
+            every: None,
+            offset_ns: 0,
+            zone: Zone::UTC,
+            fill: Fill::None,
+            max_gap_ns: Self::DEFAULT_MAX_GAP_NS,
+            unit: OutputUnit::default(),
+        }
+    }
+}
+
+/// What integrals and rates are counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OutputUnit {
+    /// Units of the field times, or over, a second.
+    Second,
+    /// Times, or over, a minute.
+    Minute,
+    /// Times, or over, an hour: `W` becomes `Wh`, a counter of `kWh` has a rate in `kW`.
+    #[default]
+    Hour,
+    /// Times, or over, a day.
+    Day,
+    /// Watt hours, for integrals of fields in `W`, `kW` or `MW`.
+    WattHour,
+    /// Kilowatt hours, likewise.
+    KilowattHour,
+    /// Megawatt hours, likewise.
+    MegawattHour,
+}
+
+/// What stands in a bucket, or a column of it, that has no value. A series without any value in the range has no rows
+/// all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Fill {
+    /// Only buckets with a value have rows.
+    #[default]
+    None,
+    /// All buckets of the range have rows; what is missing is missing.
+    Null,
+    /// The value of the bucket before it within the range.
+    Previous,
+    /// What a straight line between the values on either side says; numbers only.
+    Linear,
+    /// This number; numbers only.
+    Number(f64),
+}
+
+/// Length of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Every {
+    /// Nanoseconds by the local clock, counted from 1970-01-01T00:00 local.
+    Nanos(u64),
+    /// Days, counted from 1970-01-01.
+    Days(u32),
+    /// Weeks from Monday, counted from the one of 1970-01-01.
+    Weeks(u32),
+    /// Months, counted from January 1970.
+    Months(u32),
+}
+
+impl From<Duration> for Every {
+    /// Beyond 584 years: the longest there is, which no query takes.
+    fn from(length: Duration) -> Self {
+        Self::Nanos(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+impl Shape {
+    /// Functions over buckets of so many nanoseconds in UTC, or over the whole range.
+    pub fn aggregate(functions: Vec<Function>, every: Option<Duration>) -> Self {
+        let every = every.map(Every::from);
+        Self::Aggregate(Aggregate { functions, every, ..Aggregate::default() })
+    }
 }
 
 /// What is computed from the values of a bucket.
@@ -109,16 +215,56 @@ pub enum Function {
     First,
     /// The newest value.
     Last,
+    /// Greatest less least value.
+    Spread,
+    /// Standard deviation of a sample.
+    Stddev,
+    /// The middle value, or the mean of the two.
+    Median,
+    /// The value below which a share of the values lies, in millionths, between neighbours by a straight line.
+    Quantile(u32),
+    /// The most frequent value, the least of several.
+    Mode,
+    /// Number of different values.
+    Distinct,
+    /// Value times time: power to energy.
+    Integral,
+    /// Mean weighted by time.
+    Twa,
+    /// Growth of a counter.
+    Increase,
+    /// Growth of a counter over time.
+    Rate,
+    /// Share of the bucket that has data.
+    Coverage,
 }
 
 impl Function {
-    /// All functions.
-    pub const ALL: [Self; 7] =
-        [Self::Count, Self::Sum, Self::Mean, Self::Min, Self::Max, Self::First, Self::Last];
+    /// All functions; of the quantiles one.
+    pub const ALL: [Self; 18] = [
+        Self::Count,
+        Self::Sum,
+        Self::Mean,
+        Self::Min,
+        Self::Max,
+        Self::First,
+        Self::Last,
+        Self::Spread,
+        Self::Stddev,
+        Self::Median,
+        Self::Quantile(950_000),
+        Self::Mode,
+        Self::Distinct,
+        Self::Integral,
+        Self::Twa,
+        Self::Increase,
+        Self::Rate,
+        Self::Coverage,
+    ];
 
-    /// Its name in requests and in column names.
-    pub fn name(self) -> &'static str {
-        match self {
+    /// Its name in requests and in column names; none for quantiles, whose name has a number.
+    fn word(self) -> Option<&'static str> {
+        Some(match self {
             Self::Count => "count",
             Self::Sum => "sum",
             Self::Mean => "mean",
@@ -126,31 +272,86 @@ impl Function {
             Self::Max => "max",
             Self::First => "first",
             Self::Last => "last",
-        }
+            Self::Spread => "spread",
+            Self::Stddev => "stddev",
+            Self::Median => "median",
+            Self::Quantile(_) => return None,
+            Self::Mode => "mode",
+            Self::Distinct => "distinct",
+            Self::Integral => "integral",
+            Self::Twa => "twa",
+            Self::Increase => "increase",
+            Self::Rate => "rate",
+            Self::Coverage => "coverage",
+        })
     }
 
     /// True if it is defined for texts and booleans too.
     pub fn takes_any_type(self) -> bool {
-        matches!(self, Self::Count | Self::First | Self::Last)
+        use Function::{Count, Coverage, Distinct, First, Last, Mode};
+        matches!(self, Count | First | Last | Mode | Distinct | Coverage)
+    }
+
+    /// True if nothing has a value of it: no values are none, and that is not filled.
+    pub(super) fn knows_nothing(self) -> bool {
+        matches!(self, Self::Count | Self::Distinct | Self::Coverage)
+    }
+
+    /// True if it speaks of what lies between points.
+    pub(super) fn needs_neighbours(self) -> bool {
+        matches!(self, Self::Integral | Self::Twa | Self::Increase | Self::Rate | Self::Coverage)
     }
 }
 
 impl fmt::Display for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        match (self, self.word()) {
+            (_, Some(word)) => f.write_str(word),
+            (Self::Quantile(millionths), None) => {
+                write!(f, "p{}", millionths / 10_000)?;
+                match millionths % 10_000 {
+                    0 => Ok(()),
+                    part => write!(f, ".{}", format!("{part:04}").trim_end_matches('0')),
+                }
+            }
+            (_, None) => Ok(()),
+        }
     }
 }
 
 /// A word that names no function.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown function \"{0}\": use count, sum, mean, min, max, first or last")]
+#[error(
+    "unknown function \"{0}\": use count, sum, mean, min, max, first, last, spread, stddev, median, p95 or quantile(0.95), \
+     mode, distinct, integral, twa, increase, rate or coverage"
+)]
 pub struct UnknownFunction(pub String);
 
 impl FromStr for Function {
     type Err = UnknownFunction;
 
     fn from_str(name: &str) -> Result<Self, UnknownFunction> {
-        Self::ALL.into_iter().find(|f| f.name() == name).ok_or_else(|| UnknownFunction(name.to_owned()))
+        let unknown = || UnknownFunction(name.to_owned());
+        if let Some(function) = Self::ALL.into_iter().find(|f| f.word() == Some(name)) {
+            return Ok(function);
+        }
+        // Shares have at most six places, percents four: what is asked for is what is computed.
+        let quantile = |text: &str, places: usize, one: u32| {
+            let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+            let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+            if whole.is_empty() || whole.len() > 3 || part.len() > places || !digits(whole) || !digits(part) {
+                return None;
+            }
+            let part = format!("{part:0<places$}");
+            let millionths = whole.parse::<u32>().ok()? * one + part.parse::<u32>().ok()?;
+            (millionths <= 1_000_000).then_some(Self::Quantile(millionths))
+        };
+        let share = name.strip_prefix("quantile(").and_then(|rest| rest.strip_suffix(')'));
+        match (share, name.strip_prefix('p')) {
+            (Some(share), _) => quantile(share.trim(), 6, 1_000_000).ok_or_else(unknown),
+            (None, Some(percent)) => quantile(percent, 4, 10_000).ok_or_else(unknown),
+            (None, None) => Err(unknown()),
+        }
     }
 }
 

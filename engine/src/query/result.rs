@@ -2,6 +2,7 @@
 
 use crate::feed::Cursor;
 use crate::ids::SegmentId;
+use std::ops::Range;
 use std::sync::Arc;
 use wattlog_model::Unit;
 
@@ -94,6 +95,23 @@ impl ResultValues {
     /// True if there is no row.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The rows of a range of row numbers.
+    pub(super) fn slice(self, rows: Range<usize>) -> Self {
+        fn cut<T>(mut values: Vec<T>, rows: Range<usize>) -> Vec<T> {
+            values.truncate(rows.end);
+            values.drain(..rows.start);
+            values
+        }
+        match self {
+            Self::Time(v) => Self::Time(cut(v, rows)),
+            Self::Float(v) => Self::Float(cut(v, rows)),
+            Self::Integer(v) => Self::Integer(cut(v, rows)),
+            Self::Unsigned(v) => Self::Unsigned(cut(v, rows)),
+            Self::Boolean(v) => Self::Boolean(cut(v, rows)),
+            Self::String(v) => Self::String(cut(v, rows)),
+        }
     }
 
     /// Turns the order of the rows round.

@@ -61,6 +61,7 @@ pub(crate) fn merge_series<S: MergeSink>(
         namespace,
         measurement,
         range: range.clone(),
+        asked: range.clone(),
         fields,
         ids,
         named: false,

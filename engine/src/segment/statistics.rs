@@ -137,8 +137,8 @@ fn less(a: &FieldValue, b: &FieldValue) -> bool {
 }
 
 /// A value as sums see it.
-#[derive(Clone, Copy)]
-enum Number {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Number {
     /// A whole number of billionths.
     Nanos(i128),
     /// A float that is no short decimal.
@@ -146,16 +146,21 @@ enum Number {
 }
 
 impl Number {
-    fn of(value: &FieldValue) -> Option<Self> {
+    pub(crate) fn of(value: &FieldValue) -> Option<Self> {
         match *value {
             FieldValue::Float(v) => Some(Self::of_float(v)),
-            FieldValue::Integer(v) => Some(Self::Nanos(i128::from(v) * NANOS_PER_UNIT)),
-            FieldValue::Unsigned(v) => Some(Self::Nanos(i128::from(v) * NANOS_PER_UNIT)),
+            FieldValue::Integer(v) => Some(Self::of_integer(v.into())),
+            FieldValue::Unsigned(v) => Some(Self::of_integer(v.into())),
             FieldValue::Boolean(_) | FieldValue::String(_) => None,
         }
     }
 
-    fn of_float(value: f64) -> Self {
+    /// An integer of 64 bits, with or without sign.
+    pub(crate) fn of_integer(value: i128) -> Self {
+        Self::Nanos(value * NANOS_PER_UNIT)
+    }
+
+    pub(crate) fn of_float(value: f64) -> Self {
         match short_decimal(value) {
             Some((integer, exponent)) => {
                 Self::Nanos(i128::from(integer) * 10_i128.pow(9 - u32::from(exponent)))
@@ -165,7 +170,7 @@ impl Number {
     }
 
     /// This times a length of time: exact, or a double where it leaves 128 bits.
-    fn times(self, gap: i128) -> ExactSum {
+    pub(crate) fn times(self, gap: i128) -> ExactSum {
         match self {
             Self::Nanos(nanos) => match nanos.checked_mul(gap) {
                 Some(product) => ExactSum::from_parts(product, 0.0, 0.0),

@@ -3,7 +3,9 @@
 use crate::naive::{Body, Deletion, FIELDS, Point, SERIES, Store};
 use std::time::Duration;
 use wattlog_engine::io::sim::Rng;
-use wattlog_engine::query::{Function, GroupBy, Order, QueryRequest, Shape, TagFilter, TagPredicate};
+use wattlog_engine::query::{
+    Aggregate, Every, Fill, Function, GroupBy, Order, QueryRequest, Shape, TagFilter, TagPredicate, Zone,
+};
 use wattlog_model::{FieldType, FieldValue, Timestamp};
 
 /// Twenty minutes before a midnight (UTC), so that most histories cross it.
@@ -20,7 +22,7 @@ pub(crate) enum Step {
     Seal,
     Compact,
     Reopen,
-    Query(QueryRequest),
+    Query(Box<QueryRequest>),
 }
 
 #[derive(Debug)]
@@ -60,7 +62,7 @@ impl History {
             35..=44 => Step::Delete(self.deletion(store)),
             45..=161 => Step::Write(self.run_of_rows()),
             162..=480 => Step::Write(self.scattered(store)),
-            _ => Step::Query(self.query(store)),
+            _ => Step::Query(Box::new(self.query(store))),
         }
     }
 
@@ -200,12 +202,29 @@ impl History {
             0..=3 => Shape::Raw,
             4 => Shape::Last,
             _ => {
-                let functions = Function::ALL.into_iter().filter(|_| self.rng.chance(60)).collect::<Vec<_>>();
+                let functions = Function::ALL.into_iter().filter(|_| self.rng.chance(30)).collect::<Vec<_>>();
                 let functions = if functions.is_empty() { vec![Function::Sum] } else { functions };
-                let every = (!self.rng.chance(25)).then(|| *self.rng.pick(&EVERY));
-                Shape::Aggregate { functions, every: every.map(|ns| Duration::from_nanos(ns as u64)) }
+                Shape::Aggregate(self.aggregate(functions))
             }
         };
+        if let Shape::Aggregate(aggregate) = &mut request.shape {
+            // All buckets only where they are few: some histories have points at both ends of time.
+            let length = match aggregate.every {
+                Some(Every::Nanos(ns)) => i128::from(ns),
+                Some(_) => i128::from(Timestamp::DAY_NS),
+                None => i128::MAX,
+            };
+            if (i128::from(end) - i128::from(start)) / length > 3000 {
+                aggregate.fill = Fill::None;
+            }
+        }
+        if let Shape::Aggregate(aggregate) = &mut request.shape {
+            // Two points may be centuries apart: a counter grows in each bucket between them.
+            let counts = |function: &Function| matches!(function, Function::Increase | Function::Rate);
+            if aggregate.every.is_some() && aggregate.functions.iter().any(counts) {
+                aggregate.every = None;
+            }
+        }
         if self.rng.chance(70) {
             request.fields = Some(self.fields(&request.shape));
         }
@@ -225,10 +244,39 @@ impl History {
         request
     }
 
+    /// Buckets of any length in any zone, or one.
+    fn aggregate(&mut self, functions: Vec<Function>) -> Aggregate {
+        let nanos = Every::Nanos(*self.rng.pick(&EVERY) as u64);
+        let every = match self.rng.below(20) {
+            0..=4 => None,
+            5..=16 => Some(nanos),
+            _ => Some(*self.rng.pick(&[Every::Days(1), Every::Weeks(1), Every::Months(1)])),
+        };
+        // The history crosses a midnight of UTC.
+        let zone = match self.rng.below(10) {
+            0..=5 => "UTC",
+            6 | 7 => "Europe/Warsaw",
+            _ => "Asia/Kathmandu",
+        };
+        let zone = Zone::named(zone).expect("the zone is built in");
+        let offset_ns =
+            if self.rng.chance(20) { self.rng.below(SECOND as u64) as i64 - SECOND / 2 } else { 0 };
+        let fill = *self.rng.pick(&[
+            Fill::Null,
+            Fill::Previous,
+            Fill::Linear,
+            Fill::Number(-0.5),
+            Fill::Number(7.0),
+        ]);
+        let fill = if self.rng.chance(30) { fill } else { Fill::None };
+        let max_gap_ns = *self.rng.pick(&[SECOND, 10 * SECOND, 60 * SECOND, 3600 * SECOND]);
+        Aggregate { functions, every, offset_ns, zone, fill, max_gap_ns, ..Aggregate::default() }
+    }
+
     /// A subset of the fields in any order, an unknown one among them at times; all fit the shape's functions.
     fn fields(&mut self, shape: &Shape) -> Vec<String> {
         let fits = |field_type: FieldType| match shape {
-            Shape::Aggregate { functions, .. } => {
+            Shape::Aggregate(Aggregate { functions, .. }) => {
                 !matches!(field_type, FieldType::Boolean | FieldType::String)
                     || functions.iter().all(|function| function.takes_any_type())
             }
@@ -283,9 +331,21 @@ pub(crate) fn sums_of_everything() -> Vec<QueryRequest> {
         let mut request = QueryRequest::raw("home", measurement, Timestamp::MIN, Timestamp(i64::MAX));
         request.fields = Some(["power", "energy", "total"].map(str::to_owned).to_vec());
         request.group_by = GroupBy::All;
-        let (functions, every) = (vec![Function::Sum], Some(Duration::from_secs(3600)));
-        request.shape = Shape::Aggregate { functions, every };
+        request.shape = Shape::aggregate(vec![Function::Sum], Some(Duration::from_secs(3600)));
         request
     };
-    measurements.into_iter().map(request).collect()
+    let mut all: Vec<QueryRequest> = measurements.iter().copied().map(request).collect();
+    for (i, measurement) in measurements.into_iter().enumerate() {
+        let mut request = request(measurement);
+        request.fields = Some(vec!["power".to_owned()]);
+        // Some need what lies between points; statistics must not change a bit of it.
+        let functions =
+            vec![Function::Integral, Function::Coverage, Function::Twa, Function::Stddev, Function::Median];
+        request.shape = match i {
+            0 => Shape::aggregate(functions, Some(Duration::from_secs(3600))),
+            _ => Shape::aggregate(vec![Function::Increase, Function::Rate, Function::Mode], None),
+        };
+        all.push(request);
+    }
+    all
 }

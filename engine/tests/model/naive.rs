@@ -3,8 +3,10 @@
 use crate::exact::{Wide, decimal, ulps_between};
 use crate::history::PATTERNS;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use wattlog_engine::query::{
-    Function, GroupBy, Order, QueryRequest, ResultSeries, ResultValues, Shape, TagFilter, TagPredicate,
+    Aggregate, Buckets, Every, Fill, Function, GroupBy, Order, QueryRequest, ResultSeries, ResultValues,
+    Shape, TagFilter, TagPredicate, Zone,
 };
 use wattlog_engine::{DeleteRequest, WriteBatch};
 use wattlog_model::{FieldType, FieldValue, TagSet, Timestamp};
@@ -132,14 +134,17 @@ pub(crate) struct Series {
 struct Column {
     name: String,
     values: Vec<Option<FieldValue>>,
-    /// Rows whose values may be off by one unit in the last place: sums of doubles that are no short decimals.
-    inexact: Vec<bool>,
+    /// By how many units in the last place each row may be off: sums of doubles that are no short decimals.
+    ulps: Vec<u64>,
+    /// By how much each row may be off.
+    slack: Vec<f64>,
 }
 
 impl Column {
     fn exact(name: String, values: Vec<Option<FieldValue>>) -> Self {
-        let inexact = vec![false; values.len()];
-        Self { name, values, inexact }
+        let ulps = vec![0; values.len()];
+        let slack = vec![0.0; values.len()];
+        Self { name, values, ulps, slack }
     }
 }
 
@@ -175,8 +180,10 @@ pub(crate) fn check(found: &[Series], expected: &[Series], request: &QueryReques
             assert_eq!(own.values.len(), wanted.values.len(), "rows of {what}");
             for (row, (a, b)) in own.values.iter().zip(&wanted.values).enumerate() {
                 let same = match (a, b) {
-                    (Some(FieldValue::Float(a)), Some(FieldValue::Float(b))) if wanted.inexact[row] => {
-                        ulps_between(*a, *b) <= 1
+                    (Some(FieldValue::Float(a)), Some(FieldValue::Float(b))) => {
+                        a.to_bits() == b.to_bits()
+                            || (a - b).abs() <= wanted.slack[row]
+                            || wanted.ulps[row] > 0 && ulps_between(*a, *b) <= wanted.ulps[row]
                     }
                     (Some(a), Some(b)) => a.same_bits(b),
                     (a, b) => a.is_none() && b.is_none(),
@@ -249,7 +256,7 @@ impl Store {
             }
             let owned = |key: &str, value: &str| (key.to_owned(), value.to_owned());
             let group = match (&request.group_by, &request.shape) {
-                (GroupBy::Default, Shape::Aggregate { .. }) => Vec::new(),
+                (GroupBy::Default, Shape::Aggregate(_)) => Vec::new(),
                 (GroupBy::Keys(keys), _) => keys.iter().map(|key| owned(key, tag(key))).collect(),
                 _ => tags.iter().map(|(key, value)| owned(key, value)).collect(),
             };
@@ -275,21 +282,169 @@ impl Store {
         }
         rows.retain(|(_, row)| fields.iter().any(|field| row[*field].is_some()));
         rows.sort_by_key(|(time, _)| *time);
-        if rows.is_empty() {
+        let curves = self.curves(request, fields, members);
+        if rows.is_empty() && curves.values().all(BTreeMap::is_empty) {
             return None;
         }
-        let has = |field: &&usize| request.fields.is_some() || rows.iter().any(|(_, r)| r[**field].is_some());
+        let has = |field: &&usize| {
+            let known = rows.iter().any(|(_, r)| r[**field].is_some());
+            request.fields.is_some() || known || curves.get(*field).is_some_and(|curve| !curve.is_empty())
+        };
         let fields: Vec<usize> = fields.iter().filter(has).copied().collect();
         let columns = match &request.shape {
             Shape::Raw => raw(request, &fields, rows),
             Shape::Last => last(&fields, &rows),
-            Shape::Aggregate { functions, every } => {
-                let every = every.map(|every| every.as_nanos() as i64);
-                buckets(request, &fields, functions, every, &rows)
-            }
+            Shape::Aggregate(aggregate) => buckets(request, &fields, aggregate, &rows, &curves),
         };
         Some(Series { tags, columns })
     }
+
+    /// What lies between points, by field and bucket.
+    fn curves(&self, request: &QueryRequest, fields: &[usize], members: &[usize]) -> Curves {
+        let mut curves = Curves::new();
+        let Shape::Aggregate(aggregate) = &request.shape else { return curves };
+        let gap = aggregate.max_gap_ns;
+        let range = request.start.0..request.end.0;
+        let buckets = Buckets::new(aggregate, range.clone()).expect("a good length");
+        let (from, to) = (request.start.0.saturating_sub(gap), request.end.0.saturating_add(gap));
+        for field in fields {
+            let wanted = |of: &[Function]| {
+                aggregate
+                    .functions
+                    .iter()
+                    .any(|function| of.contains(function) && is_defined(*function, *field))
+            };
+            let area = wanted(&[Function::Integral, Function::Twa, Function::Coverage]);
+            let rise = wanted(&[Function::Increase, Function::Rate]);
+            if !area && !rise {
+                continue;
+            }
+            let curve = curves.entry(*field).or_default();
+            for series in members {
+                let rows = self.rows.range((*series, from)..(*series, to));
+                let points: Vec<(i64, FieldValue)> =
+                    rows.filter_map(|((_, time), row)| Some((*time, row[*field].clone()?))).collect();
+                let numbers: Vec<(i64, f64)> = points.iter().map(|(time, v)| (*time, number(v))).collect();
+                if area {
+                    for pair in numbers
+                        .windows(2)
+                        .filter(|pair| i128::from(pair[1].0) - i128::from(pair[0].0) <= i128::from(gap))
+                    {
+                        divide(&buckets, &range, pair[0].0, pair[1].0, |bucket, a, b| {
+                            let ((t0, v0), (t1, v1)) = (pair[0], pair[1]);
+                            let at = |t: i64| v0 + (v1 - v0) * ((t - t0) as f64 / (t1 - t0) as f64);
+                            let piece = f64::midpoint(at(a), at(b)) * (b - a) as f64;
+                            let bucket = curve.entry(bucket).or_default();
+                            bucket.area += piece;
+                            bucket.size += v0.abs().max(v1.abs()) * (b - a) as f64;
+                            bucket.covered += (b - a) as f64;
+                            bucket.parts += 1.0;
+                        });
+                    }
+                }
+                if rise {
+                    for ((t0, v0), (t1, v1)) in growths(numbers) {
+                        let span = (i128::from(t1) - i128::from(t0)) as f64;
+                        divide(&buckets, &range, t0, t1, |bucket, a, b| {
+                            let bucket = curve.entry(bucket).or_default();
+                            let length = (i128::from(b) - i128::from(a)) as f64;
+                            bucket.rise += (v1 - v0) * (length / span);
+                            bucket.risen += v0.abs().max(v1.abs()) * (length / span);
+                            bucket.observed += length;
+                            bucket.parts += 1.0;
+                        });
+                    }
+                }
+            }
+            let series = members.iter().filter(|series| {
+                self.rows.range((**series, from)..(**series, to)).any(|(_, row)| row[*field].is_some())
+            });
+            let series = series.count() as f64;
+            curve.values_mut().for_each(|bucket| bucket.series = series);
+        }
+        curves
+    }
+}
+
+/// By field and first instant of the bucket.
+type Curves = BTreeMap<usize, BTreeMap<i64, Between>>;
+
+/// What lies between the points of a bucket, in units, nanoseconds and units times nanoseconds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Between {
+    area: f64,
+    /// Bound of what was added to the area, for the tolerance.
+    size: f64,
+    covered: f64,
+    rise: f64,
+    risen: f64,
+    observed: f64,
+    /// Parts of pairs, each of which is rounded to a billionth of a unit, or of a unit and nanosecond.
+    parts: f64,
+    series: f64,
+}
+
+fn number(value: &FieldValue) -> f64 {
+    match value {
+        FieldValue::Float(v) => *v,
+        FieldValue::Integer(v) => *v as f64,
+        FieldValue::Unsigned(v) => *v as f64,
+        FieldValue::Boolean(_) | FieldValue::String(_) => 0.0,
+    }
+}
+
+/// The parts of a stretch within the range, bucket by bucket.
+fn divide(buckets: &Buckets, range: &Range<i64>, from: i64, to: i64, mut add: impl FnMut(i64, i64, i64)) {
+    let (mut at, end) = (from.max(range.start), to.min(range.end));
+    while at < end {
+        let bucket = buckets.of(at);
+        let stop = bucket.end.min(end);
+        add(bucket.start, at, stop);
+        at = stop;
+    }
+}
+
+/// Pairs of readings between which a counter grew: first all that is out of line with both neighbours is left out, then
+/// falls of at most a hundredth; other falls begin at zero, but for the very last.
+fn growths(readings: Vec<(i64, f64)>) -> Vec<((i64, f64), (i64, f64))> {
+    let mut all = Vec::new();
+    let mut readings = readings.into_iter().peekable();
+    let Some(mut level) = readings.next() else { return all };
+    while let Some(reading) = readings.next() {
+        let falls = reading.1 < level.1;
+        match readings.peek() {
+            Some(next) if next.1 >= level.1 && (falls || next.1 < reading.1) => continue,
+            None if falls => continue,
+            _ => {}
+        }
+        if falls && level.1 - reading.1 <= level.1.abs() / 100.0 * (1.0 + 1e-12) {
+            continue;
+        }
+        all.push(if falls { ((level.0, 0.0), reading) } else { (level, reading) });
+        level = reading;
+    }
+    all
+}
+
+/// The value of a function and how far off it may be.
+fn between(function: Function, bucket: Option<&Between>, length: f64) -> (Option<f64>, f64) {
+    let hour = 3.6e12;
+    let Some(bucket) = bucket else { return ((function == Function::Coverage).then_some(0.0), 0.0) };
+    let (area, rise) = (bucket.covered > 0.0, bucket.observed > 0.0);
+    let size = bucket.size * 1e-12 + bucket.parts * 2e-9;
+    let risen = bucket.risen * 1e-12 + bucket.parts * 2e-9;
+    match function {
+        Function::Coverage => (Some(bucket.covered / (length * bucket.series.max(1.0))), 1e-12),
+        Function::Integral => (area.then_some(bucket.area / hour), size / hour),
+        Function::Twa => (area.then_some(bucket.area / bucket.covered), size / bucket.covered),
+        Function::Increase => (rise.then_some(bucket.rise), risen),
+        _ => (rise.then_some(bucket.rise / bucket.observed * hour), risen / bucket.observed * hour),
+    }
+}
+
+fn needs_neighbours(function: Function) -> bool {
+    use Function::{Coverage, Increase, Integral, Rate, Twa};
+    matches!(function, Integral | Twa | Increase | Rate | Coverage)
 }
 
 /// Fields of the answer, in its order.
@@ -299,7 +454,7 @@ fn fields(request: &QueryRequest) -> Vec<usize> {
         (Some(names), _) => {
             names.iter().filter_map(|name| FIELDS.iter().position(|(own, _)| own == name)).collect()
         }
-        (None, Shape::Aggregate { functions, .. }) => {
+        (None, Shape::Aggregate(Aggregate { functions, .. })) => {
             all.filter(|field| functions.iter().any(|function| is_defined(*function, *field))).collect()
         }
         (None, _) => all.collect(),
@@ -308,7 +463,8 @@ fn fields(request: &QueryRequest) -> Vec<usize> {
 
 fn is_defined(function: Function, field: usize) -> bool {
     let number = !matches!(FIELDS[field].1, FieldType::Boolean | FieldType::String);
-    number || matches!(function, Function::Count | Function::First | Function::Last)
+    use Function::{Count, Coverage, Distinct, First, Last, Mode};
+    number || matches!(function, Count | First | Last | Mode | Distinct | Coverage)
 }
 
 fn is_match(pattern: &str, value: &str) -> bool {
@@ -350,27 +506,75 @@ fn last(fields: &[usize], rows: &[(i64, &Row)]) -> Vec<Column> {
     columns
 }
 
+/// First instant of the bucket of an instant.
+fn bucket_start(request: &QueryRequest, aggregate: &Aggregate) -> impl Fn(i64) -> i64 {
+    let (start, offset, every) = (request.start.0, aggregate.offset_ns, aggregate.every);
+    // Borders in zones have a suite of their own (`calendar`); here it matters that all sources use the same.
+    let buckets = Buckets::new(aggregate, start..request.end.0).expect("a good length");
+    let utc = aggregate.zone == Zone::UTC;
+    move |time| match every {
+        None => start,
+        Some(Every::Nanos(ns)) if utc => {
+            let (ns, offset) = (i128::from(ns), i128::from(offset));
+            let start = (i128::from(time) - offset).div_euclid(ns) * ns + offset;
+            start.max(i128::from(i64::MIN)) as i64
+        }
+        Some(_) => buckets.of(time).start,
+    }
+}
+
 fn buckets(
     request: &QueryRequest,
     fields: &[usize],
-    functions: &[Function],
-    every: Option<i64>,
+    aggregate: &Aggregate,
     rows: &[(i64, &Row)],
+    curves: &Curves,
 ) -> Vec<Column> {
+    let start = bucket_start(request, aggregate);
     let mut by_bucket: BTreeMap<i64, Vec<&Row>> = BTreeMap::new();
     for (time, row) in rows {
-        by_bucket.entry(every.map_or(0, |every| time.div_euclid(every))).or_default().push(row);
+        by_bucket.entry(start(*time)).or_default().push(row);
+    }
+    let is_filled = aggregate.fill != Fill::None;
+    for start in curves.values().flat_map(BTreeMap::keys) {
+        by_bucket.entry(*start).or_default();
+    }
+    if is_filled {
+        for start in all_buckets(request, aggregate) {
+            by_bucket.entry(start).or_default();
+        }
     }
     let mut buckets: Vec<(i64, Vec<&Row>)> = by_bucket.into_iter().collect();
-    if request.order == Order::Descending {
-        buckets.reverse();
+    let limit = request.limit.unwrap_or(usize::MAX).min(buckets.len());
+    let kept = match request.order {
+        Order::Ascending => 0..limit,
+        Order::Descending => buckets.len() - limit..buckets.len(),
+    };
+    if !is_filled {
+        buckets = buckets[kept.clone()].to_vec();
     }
-    buckets.truncate(request.limit.unwrap_or(usize::MAX));
-    let start = |key: &i64| every.map_or(request.start.0, |every| key.saturating_mul(every));
-    let mut columns = vec![times(buckets.iter().map(|(key, _)| start(key)))];
+    let starts: Vec<i64> = buckets.iter().map(|(start, _)| *start).collect();
+    let mut columns = vec![times(starts.iter().copied())];
     for field in fields {
-        for function in functions.iter().filter(|function| is_defined(**function, *field)) {
+        for function in aggregate.functions.iter().filter(|function| is_defined(**function, *field)) {
             let name = format!("{}_{function}", FIELDS[*field].0);
+            if needs_neighbours(*function) {
+                let ranges = Buckets::new(aggregate, request.start.0..request.end.0).expect("a good length");
+                let found = starts.iter().map(|start| {
+                    let bucket = ranges.of((*start).max(request.start.0));
+                    let clipped = i128::from(bucket.end.min(request.end.0))
+                        - i128::from(bucket.start.max(request.start.0));
+                    between(*function, curves.get(field).and_then(|curve| curve.get(start)), clipped as f64)
+                });
+                let (values, slack): (Vec<_>, Vec<_>) = found.unzip();
+                let values = values.into_iter().map(|value| value.map(FieldValue::Float)).collect();
+                let mut column = Column { name, values, ulps: vec![0; slack.len()], slack };
+                if *function != Function::Coverage {
+                    fill(aggregate.fill, &starts, &mut column, &FieldValue::Float(0.0));
+                }
+                columns.push(column);
+                continue;
+            }
             let values = buckets.iter().map(|(_, rows)| {
                 let values: Vec<&FieldValue> = rows.iter().filter_map(|row| row[*field].as_ref()).collect();
                 compute(*function, &values)
@@ -379,10 +583,131 @@ fn buckets(
             if *function == Function::Sum {
                 settle_sums(FIELDS[*field].1, &mut values);
             }
-            columns.push(Column { name, values: values.into_iter().map(Answer::value).collect(), inexact });
+            let values = values.into_iter().map(Answer::value).collect();
+            let ulps: Vec<u64> = inexact
+                .into_iter()
+                .map(|inexact| match (inexact, function) {
+                    (true, Function::Stddev) => 1 << 20,
+                    (inexact, _) => u64::from(inexact),
+                })
+                .collect();
+            let largest = |rows: &[&Row]| {
+                rows.iter()
+                    .filter_map(|row| row[*field].as_ref())
+                    .map(|v| number(v).abs())
+                    .fold(0.0, f64::max)
+            };
+            let slack = buckets.iter().map(|(_, rows)| match function {
+                Function::Stddev => largest(rows) * 1e-9,
+                _ => 0.0,
+            });
+            let slack = slack.collect();
+            let mut column = Column { name, values, ulps, slack };
+            let empty = match (FIELDS[*field].1, function) {
+                (_, Function::Mean | Function::Stddev | Function::Median | Function::Quantile(_))
+                | (FieldType::Float, _) => FieldValue::Float(0.0),
+                (FieldType::Integer, Function::Spread) => FieldValue::Unsigned(0),
+                (FieldType::Integer, _) => FieldValue::Integer(0),
+                (FieldType::Unsigned, _) => FieldValue::Unsigned(0),
+                (FieldType::Boolean | FieldType::String, _) => FieldValue::Boolean(false),
+            };
+            if !matches!(function, Function::Count | Function::Distinct) {
+                fill(aggregate.fill, &starts, &mut column, &empty);
+            }
+            columns.push(column);
+        }
+    }
+    for column in &mut columns {
+        if is_filled {
+            column.values = column.values[kept.clone()].to_vec();
+            column.ulps = column.ulps[kept.clone()].to_vec();
+            column.slack = column.slack[kept.clone()].to_vec();
+        }
+        if request.order == Order::Descending {
+            column.values.reverse();
+            column.ulps.reverse();
+            column.slack.reverse();
         }
     }
     columns
+}
+
+/// First instants of all buckets that meet the range, found by asking for one instant after the other.
+fn all_buckets(request: &QueryRequest, aggregate: &Aggregate) -> Vec<i64> {
+    let start_of = bucket_start(request, aggregate);
+    let step = match aggregate.every {
+        None => return vec![request.start.0],
+        Some(Every::Nanos(ns)) => ns as i64,
+        Some(_) => 3_600_000_000_000,
+    };
+    let mut starts: Vec<i64> = Vec::new();
+    let mut time = request.start.0;
+    while time < request.end.0 {
+        starts.push(start_of(time));
+        time = time.saturating_add(step);
+    }
+    starts.push(start_of(request.end.0 - 1));
+    starts.dedup();
+    starts
+}
+
+/// Fills what is missing; `empty` has the type of a column without a value.
+fn fill(fill: Fill, starts: &[i64], column: &mut Column, empty: &FieldValue) {
+    let old = column.values.clone();
+    let before = |i: usize| (0..i).rev().find_map(|j| Some((j, old[j].clone()?)));
+    let after = |i: usize| (i + 1..old.len()).find_map(|j| Some((j, old[j].clone()?)));
+    let float = |value: &FieldValue| match value {
+        FieldValue::Float(v) => Some(*v),
+        FieldValue::Integer(v) => Some(*v as f64),
+        FieldValue::Unsigned(v) => Some(*v as f64),
+        FieldValue::Boolean(_) | FieldValue::String(_) => None,
+    };
+    let sample = old.iter().flatten().next().unwrap_or(empty);
+    for (i, value) in column.values.iter_mut().enumerate().filter(|(_, value)| value.is_none()) {
+        match fill {
+            Fill::None | Fill::Null => {}
+            Fill::Previous => {
+                if let Some((j, known)) = before(i) {
+                    (*value, column.ulps[i]) = (Some(known), column.ulps[j]);
+                    column.slack[i] = column.slack[j];
+                }
+            }
+            Fill::Number(number) => *value = float(sample).map(|_| FieldValue::Float(number)),
+            Fill::Linear => {
+                if let (Some((l, left)), Some((r, right))) = (before(i), after(i))
+                    && let (Some(left), Some(right)) = (float(&left), float(&right))
+                {
+                    let share = (starts[i] - starts[l]) as f64 / (starts[r] - starts[l]) as f64;
+                    *value = Some(FieldValue::Float(left * (1.0 - share) + right * share));
+                    column.ulps[i] = 4 * column.ulps[l].max(column.ulps[r]);
+                    column.slack[i] = 2.0 * column.slack[l].max(column.slack[r]);
+                }
+            }
+        }
+    }
+    // A column has one type: integers stay integers only beside integers.
+    let whole = |value: &Option<FieldValue>| match (value, sample) {
+        (Some(FieldValue::Float(v)), FieldValue::Integer(_)) => v.fract() == 0.0,
+        (Some(FieldValue::Float(v)), FieldValue::Unsigned(_)) => v.fract() == 0.0 && *v >= 0.0,
+        _ => true,
+    };
+    let stays = !matches!(fill, Fill::Linear)
+        && match fill {
+            Fill::Number(number) => whole(&Some(FieldValue::Float(number))),
+            _ => true,
+        };
+    for value in &mut column.values {
+        *value = match (value.take(), sample) {
+            (Some(FieldValue::Float(v)), FieldValue::Integer(_)) if stays => {
+                Some(FieldValue::Integer(v as i64))
+            }
+            (Some(FieldValue::Float(v)), FieldValue::Unsigned(_)) if stays => {
+                Some(FieldValue::Unsigned(v as u64))
+            }
+            (Some(value), _) if !stays => Some(float(&value).map_or(value, FieldValue::Float)),
+            (value, _) => value,
+        };
+    }
 }
 
 /// A computed value. Sums of integers stay open until their column is known.
@@ -427,6 +752,9 @@ fn compute(function: Function, values: &[&FieldValue]) -> (Answer, bool) {
     if function == Function::Count {
         return exact(FieldValue::Integer(values.len() as i64));
     }
+    if function == Function::Distinct {
+        return exact(FieldValue::Integer(sorted(values).chunk_by(|a, b| is_same(a, b)).count() as i64));
+    }
     let (Some(first), Some(last)) = (values.first(), values.last()) else { return (Answer::None, false) };
     let mut sum = Wide::zero();
     let mut whole = 0_i128;
@@ -465,6 +793,71 @@ fn compute(function: Function, values: &[&FieldValue]) -> (Answer, bool) {
         Function::Max => exact(values.iter().fold(*first, |a, b| if less(a, b) { b } else { a }).clone()),
         Function::First => exact((*first).clone()),
         Function::Last => exact((*last).clone()),
+        Function::Spread => {
+            match (compute(Function::Min, values).0.value(), compute(Function::Max, values).0.value()) {
+                (Some(FieldValue::Float(low)), Some(FieldValue::Float(high))) => {
+                    let mut spread = Wide::zero();
+                    spread.add_float(high);
+                    spread.add_float(-low);
+                    (Answer::Value(FieldValue::Float(spread.value())), inexact)
+                }
+                (Some(FieldValue::Integer(low)), Some(FieldValue::Integer(high))) => {
+                    exact(FieldValue::Unsigned(high.abs_diff(low)))
+                }
+                (Some(FieldValue::Unsigned(low)), Some(FieldValue::Unsigned(high))) => {
+                    exact(FieldValue::Unsigned(high - low))
+                }
+                other => unreachable!("{other:?} has no spread"),
+            }
+        }
+        Function::Median => quantile(values, 0.5),
+        Function::Quantile(millionths) => quantile(values, f64::from(millionths) / 1e6),
+        Function::Mode => {
+            let sorted = sorted(values);
+            let mut groups: Vec<&[&FieldValue]> = sorted.chunk_by(|a, b| is_same(a, b)).collect();
+            groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
+            exact(groups[0][0].clone())
+        }
+        Function::Stddev => {
+            let numbers: Vec<f64> = values.iter().map(|value| number(value)).collect();
+            if numbers.len() < 2 {
+                return (Answer::None, false);
+            }
+            let n = numbers.len() as f64;
+            // About the median, so that little cancels; values of any size then leave what they have.
+            let centre = numbers.iter().sum::<f64>() / n;
+            let off: f64 = numbers.iter().map(|v| v - centre).sum::<f64>() / n;
+            let squares: f64 = numbers.iter().map(|v| (v - centre - off).powi(2)).sum();
+            (Answer::Value(FieldValue::Float((squares / (n - 1.0)).sqrt())), true)
+        }
         function => unreachable!("{function} is not among those asked for"),
     }
+}
+
+/// In order; zeros of either sign apart.
+fn sorted<'a>(values: &[&'a FieldValue]) -> Vec<&'a FieldValue> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(|a, b| match (a, b) {
+        (FieldValue::Float(a), FieldValue::Float(b)) => a.total_cmp(b),
+        (FieldValue::Integer(a), FieldValue::Integer(b)) => a.cmp(b),
+        (FieldValue::Unsigned(a), FieldValue::Unsigned(b)) => a.cmp(b),
+        (FieldValue::Boolean(a), FieldValue::Boolean(b)) => a.cmp(b),
+        (FieldValue::String(a), FieldValue::String(b)) => a.cmp(b),
+        (a, b) => unreachable!("{a:?} and {b:?} are of one field"),
+    });
+    sorted
+}
+
+fn is_same(a: &FieldValue, b: &FieldValue) -> bool {
+    a.same_bits(b) || matches!((a, b), (FieldValue::Float(a), FieldValue::Float(b)) if a == b)
+}
+
+fn quantile(values: &[&FieldValue], share: f64) -> (Answer, bool) {
+    let numbers: Vec<f64> = sorted(values).into_iter().map(number).collect();
+    let millionths = (share * 1e6).round() as usize;
+    let place = (numbers.len() - 1) * millionths;
+    let (low, part) = (place / 1_000_000, (place % 1_000_000) as f64 / 1e6);
+    let (a, b) = (numbers[low], numbers[(low + 1).min(numbers.len() - 1)]);
+    let value = if part == 0.0 || a == b { a } else { a * (1.0 - part) + b * part };
+    (Answer::Value(FieldValue::Float(value)), false)
 }

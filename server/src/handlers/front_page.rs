@@ -99,7 +99,7 @@ fn newest(page: &mut String, result: &QueryResult) {
         for column in series.columns.iter().skip(1).filter(|column| column.field.is_some()) {
             let mut value = Vec::new();
             if matches!(column.values, ResultValues::Time(_))
-                || !cell(&mut value, &column.values, 0, TimeFormat::Rfc3339)
+                || !cell(&mut value, &column.values, 0, &TimeFormat::Rfc3339)
             {
                 continue;
             }

@@ -20,8 +20,13 @@ use axum::http::{HeaderName, HeaderValue, Response, header};
         ("rp" = Option<String>, Query, description = "Retention policy"),
         ("fields" = Option<String>, Query, description = "Comma list; default all"),
         ("tag.KEY" = Option<String>, Query, description = "VALUE (repeat for any of several), !VALUE, ~regex, !~regex"),
-        ("every" = Option<String>, Query, description = "Bucket length, as in 15m; a bucket's time is its start"),
-        ("fn" = Option<String>, Query, description = "Comma list of count, sum, mean, min, max, first, last"),
+        ("every" = Option<String>, Query, description = "Bucket length: a number and ns, us, ms, s, m, h, d, w, mo, q or y, as in 15m or 1mo; a bucket's time is its start"),
+        ("offset" = Option<String>, Query, description = "How much later buckets begin, as in 6h or -15m; default 0"),
+        ("gap" = Option<String>, Query, description = "Longest time between two points that integral, twa and coverage take as covered; default 1h"),
+        ("unit" = Option<String>, Query, description = "What integral and rate count in: s, m, h (default), d; for integrals of powers also Wh, kWh, MWh"),
+        ("fill" = Option<String>, Query, description = "What stands in buckets without a value: none (default: they are left out), null, previous, linear, a number"),
+        ("tz" = Option<String>, Query, description = "IANA zone of buckets and of rfc3339 times; default for buckets the home zone, for times UTC"),
+        ("fn" = Option<String>, Query, description = "Comma list of count, sum, mean, min, max, first, last, spread, stddev, median, p95 or quantile(0.95), mode, distinct, integral, twa, increase, rate, coverage"),
         ("group_by" = Option<String>, Query, description = "Comma list of tag keys, or *"),
         ("order" = Option<String>, Query, description = "asc (default) or desc"),
         ("limit" = Option<u64>, Query, description = "Rows per series"),
@@ -49,6 +54,7 @@ pub(crate) async fn query(
         ("rp" = Option<String>, Query, description = "Retention policy"),
         ("fields" = Option<String>, Query, description = "Comma list; default all"),
         ("tag.KEY" = Option<String>, Query, description = "VALUE, !VALUE, ~regex, !~regex"),
+        ("tz" = Option<String>, Query, description = "IANA zone of rfc3339 times; default UTC"),
         ("time_format" = Option<String>, Query, description = "ms (default), ns, rfc3339"),
         ("format" = Option<String>, Query, description = "json (default), csv, ndjson")),
     responses((status = 200, description = "One row per series"), (status = 400, description = "A parameter is wrong"),
@@ -69,8 +75,14 @@ async fn answer(
 ) -> Result<Response<Body>, ApiError> {
     let now = state.shared.clock.wall();
     let default_database = &state.shared.options.default_database;
-    let parameters = params::parse(query.as_deref().unwrap_or_default(), route, default_database, now)
-        .map_err(ApiError::bad_request)?;
+    let parameters = params::parse(
+        query.as_deref().unwrap_or_default(),
+        route,
+        default_database,
+        &state.shared.bucket_zone,
+        now,
+    )
+    .map_err(ApiError::bad_request)?;
     let Parameters { request, time_format, format } = parameters;
     let (endpoint, range) = match route {
         Route::Query => ("query", Some((request.start.0, request.end.0))),

@@ -5,12 +5,12 @@
 
 use super::bounded::{Bounded, Watch};
 use super::number::{write_float, write_integer};
-use super::time::write_rfc3339;
+use super::time::{write_rfc3339, write_rfc3339_in};
 use std::collections::HashMap;
-use wattlog_engine::query::{QueryResult, ResultSeries, ResultValues};
+use wattlog_engine::query::{QueryResult, ResultSeries, ResultValues, Zone};
 
 /// How times are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum TimeFormat {
     /// Whole milliseconds since the epoch (cut towards the past).
     #[default]
@@ -19,6 +19,8 @@ pub enum TimeFormat {
     Nanoseconds,
     /// `2026-03-01T10:00:00Z`.
     Rfc3339,
+    /// `2026-03-01T11:00:00+01:00`: by the clock of a zone.
+    Local(Zone),
 }
 
 /// How an answer is written.
@@ -45,7 +47,7 @@ impl AnswerFormat {
 }
 
 /// What the answer says besides the values.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Asked<'a> {
     /// Measurement asked for.
     pub measurement: &'a str,
@@ -83,21 +85,21 @@ fn json<E>(result: &QueryResult, asked: &Asked<'_>, watch: Watch<'_, E>) -> Resu
     let bounds = asked.range.map_or((None, None), |(start, end)| (Some(start), Some(end)));
     for (name, bound) in [(&b",\"start\":"[..], bounds.0), (b",\"end\":", bounds.1)] {
         out.extend_from_slice(name);
-        time(out, bound, asked.time_format);
+        time(out, bound, &asked.time_format);
     }
     out.extend_from_slice(b",\"series\":[");
     for (i, series) in result.series.iter().enumerate() {
         comma(&mut bounded.bytes, i);
-        json_series(&mut bounded, series, asked.time_format)?;
+        json_series(&mut bounded, series, &asked.time_format)?;
     }
-    json_end(&mut bounded.bytes, result, asked.time_format);
+    json_end(&mut bounded.bytes, result, &asked.time_format);
     bounded.finish()
 }
 
 fn json_series<E>(
     bounded: &mut Bounded<'_, E>,
     series: &ResultSeries,
-    time_format: TimeFormat,
+    time_format: &TimeFormat,
 ) -> Result<(), E> {
     let out = &mut bounded.bytes;
     out.extend_from_slice(b"{\"tags\":");
@@ -125,7 +127,7 @@ fn json_series<E>(
 }
 
 /// What follows the series: missing parts and statistics.
-fn json_end(out: &mut Vec<u8>, result: &QueryResult, time_format: TimeFormat) {
+fn json_end(out: &mut Vec<u8>, result: &QueryResult, time_format: &TimeFormat) {
     out.extend_from_slice(b"],\"partial\":");
     out.extend_from_slice(if result.is_partial() { b"true" } else { b"false" });
     if result.is_partial() {
@@ -203,7 +205,7 @@ fn column<T, E>(
     Ok(())
 }
 
-fn values<E>(bounded: &mut Bounded<'_, E>, values: &ResultValues, format: TimeFormat) -> Result<(), E> {
+fn values<E>(bounded: &mut Bounded<'_, E>, values: &ResultValues, format: &TimeFormat) -> Result<(), E> {
     match values {
         ResultValues::Time(v) => column(bounded, v, |out, ns| time(out, Some(*ns), format)),
         ResultValues::Float(v) => column(bounded, v, |out, v| float(out, *v)),
@@ -214,7 +216,7 @@ fn values<E>(bounded: &mut Bounded<'_, E>, values: &ResultValues, format: TimeFo
     }
 }
 
-fn time(out: &mut Vec<u8>, ns: Option<i64>, format: TimeFormat) {
+fn time(out: &mut Vec<u8>, ns: Option<i64>, format: &TimeFormat) {
     match (ns, format) {
         (None, _) => out.extend_from_slice(b"null"),
         (Some(ns), TimeFormat::Milliseconds) => write_integer(out, ns.div_euclid(1_000_000)),
@@ -226,11 +228,12 @@ fn time(out: &mut Vec<u8>, ns: Option<i64>, format: TimeFormat) {
     }
 }
 
-fn bare_time(out: &mut Vec<u8>, ns: i64, format: TimeFormat) {
+fn bare_time(out: &mut Vec<u8>, ns: i64, format: &TimeFormat) {
     match format {
         TimeFormat::Milliseconds => write_integer(out, ns.div_euclid(1_000_000)),
         TimeFormat::Nanoseconds => write_integer(out, ns),
         TimeFormat::Rfc3339 => write_rfc3339(out, ns),
+        TimeFormat::Local(zone) => write_rfc3339_in(out, ns, zone),
     }
 }
 
@@ -261,7 +264,7 @@ fn boolean(out: &mut Vec<u8>, value: bool) {
 }
 
 /// One value as JSON; nothing is written and false given if there is none.
-pub(crate) fn cell(out: &mut Vec<u8>, values: &ResultValues, row: usize, format: TimeFormat) -> bool {
+pub(crate) fn cell(out: &mut Vec<u8>, values: &ResultValues, row: usize, format: &TimeFormat) -> bool {
     match values {
         ResultValues::Time(v) => v[row].map(|ns| time(out, Some(ns), format)),
         ResultValues::Float(v) => {
@@ -295,7 +298,7 @@ fn ndjson<E>(result: &QueryResult, asked: &Asked<'_>, watch: Watch<'_, E>) -> Re
         for row in 0..series.rows() {
             let out = &mut bounded.bytes;
             out.extend_from_slice(b"{\"time\":");
-            if !cell(out, &times.values, row, asked.time_format) {
+            if !cell(out, &times.values, row, &asked.time_format) {
                 out.extend_from_slice(b"null");
             }
             out.extend_from_slice(b",\"tags\":");
@@ -307,7 +310,7 @@ fn ndjson<E>(result: &QueryResult, asked: &Asked<'_>, watch: Watch<'_, E>) -> Re
                 comma(out, written);
                 text(out, &column.name);
                 out.push(b':');
-                cell(out, &column.values, row, asked.time_format);
+                cell(out, &column.values, row, &asked.time_format);
                 bounded.check()?;
             }
             bounded.bytes.extend_from_slice(b"}}\n");
@@ -353,12 +356,12 @@ fn csv<E>(result: &QueryResult, asked: &Asked<'_>, watch: Watch<'_, E>) -> Resul
             csv_text(&mut tag_text, value.map_or("", |(_, value)| value));
         }
         for row in 0..series.rows() {
-            csv_cell(&mut bounded.bytes, &times.values, row, asked.time_format);
+            csv_cell(&mut bounded.bytes, &times.values, row, &asked.time_format);
             bounded.bytes.extend_from_slice(&tag_text);
             for values in &columns {
                 bounded.bytes.push(b',');
                 if let Some(values) = values {
-                    csv_cell(&mut bounded.bytes, values, row, asked.time_format);
+                    csv_cell(&mut bounded.bytes, values, row, &asked.time_format);
                 }
                 bounded.check()?;
             }
@@ -368,7 +371,7 @@ fn csv<E>(result: &QueryResult, asked: &Asked<'_>, watch: Watch<'_, E>) -> Resul
     bounded.finish()
 }
 
-fn csv_cell(out: &mut Vec<u8>, values: &ResultValues, row: usize, format: TimeFormat) {
+fn csv_cell(out: &mut Vec<u8>, values: &ResultValues, row: usize, format: &TimeFormat) {
     match values {
         ResultValues::Time(v) => {
             if let Some(ns) = v[row] {

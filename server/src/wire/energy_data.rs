@@ -389,7 +389,7 @@ pub fn encode<E>(result: &QueryResult, watch: Watch<'_, E>) -> Result<Vec<u8>, E
         out.extend_from_slice(&tag_texts[number]);
         for column in series.columns[1..].iter().filter(|column| has(&column.values, row)) {
             member(&mut bounded.bytes, &column.name);
-            cell(&mut bounded.bytes, &column.values, row, TimeFormat::Rfc3339);
+            cell(&mut bounded.bytes, &column.values, row, &TimeFormat::Rfc3339);
             bounded.check()?;
         }
         bounded.bytes.push(b'}');

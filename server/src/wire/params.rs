@@ -4,11 +4,12 @@
 
 use super::answer::{AnswerFormat, TimeFormat};
 use super::query_string::pairs;
-use super::time::{parse_query_time, parse_span};
+use super::time::{parse_every, parse_query_time, parse_signed_span, parse_span};
 use crate::error::shortened;
-use std::time::Duration;
 use wattlog_engine::DeleteRequest;
-use wattlog_engine::query::{GroupBy, Order, QueryRequest, Shape, TagFilter, TagPredicate};
+use wattlog_engine::query::{
+    Aggregate, Fill, GroupBy, Order, OutputUnit, QueryRequest, Shape, TagFilter, TagPredicate, Zone,
+};
 use wattlog_model::Timestamp;
 
 /// What was asked and how it is to be answered.
@@ -31,13 +32,15 @@ pub enum Route {
     Last,
 }
 
-const QUERY_ONLY: &[&str] = &["start", "end", "every", "fn", "group_by", "order", "limit"];
+const QUERY_ONLY: &[&str] =
+    &["start", "end", "every", "offset", "fill", "gap", "unit", "fn", "group_by", "order", "limit"];
 
-/// Reads the parameters. `now` is the time of the request.
+/// Reads the parameters. `now` is the time of the request; buckets are those of `home_zone` unless another is named.
 pub fn parse(
     query: &str,
     route: Route,
     default_database: &str,
+    home_zone: &Zone,
     now: Timestamp,
 ) -> Result<Parameters, String> {
     let mut single: Vec<(String, String)> = Vec::new();
@@ -47,8 +50,9 @@ pub fn parse(
             add_filter(&mut tags, key, value)?;
             continue;
         }
-        let known = matches!(&*name, "db" | "rp" | "measurement" | "fields" | "time_format" | "format")
-            || (route == Route::Query && QUERY_ONLY.contains(&&*name));
+        let known =
+            matches!(&*name, "db" | "rp" | "measurement" | "fields" | "tz" | "time_format" | "format")
+                || (route == Route::Query && QUERY_ONLY.contains(&&*name));
         if !known {
             return Err(format!(
                 "unknown parameter {:?}; docs/api.md lists what this route takes",
@@ -74,8 +78,14 @@ pub fn parse(
         }
         Route::Last => (Timestamp::MIN, Timestamp(i64::MAX)),
     };
+    let zone = match get("tz") {
+        None => None,
+        Some(name) => Some(Zone::named(name).ok_or_else(|| {
+            format!("tz: {:?} is no IANA time zone: write one like Europe/Warsaw", shortened(name))
+        })?),
+    };
     let shape = match route {
-        Route::Query => shape(get("every"), get("fn"))?,
+        Route::Query => shape(&get, zone.as_ref().unwrap_or(home_zone))?,
         Route::Last => Shape::Last,
     };
     let request = QueryRequest {
@@ -102,7 +112,7 @@ pub fn parse(
     let time_format = match get("time_format") {
         None | Some("ms") => TimeFormat::Milliseconds,
         Some("ns") => TimeFormat::Nanoseconds,
-        Some("rfc3339") => TimeFormat::Rfc3339,
+        Some("rfc3339") => zone.map_or(TimeFormat::Rfc3339, TimeFormat::Local),
         Some(other) => return Err(format!("time_format: {:?} is none of ms, ns, rfc3339", shortened(other))),
     };
     let format = match get("format") {
@@ -158,9 +168,24 @@ pub fn parse_delete(query: &str, default_database: &str, now: Timestamp) -> Resu
     })
 }
 
-fn shape(every: Option<&str>, functions: Option<&str>) -> Result<Shape, String> {
-    let every = every.map(|text| parse_span(text).map_err(|e| format!("every: {e}"))).transpose()?;
+fn shape<'a>(get: &impl Fn(&str) -> Option<&'a str>, zone: &Zone) -> Result<Shape, String> {
+    let parsed = |name: &str, parse: fn(&str) -> Result<i64, String>| {
+        get(name).map(|text| parse(text).map_err(|e| format!("{name}: {e}"))).transpose()
+    };
+    let every = get("every").map(|text| parse_every(text).map_err(|e| format!("every: {e}"))).transpose()?;
+    let offset = parsed("offset", parse_signed_span)?;
+    let fill = get("fill").map(fill).transpose()?;
+    let gap = parsed("gap", parse_span)?;
+    let unit = get("unit").map(unit).transpose()?;
+    if every.is_none() && (offset.is_some() || fill.is_some()) {
+        let name = if offset.is_some() { "offset" } else { "fill" };
+        return Err(format!("{name} needs every: without it there is one bucket, the whole range"));
+    }
+    let functions = get("fn");
     let Some(functions) = functions else {
+        if let Some(name) = ["gap", "unit"].into_iter().find(|name| get(name).is_some()) {
+            return Err(format!("{name} needs fn: it speaks of integrals, rates and coverage"));
+        }
         return match every {
             None => Ok(Shape::Raw),
             Some(_) => Err("every needs fn: name at least one function, as in fn=mean".to_owned()),
@@ -174,7 +199,46 @@ fn shape(every: Option<&str>, functions: Option<&str>) -> Result<Shape, String> 
             parsed.push(function);
         }
     }
-    Ok(Shape::Aggregate { functions: parsed, every: every.map(|ns| Duration::from_nanos(ns.unsigned_abs())) })
+    Ok(Shape::Aggregate(Aggregate {
+        functions: parsed,
+        every,
+        offset_ns: offset.unwrap_or(0),
+        zone: zone.clone(),
+        fill: fill.unwrap_or_default(),
+        max_gap_ns: gap.unwrap_or(Aggregate::DEFAULT_MAX_GAP_NS),
+        unit: unit.unwrap_or_default(),
+    }))
+}
+
+fn unit(text: &str) -> Result<OutputUnit, String> {
+    Ok(match text {
+        "s" => OutputUnit::Second,
+        "m" => OutputUnit::Minute,
+        "h" => OutputUnit::Hour,
+        "d" => OutputUnit::Day,
+        "Wh" => OutputUnit::WattHour,
+        "kWh" => OutputUnit::KilowattHour,
+        "MWh" => OutputUnit::MegawattHour,
+        other => return Err(format!("unit: {:?} is none of s, m, h, d, Wh, kWh, MWh", shortened(other))),
+    })
+}
+
+fn fill(text: &str) -> Result<Fill, String> {
+    Ok(match text {
+        "none" => Fill::None,
+        "null" => Fill::Null,
+        "previous" => Fill::Previous,
+        "linear" => Fill::Linear,
+        number => match number.parse::<f64>().ok().filter(|number| number.is_finite()) {
+            Some(number) => Fill::Number(number),
+            None => {
+                return Err(format!(
+                    "fill: {:?} is none of none, null, previous, linear and no number",
+                    shortened(text)
+                ));
+            }
+        },
+    })
 }
 
 /// A comma list; blanks around the names do not count, empty names are refused.
@@ -229,12 +293,13 @@ fn add_filter(filters: &mut Vec<TagFilter>, key: &str, value: String) -> Result<
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use wattlog_engine::query::Function;
+    use std::time::Duration;
+    use wattlog_engine::query::{Every, Function};
 
     const NOW: Timestamp = Timestamp(1_772_359_200_000_000_000);
 
     fn parse(query: &str) -> Result<Parameters, String> {
-        super::parse(query, Route::Query, "wattlog", NOW)
+        super::parse(query, Route::Query, "wattlog", &Zone::UTC, NOW)
     }
 
     #[test]
@@ -260,10 +325,68 @@ mod tests {
             ]
         );
         let functions = vec![Function::Mean, Function::Max];
-        assert_eq!(most.request.shape, Shape::Aggregate { functions, every: Some(Duration::from_secs(900)) });
+        assert_eq!(most.request.shape, Shape::aggregate(functions, Some(Duration::from_secs(900))));
         assert_eq!(most.request.fields, Some(vec!["a".into(), "b".into()]));
         assert_eq!((most.request.group_by, most.request.limit), (GroupBy::All, Some(5)));
         assert_eq!(most.request.measurement, "energy data");
+    }
+
+    #[test]
+    fn buckets_are_those_of_the_home_zone_unless_another_is_named() {
+        let warsaw = Zone::named("Europe/Warsaw").unwrap();
+        let zone_of = |tz: &str| {
+            let query =
+                format!("measurement=m&start=-7d&every=1mo&offset=-6h&fn=sum&time_format=rfc3339{tz}");
+            let parsed = super::parse(&query, Route::Query, "w", &warsaw, NOW).unwrap();
+            let Shape::Aggregate(aggregate) = parsed.request.shape else {
+                panic!("functions were asked for")
+            };
+            assert_eq!((aggregate.every, aggregate.offset_ns), (Some(Every::Months(1)), -21_600_000_000_000));
+            (aggregate.zone, parsed.time_format)
+        };
+        // Times are written in UTC unless a zone is asked for by name.
+        assert_eq!(zone_of(""), (warsaw.clone(), TimeFormat::Rfc3339));
+        let kolkata = Zone::named("Asia/Kolkata").unwrap();
+        assert_eq!(zone_of("&tz=asia/kolkata"), (kolkata.clone(), TimeFormat::Local(kolkata)));
+    }
+
+    #[test]
+    fn fills_are_words_or_numbers() {
+        let filled = |text: &str| {
+            let parsed = parse(&format!("measurement=m&start=-1h&every=1m&fn=mean&fill={text}")).unwrap();
+            let Shape::Aggregate(aggregate) = parsed.request.shape else {
+                panic!("functions were asked for")
+            };
+            aggregate.fill
+        };
+        assert_eq!(filled("none"), Fill::None);
+        assert_eq!(filled("null"), Fill::Null);
+        assert_eq!(filled("previous"), Fill::Previous);
+        assert_eq!(filled("linear"), Fill::Linear);
+        assert_eq!(filled("-1.5"), Fill::Number(-1.5));
+    }
+
+    #[test]
+    fn functions_have_names_that_columns_bear() {
+        let named = |text: &str| {
+            let parsed = parse(&format!("measurement=m&start=-1h&unit=kWh&gap=5m&fn={text}")).unwrap();
+            let Shape::Aggregate(aggregate) = parsed.request.shape else {
+                panic!("functions were asked for")
+            };
+            assert_eq!((aggregate.max_gap_ns, aggregate.unit), (300_000_000_000, OutputUnit::KilowattHour));
+            aggregate.functions.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        };
+        let all = Function::ALL.map(|function| function.to_string()).join(",");
+        assert_eq!(named(&all), all);
+        assert_eq!(
+            named("quantile(0.95),p95,p99.9,p0,p100,quantile(0.123456)"),
+            "p95,p99.9,p0,p100,p12.3456"
+        );
+        for text in
+            ["p", "p-1", "p100.1", "p1.23456", "quantile()", "quantile(1.5)", "quantile(0.5", "pp5", "p1e1"]
+        {
+            assert!(parse(&format!("measurement=m&start=-1h&fn={text}")).is_err(), "{text}");
+        }
     }
 
     #[test]
@@ -282,7 +405,18 @@ mod tests {
             ("measurement=m&start=-1h&filed=x", "unknown parameter \"filed\""),
             ("measurement=m&start=-1h&start=-2h", "\"start\" stands more than once"),
             ("measurement=m&start=-1h&every=15m", "every needs fn"),
-            ("measurement=m&start=-1h&every=quarter&fn=mean", "every: \"quarter\" is no span"),
+            ("measurement=m&start=-1h&every=quarter&fn=mean", "every: \"quarter\" is no length"),
+            ("measurement=m&start=-1h&offset=1h&fn=mean", "offset needs every"),
+            ("measurement=m&start=-1h&gap=1h", "gap needs fn"),
+            ("measurement=m&start=-1h&unit=kWh&fn=integral&gap=0s", "gap: \"0s\" is no span"),
+            ("measurement=m&start=-1h&unit=J&fn=integral", "unit: \"J\" is none of"),
+            ("measurement=m&start=-1h&fn=p101", "unknown function \"p101\""),
+            ("measurement=m&start=-1h&fn=quantile(0.1234567)", "unknown function"),
+            ("measurement=m&start=-1h&fill=0&fn=mean", "fill needs every"),
+            ("measurement=m&start=-1h&every=1h&fill=inf&fn=mean", "fill: \"inf\" is none of"),
+            ("measurement=m&start=-1h&every=1h&fill=zero&fn=mean", "fill: \"zero\" is none of"),
+            ("measurement=m&start=-1h&every=1d&offset=noon&fn=mean", "offset: \"noon\" is no span"),
+            ("measurement=m&start=-1h&tz=Mars/Olympus", "tz: \"Mars/Olympus\" is no IANA time zone"),
             ("measurement=m&start=-1h&fn=average", "unknown function \"average\""),
             ("measurement=m&start=-1h&fields=a,,b", "empty name"),
             ("measurement=m&start=-1h&limit=0", "limit: \"0\""),
@@ -293,7 +427,7 @@ mod tests {
             let error = parse(query).unwrap_err();
             assert!(error.contains(text), "{query}: {error}");
         }
-        let error = super::parse("measurement=m&start=-1h", Route::Last, "w", NOW).unwrap_err();
+        let error = super::parse("measurement=m&start=-1h", Route::Last, "w", &Zone::UTC, NOW).unwrap_err();
         assert!(error.contains("unknown parameter \"start\""));
     }
 
@@ -301,7 +435,7 @@ mod tests {
         #[test]
         fn any_query_text_is_taken_or_refused(query in "[ -~]{0,80}", tail in "(measurement=[a-z%0-9&=.+-]{0,30})?") {
             let _ = parse(&format!("{tail}&{query}"));
-            let _ = super::parse(&query, Route::Last, "w", NOW);
+            let _ = super::parse(&query, Route::Last, "w", &Zone::UTC, NOW);
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use jiff::civil;
 use jiff::tz::{AmbiguousOffset, TimeZone};
+use wattlog_engine::query::{Every, Zone};
 use wattlog_model::Timestamp;
 
 /// Which of two instants a local time in the hour that comes twice means.
@@ -18,6 +19,30 @@ pub(crate) enum Fold {
 
 /// Appends an instant as `2026-03-01T10:00:00Z`, with as many digits after the second as it needs.
 pub(crate) fn write_rfc3339(out: &mut Vec<u8>, ns: i64) {
+    write_clock(out, ns);
+    out.push(b'Z');
+}
+
+/// Appends an instant by the clock of a zone, as `2026-03-01T11:00:00+01:00`; in UTC as [`write_rfc3339`] does.
+///
+/// Offsets of the nineteenth century have seconds, which RFC 3339 cannot say: they are cut to minutes, and the time is
+/// given by the offset so written.
+pub(crate) fn write_rfc3339_in(out: &mut Vec<u8>, ns: i64, zone: &Zone) {
+    if *zone == Zone::UTC {
+        return write_rfc3339(out, ns);
+    }
+    let minutes = zone.offset_seconds(ns) / 60;
+    let Some(wall) = ns.checked_add(i64::from(minutes) * 60_000_000_000) else {
+        return write_rfc3339(out, ns);
+    };
+    write_clock(out, wall);
+    out.push(if minutes < 0 { b'-' } else { b'+' });
+    push_digits(out, minutes.unsigned_abs() / 60, 2);
+    out.push(b':');
+    push_digits(out, minutes.unsigned_abs() % 60, 2);
+}
+
+fn write_clock(out: &mut Vec<u8>, ns: i64) {
     let seconds = ns.div_euclid(1_000_000_000);
     let mut fraction = ns.rem_euclid(1_000_000_000) as u32;
     let (year, month, day) = civil_from_days(seconds.div_euclid(86_400));
@@ -39,7 +64,6 @@ pub(crate) fn write_rfc3339(out: &mut Vec<u8>, ns: i64) {
         out.push(b'.');
         push_digits(out, fraction, digits);
     }
-    out.push(b'Z');
 }
 
 /// The same as a text of its own.
@@ -163,6 +187,38 @@ pub(crate) fn parse_local_time(text: &str, zone: &TimeZone, fold: Fold) -> Resul
     bounded(instant.map_err(|error| error.to_string())?.as_nanosecond())
 }
 
+/// Length of a bucket: `90s`, `15m`, `1d`, `1w`, `1mo`, `1q`, `1y`.
+pub(crate) fn parse_every(text: &str) -> Result<Every, String> {
+    let invalid = || {
+        format!(
+            "{:?} is no length of a bucket: write a whole number and a unit (ns, us, ms, s, m, h, d, w, mo, q, y), as in 15m",
+            crate::error::shortened(text)
+        )
+    };
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let calendar = |factor: u32, every: fn(u32) -> Every| {
+        let number = number.parse::<u32>().ok().and_then(|number| number.checked_mul(factor));
+        number.filter(|number| *number > 0).map(every).ok_or_else(invalid)
+    };
+    match unit {
+        "d" => calendar(1, Every::Days),
+        "w" => calendar(1, Every::Weeks),
+        "mo" => calendar(1, Every::Months),
+        "q" => calendar(3, Every::Months),
+        "y" => calendar(12, Every::Months),
+        _ => parse_span(text).map(|ns| Every::Nanos(ns.unsigned_abs())).map_err(|_| invalid()),
+    }
+}
+
+/// Nanoseconds of a span that may be negative: `6h`, `-15m`.
+pub(crate) fn parse_signed_span(text: &str) -> Result<i64, String> {
+    match text.strip_prefix('-') {
+        Some(span) => parse_span(span).map(|ns| -ns),
+        None => parse_span(text),
+    }
+}
+
 /// Nanoseconds of a positive span: `10s`, `15m`, `1d`.
 pub(crate) fn parse_span(text: &str) -> Result<i64, String> {
     let invalid = || {
@@ -253,7 +309,54 @@ mod tests {
         }
     }
 
+    #[test]
+    fn lengths_of_buckets() {
+        for (text, every) in [
+            ("90s", Every::Nanos(90_000_000_000)),
+            ("15m", Every::Nanos(900_000_000_000)),
+            ("2d", Every::Days(2)),
+            ("1w", Every::Weeks(1)),
+            ("1mo", Every::Months(1)),
+            ("2q", Every::Months(6)),
+            ("1y", Every::Months(12)),
+        ] {
+            assert_eq!(parse_every(text), Ok(every));
+        }
+        for text in ["", "1", "mo", "0d", "-1h", "1M", "9999999999y", "1.5h", "quarter"] {
+            assert!(parse_every(text).unwrap_err().contains("no length of a bucket"), "{text}");
+        }
+        assert_eq!(
+            (parse_signed_span("-15m"), parse_signed_span("6h")),
+            (Ok(-900_000_000_000), Ok(21_600_000_000_000))
+        );
+        assert!(parse_signed_span("--1h").is_err());
+    }
+
+    #[test]
+    fn local_times_carry_their_offset() {
+        let in_zone = |text: &str, zone: &str| {
+            let ns = parse_query_time(text, NOW).unwrap().0;
+            let mut out = Vec::new();
+            write_rfc3339_in(&mut out, ns, &Zone::named(zone).unwrap());
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(in_zone("2026-03-01T10:00:00Z", "UTC"), "2026-03-01T10:00:00Z");
+        assert_eq!(in_zone("2026-07-01T10:00:00.5Z", "Europe/Warsaw"), "2026-07-01T12:00:00.5+02:00");
+        assert_eq!(in_zone("2026-03-01T00:00:00Z", "America/St_Johns"), "2026-02-28T20:30:00-03:30");
+        // Warsaw's own noon was 1:24:00 before Greenwich's, Amsterdam's 0:19:32.
+        assert_eq!(in_zone("1900-01-01T00:00:00Z", "Europe/Warsaw"), "1900-01-01T01:24:00+01:24");
+    }
+
     proptest! {
+        #[test]
+        fn local_times_read_back(ns in any::<i64>(), zone in prop::sample::select(Zone::names())) {
+            let ns = ns.clamp(Timestamp::MIN.0, Timestamp::MAX.0);
+            let mut out = Vec::new();
+            write_rfc3339_in(&mut out, ns, &Zone::named(&zone).unwrap());
+            let text = String::from_utf8(out).unwrap();
+            prop_assert_eq!(text.parse::<jiff::Timestamp>().unwrap().as_nanosecond(), i128::from(ns), "{}", text);
+        }
+
         #[test]
         fn written_times_read_back(ns in Timestamp::MIN.0..=Timestamp::MAX.0) {
             let text = rfc3339(ns);
