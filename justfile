@@ -32,6 +32,15 @@ crash CUTS="20000" KILLS="50":
     WATTLOG_FLIPS=all cargo test -p wattlog-engine --test bit_flips any_bit -- --nocapture
     WATTLOG_KILLS={{KILLS}} cargo test --test kill -- --nocapture
 
+# The second reader: examples, vectors and golden stores, then STORES random ones.
+second-reader STORES="200":
+    cd tests/format && python3 -m unittest
+    WATTLOG_STORES={{STORES}} cargo test -p wattlog-engine --test second_reader -- --nocapture
+
+# Golden stores of the format as it is, into a FOLDER that must not exist (tests/golden/README.md).
+golden FOLDER:
+    WATTLOG_GOLDEN="$(realpath -m {{FOLDER}})" cargo test -p wattlog-engine --test second_reader a_set_of_golden -- --nocapture
+
 bench *ARGS:
     cargo bench {{ARGS}}
 

@@ -70,6 +70,7 @@ fn only_float(result: &QueryResult, column: &str) -> Option<f64> {
 }
 
 on_both_read_modes! {
+    filled_buckets_are_those_of_the_calendar_and_are_bounded,
     the_last_value_is_found_beside_a_lost_segment_without_reading_history,
     a_field_that_a_series_never_had_costs_the_last_value_no_decoding,
     texts_in_buckets_and_rows_count_against_the_memory_of_a_query,
@@ -214,12 +215,11 @@ fn the_time_range_of_a_measurement_opens_segments_at_its_ends_alone(read_mode: R
     assert!(opened <= 4, "{opened} files were opened");
 }
 
-#[test]
-fn filled_buckets_are_those_of_the_calendar_and_are_bounded() {
+fn filled_buckets_are_those_of_the_calendar_and_are_bounded(read_mode: ReadMode) {
     // QuestDB 7439 and 6755: filling must not invent buckets at a change of the clock. TimescaleDB 6344, 6788, 6844 and 8851:
     // nor stay in the offset that it began with.
     let disk = SimDisk::new(9);
-    let engine = open(&disk, QueryLimits { max_buckets: 1000, ..QueryLimits::default() });
+    let engine = open(&disk, read_mode, QueryLimits { max_buckets: 1000, ..QueryLimits::default() });
     let hour = 3600 * SECOND;
     let (start, end) = (1_382_572_800 * SECOND, 1_384_387_200 * SECOND);
     write(

@@ -39,6 +39,10 @@ impl LogScan {
     /// `len` bytes at `offset`; fewer at the end of the file.
     pub(crate) fn bytes(&mut self, offset: u64, len: usize) -> &[u8] {
         let len = len.min(usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX));
+        if len == 0 {
+            // A record whose payload is cut off is stepped over by its length: behind the end of the file.
+            return &[];
+        }
         let loaded =
             offset >= self.window_at && offset + len as u64 <= self.window_at + self.window.len() as u64;
         if !loaded {

@@ -288,6 +288,31 @@ fn damage_that_is_attested_is_stepped_over() {
     assert_eq!(report.last_seq, Seq(6), "a lost sequence is not given again");
 }
 
+/// The store did not open: what came behind the cut-off payload of a record that something attests was looked for beyond
+/// the end of the file.
+#[test]
+fn an_attested_record_whose_payload_is_cut_off_is_told() {
+    let (sim, disk) = disk();
+    let mut log = create(&disk, 1, 1);
+    commit(&mut log, 1..=2).unwrap();
+    let last = log.good_offset();
+    commit(&mut log, 3..=3).unwrap();
+    for left in 0..payload(3).len() as u64 {
+        let fork = sim.fork();
+        let file = fork.open(log.path(), crate::io::Access::ReadWrite).unwrap();
+        file.set_len(last + RECORD_HEADER_LEN as u64 + left).unwrap();
+        // The manifest attests what it has in segments.
+        let (seen, report) = replayed(&arc(&fork), 3);
+        assert!(seen.is_empty());
+        assert_eq!(
+            (report.corrupt.len(), report.corrupt[0].damage.part),
+            (1, "payload_len"),
+            "{left} bytes left"
+        );
+        assert_eq!(report.last_seq, Seq(3));
+    }
+}
+
 #[test]
 fn every_flipped_bit_is_detected_or_harmless() {
     let (sim, disk) = disk();
