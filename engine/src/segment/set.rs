@@ -68,7 +68,7 @@ impl SegmentOpener {
 
     /// Segments that are open now.
     pub fn open_count(&self) -> usize {
-        self.open.lock().len()
+        self.open.lock().iter().filter(|held| held.strong_count() > 0).count()
     }
 
     /// Notes that `handle` was opened, and lets the one go that was not read for longest if there are too many.
