@@ -133,9 +133,25 @@ fn pause(shared: &Shared) -> bool {
 
 /// Files that an attempt has begun. Dropped before the manifest may name them, it removes them: attempts that fail one
 /// after the other must not fill the disk.
-struct Begun<'a> {
+pub(crate) struct Begun<'a> {
     shared: &'a Shared,
     paths: Vec<String>,
+}
+
+impl<'a> Begun<'a> {
+    pub(crate) fn new(shared: &'a Shared) -> Self {
+        Self { shared, paths: Vec::new() }
+    }
+
+    /// A file that is about to be made under a temporary name.
+    pub(crate) fn add(&mut self, path: &str) {
+        self.paths.extend([format!("{path}.tmp"), path.to_owned()]);
+    }
+
+    /// From here on a manifest may name them, also one that was begun and not finished.
+    pub(crate) fn keep(&mut self) {
+        self.paths.clear();
+    }
 }
 
 impl Drop for Begun<'_> {
@@ -152,7 +168,7 @@ fn seal(shared: &Arc<Shared>, job: &SealJob) -> io::Result<(u64, SealReport)> {
     let days = memtable.series_days();
     let mut entries = Vec::new();
     let mut report = SealReport::default();
-    let mut begun = Begun { shared, paths: Vec::new() };
+    let mut begun = Begun::new(shared);
     for window in windows(&days) {
         let entry = write_segment(shared, job, &window, &days, &mut begun)?;
         report.segments += 1;
@@ -163,7 +179,7 @@ fn seal(shared: &Arc<Shared>, job: &SealJob) -> io::Result<(u64, SealReport)> {
     }
     let catalog_id = CatalogFileId(shared.next_file_id());
     let catalog_path = crate::catalog::file_path(catalog_id);
-    begun.paths.extend([format!("{catalog_path}.tmp"), catalog_path]);
+    begun.add(&catalog_path);
     let sealed_names = shared.catalog.write_unsealed(&shared.disk, shared.store, catalog_id)?;
     if let Some(names) = &sealed_names {
         shared.metrics.catalog_bytes_written.add(names.entry().file_bytes);
@@ -181,8 +197,7 @@ fn seal(shared: &Arc<Shared>, job: &SealJob) -> io::Result<(u64, SealReport)> {
         next_ids: shared.catalog.next_ids(),
         tombstones: untold.map(|tombstone| (**tombstone).clone()).collect(),
     };
-    // From here on a manifest may name them, also one that was begun and not finished.
-    begun.paths.clear();
+    begun.keep();
     let number = manifest.append(&edit, shared.clock.wall().0)?;
     drop(manifest);
     if let Some(names) = sealed_names {
@@ -260,7 +275,7 @@ fn write_segment(
     let id = SegmentId(shared.next_file_id());
     let path = segment_path(id);
     let temporary = format!("{path}.tmp");
-    begun.paths.extend([temporary.clone(), path.clone()]);
+    begun.add(&path);
     let names = shared.catalog.namespace_name(window.namespace).unwrap_or_default();
     let spec = SegmentSpec {
         store: shared.store,

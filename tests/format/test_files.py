@@ -1,11 +1,14 @@
 """The worked examples of format-spec.md as whole files, then changed: torn, damaged, from elsewhere."""
 
+import pathlib
+import tempfile
 import unittest
 
 import spec
-from wattformat import catalog, manifest, segment_check, wal
+from wattformat import catalog, manifest, segment_check, tombstones, wal
 from wattformat.binary import Damage, TooNew, crc, u64_bytes
 from wattformat.segment import Segment
+from wattformat.store import Store
 
 STORE = b"0123456789abcdef"
 DEFINITIONS = [(1, 1, "home", "autogen"), (2, 1, 1, "m"), (3, 1, 1, "pv", "float"), (4, 1, 1, (("id", "a"),)),
@@ -58,6 +61,57 @@ class Logs(unittest.TestCase):
         self.assertEqual((five, kind, rows), (5, "float", [0, 1]))
         self.assertEqual(values, spec.values_of("floats", "230.1 229.8"))
         self.assertEqual(nine, (9, "string", [1], ["eco"]))
+
+    def test_delete_example(self):
+        [(_, body)] = spec.fences("delete-payload")
+        payload = b"".join(bytes.fromhex(line.partition("|")[0]) for line in body.splitlines())
+        [entry] = tombstones.read_delete(payload, 8)
+        self.assertEqual(entry, tombstones.Tombstone(8, 1, 3, 0, 1000, frozenset([5]), frozenset([7, 9])))
+        for end in range(len(payload)):
+            with self.assertRaises(Damage, msg=f"cut to {end} bytes"):
+                tombstones.read_delete(payload[:end], 8)
+        for wrong in (payload + b"\0", payload[:-1] + b"\0", payload[:9] + payload[17:25] + payload[17:]):
+            with self.assertRaises(Damage, msg=wrong.hex()):
+                tombstones.read_delete(wrong, 8)
+
+    def test_a_tombstone_hides_what_it_covers_of_lower_sequences(self):
+        entry = tombstones.Tombstone(8, 1, 3, 0, 1000, frozenset([5]), frozenset([7, 9]))
+        known = tombstones.Tombstones([entry])
+        self.assertEqual(known.over(7, 1, 3, 9, 999, 5000), [entry])
+        for place in ((8, 1, 3, 9, 0, 1), (7, 2, 3, 9, 0, 1), (7, 1, 4, 9, 0, 1), (7, 1, 3, 8, 0, 1),
+                      (7, 1, 3, 9, 1000, 5000), (7, 1, 3, 9, -9, -1)):
+            self.assertEqual(known.over(*place), [], place)
+        self.assertEqual([entry.hides(5, time) for time in (-1, 0, 999, 1000)], [False, True, True, False])
+        self.assertFalse(entry.hides(6, 0))
+
+    def test_a_delete_in_a_log_hides_what_is_before_it_and_nothing_behind_it(self):
+        [(_, body)] = spec.fences("points-payload")
+        points = b"".join(bytes.fromhex(line.partition("|")[0]) for line in body.splitlines())
+        define = bytes.fromhex("05 0101 0164 0170 020301 016d 030503 01 0166 030903 05 0173 040703 00".replace(" ", ""))
+        first, second = 1780272000000000000, 1780272010000000000
+        ids = bytes.fromhex("01000000 03000000")
+
+        def shown(*deletes_and_points):
+            records = [(wal.DEFINE, define), (wal.POINTS, points), *deletes_and_points]
+            data = log_of(*((kind, seq, seq - 1, payload) for seq, (kind, payload) in enumerate(records, 1)))
+            with tempfile.TemporaryDirectory() as folder:
+                (pathlib.Path(folder) / "wal").mkdir()
+                (pathlib.Path(folder) / "wal" / f"wal-{1:016x}.log").write_bytes(data)
+                store = Store(folder)
+                [rows] = store.points().values() or [{}]
+                self.assertEqual(store.damage, ["no manifest"])
+                return {time: sorted(fields) for time, fields in rows.items()}
+
+        def delete(start, end, fields, series="00"):
+            times = b"".join(time.to_bytes(8, "little", signed=True) for time in (start, end))
+            return wal.DELETE, b"\1" + ids + times + bytes.fromhex(fields) + bytes.fromhex(series)
+
+        self.assertEqual(shown(), {first: ["f"], second: ["f", "s"]})
+        self.assertEqual(shown(delete(0, second, "00")), {second: ["f", "s"]})
+        self.assertEqual(shown(delete(first, second + 1, "010105")), {second: ["s"]})
+        self.assertEqual(shown(delete(first, second + 1, "00", "010106")), {first: ["f"], second: ["f", "s"]})
+        self.assertEqual(shown(delete(first, second + 1, "00", "010107")), {})
+        self.assertEqual(shown(delete(0, second, "00"), (wal.POINTS, points)), {first: ["f"], second: ["f", "s"]})
 
     def test_any_flipped_bit_of_the_example_is_told(self):
         data = spec.hex_example("log-example")
@@ -115,14 +169,14 @@ class Manifests(unittest.TestCase):
 
     def test_a_torn_edit_leaves_those_before_it(self):
         data = spec.hex_example("manifest-example")
-        for end in range(0x8C + 1, len(data)):
+        for end in range(0x8D + 1, len(data)):
             state = manifest.read_manifest(data[:end], 1)
             self.assertEqual(state.edit_number, 1)
             self.assertIsNotNone(state.torn)
 
     def test_a_bad_edit_before_a_whole_one_is_damage(self):
         data = spec.hex_example("manifest-example")
-        for at in range(0x8C):
+        for at in range(0x8D):
             with self.assertRaises((Damage, TooNew), msg=f"byte {at}"):
                 manifest.read_manifest(flip(data, at), 1)
 
@@ -146,7 +200,7 @@ class Catalogs(unittest.TestCase):
 class Segments(unittest.TestCase):
     def test_example(self):
         segment = Segment(spec.hex_example("segment-example"), 1, STORE)
-        self.assertEqual(segment_check.check(segment), [])
+        self.assertEqual(segment_check.check(segment, is_sealed=True), [])
         [section] = segment.sections
         [series] = section.series
         self.assertEqual((section.name, series.id, series.tags), ("m1", 2, [("device_id", "inv1")]))

@@ -10,6 +10,7 @@ use crate::ids::{FieldId, MeasurementId, SegmentId, Seq, SeriesId};
 use crate::manifest::Edit;
 use crate::query::{CancelFlag, MergeError, MergeSink, QueryControl, merge_series};
 use crate::rows::{merge_runs, slice_rows};
+use crate::seal::Begun;
 use crate::segment::layout::MAX_GROUP_ROWS;
 use crate::segment::{
     FieldDef, Part, SegmentEntry, SegmentError, SegmentHandle, SegmentSet, SegmentSpec, SegmentWriter,
@@ -87,7 +88,7 @@ pub(super) fn run(
     }
     let reading = snapshot.only(SegmentSet::new(inputs.iter().cloned()));
     let sections = sections(&inputs)?;
-    let mut begun = Begun { shared, paths: Vec::new() };
+    let mut begun = Begun::new(shared);
     let mut entries = Vec::new();
     let (own, rest): (Vec<_>, Vec<_>) =
         sections.into_iter().partition(|(_, section)| section.bytes >= OWN_FILE_BYTES);
@@ -152,7 +153,7 @@ impl Output<'_> {
         let id = SegmentId(shared.next_file_id());
         let path = segment_path(id);
         let temporary = format!("{path}.tmp");
-        begun.paths.extend([temporary.clone(), path.clone()]);
+        begun.add(&path);
         let names = shared.catalog.namespace_name(self.step.namespace).unwrap_or_default();
         let window = Timestamp::of_utc_days(self.step.days.clone());
         let seqs = || self.inputs.iter().map(|handle| (handle.entry().min_seq, handle.entry().max_seq));
@@ -314,8 +315,7 @@ fn publish(
         next_file: shared.peek_next_file(),
         applied: applied.clone(),
     };
-    // From here on a manifest may name them, also one that was begun and not finished.
-    begun.paths.clear();
+    begun.keep();
     let number = manifest.append(&edit, shared.clock.wall().0)?;
     shared.attest(number);
     shared.publish_compaction(entries, &step.inputs, &applied);
@@ -353,21 +353,6 @@ fn oldest_in_memory(view: &crate::snapshot::View) -> Seq {
         .map(|memtable| memtable.base())
         .min()
         .unwrap_or(Seq(u64::MAX))
-}
-
-/// Files that an attempt has begun; removed unless a manifest may name them.
-struct Begun<'a> {
-    shared: &'a Shared,
-    paths: Vec<String>,
-}
-
-impl Drop for Begun<'_> {
-    fn drop(&mut self) {
-        for path in self.paths.drain(..) {
-            // One that cannot be removed stays an orphan for the next opening.
-            let _ = self.shared.disk.remove(&path);
-        }
-    }
 }
 
 /// How fast a step may go.

@@ -12,7 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use wattlog_engine::{Durability, Engine, WriteBatch};
+use wattlog_engine::query::{TagFilter, TagPredicate};
+use wattlog_engine::{DeleteRequest, Durability, Engine, WriteBatch};
 use wattlog_model::{FieldKind, FieldMeaning, FieldValue, ManualClock, TagSet, Timestamp, Unit};
 
 const SECOND_NS: i64 = 1_000_000_000;
@@ -21,13 +22,18 @@ const BEGIN_NS: i64 = 1_767_571_200 * SECOND_NS;
 /// A whole mini-block and the beginning of a second one.
 const ROWS: u64 = 130;
 /// Bytes of all files of a set that go into the tree.
-const SET_MAX_BYTES: u64 = 300_000;
+const SET_MAX_BYTES: u64 = 350_000;
 
 /// A store of a set: its name and how it is made in an empty folder.
 type Recipe = (&'static str, fn(&Path));
 
-const RECIPES: [Recipe; 4] =
-    [("codecs", codecs), ("compact", compact), ("generations", generations), ("torn", torn)];
+const RECIPES: [Recipe; 5] = [
+    ("codecs", codecs),
+    ("compact", compact),
+    ("deletes", deletes),
+    ("generations", generations),
+    ("torn", torn),
+];
 
 #[test]
 fn golden_stores_of_every_version_hold_their_points() {
@@ -63,8 +69,13 @@ fn a_set_of_golden_stores_can_be_written() {
     let Some(python) = python::interpreter() else { return };
     let reading = python::read(&python, room.path(), &RECIPES.map(|(name, _)| set.join(name).join("store")));
     assert!(reading.whole, "{:?}", reading.said);
-    let missing: Vec<&&str> =
-        crate::FORMS.iter().filter(|form| !reading.forms.contains_key(**form)).collect();
+    // What a delete hides in the memtable is sealed at once: that only a crash in that moment leaves in a log. And a younger
+    // file gets a lower id by compactions in the background alone.
+    let by_chance = ["hidden value of a log", "younger file with a lower id"];
+    let missing: Vec<&&str> = crate::FORMS
+        .iter()
+        .filter(|form| !by_chance.contains(*form) && !reading.forms.contains_key(**form))
+        .collect();
     assert!(missing.is_empty(), "no golden store has {missing:?}, but {:?}", reading.forms);
     assert!(reading.said.iter().any(|line| line.contains("note: log")), "no torn log: {:?}", reading.said);
 }
@@ -221,6 +232,59 @@ fn generations(folder: &Path) {
         write(&engine, "energy", "inv1", &times[..5], &mut columns, &mut dice);
         engine.close().unwrap();
     }
+}
+
+/// Segments that compactions wrote over two months and several days, a tombstone that one has dropped, one that the
+/// manifest still has, and two in the log, before rows that are written again.
+fn deletes(folder: &Path) {
+    let mut dice = Dice::new(5);
+    let mut columns = [
+        ("pv".to_owned(), Presence::All, Source::new(Kind::Float(Shape::Decimal), &mut dice)),
+        ("total".to_owned(), Presence::Share(60), Source::new(Kind::Integer(Shape::Counter), &mut dice)),
+        ("state".to_owned(), Presence::Every(5), Source::new(Kind::String(Shape::Word), &mut dice)),
+    ];
+    let minutes = |from: i64, to: i64| BEGIN_NS + 60 * SECOND_NS * from..BEGIN_NS + 60 * SECOND_NS * to;
+    let alive = folder.with_extension("alive");
+    let engine = open(&alive, &clock(), 5);
+    let mut rows = |engine: &Engine, id: &str, from: i64, to: i64, step: usize| {
+        let times: Vec<i64> = (from..to).step_by(step).map(|minute| minutes(minute, minute).start).collect();
+        write(engine, "energy", id, &times, &mut columns, &mut dice);
+    };
+    for id in ["inv1", "inv2"] {
+        rows(&engine, id, 0, 2 * 1440, 180);
+        rows(&engine, id, 38 * 1440, 38 * 1440 + 60, 10);
+    }
+    engine.seal().unwrap();
+    delete(&engine, minutes(100, 1000), &["pv"], &["inv1"]);
+    rows(&engine, "inv1", 400, 500, 20);
+    engine.compact().unwrap();
+    rows(&engine, "inv2", 2 * 1440, 2 * 1440 + 70, 5);
+    engine.seal().unwrap();
+    delete(&engine, minutes(2 * 1440 + 10, 38 * 1440 + 10), &[], &[]);
+    delete(&engine, minutes(-1, 60), &["state", "total"], &["inv2", "inv3"]);
+    rows(&engine, "inv2", 2 * 1440 + 20, 2 * 1440 + 40, 5);
+    engine.seal().unwrap();
+    rows(&engine, "inv1", 38 * 1440, 38 * 1440 + 60, 3);
+    delete(&engine, minutes(38 * 1440 + 30, 38 * 1440 + 50), &[], &["inv1"]);
+    delete(&engine, minutes(1000, 1200), &["pv", "total", "state"], &[]);
+    rows(&engine, "inv1", 38 * 1440 + 35, 38 * 1440 + 45, 3);
+    copy_folder(&alive, folder);
+}
+
+/// No fields: all of them. No ids: all series.
+fn delete(engine: &Engine, times: std::ops::Range<i64>, fields: &[&str], ids: &[&str]) {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
+    let of = |ids| TagFilter { key: "id".to_owned(), predicate: TagPredicate::In(owned(ids)) };
+    let request = DeleteRequest {
+        database: "wattlog".to_owned(),
+        retention_policy: None,
+        measurement: Some("energy".to_owned()),
+        fields: (!fields.is_empty()).then(|| owned(fields)),
+        tags: (!ids.is_empty()).then(|| of(ids)).into_iter().collect(),
+        start: Timestamp(times.start),
+        end: Timestamp(times.end),
+    };
+    assert!(engine.delete(&request).unwrap().series > 0);
 }
 
 /// What a power cut leaves: logs without their end, a step of the clock, a last record that is not whole.

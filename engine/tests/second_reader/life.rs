@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use wattlog_engine::io::os::OsDisk;
-use wattlog_engine::{Durability, Engine, Options, WriteBatch};
+use wattlog_engine::query::{TagFilter, TagPredicate};
+use wattlog_engine::{DeleteRequest, Durability, Engine, Options, WriteBatch};
 use wattlog_model::{FieldKind, FieldMeaning, ManualClock, TagSet, Timestamp, Unit};
 
 const SECOND_NS: i64 = 1_000_000_000;
@@ -38,7 +39,7 @@ pub struct Lived {
 /// Lives the life of `seed` in folders below `room`.
 pub fn live(seed: u64, room: &Path) -> Lived {
     let mut life = Life::new(seed, room);
-    let events = 3 + life.dice.below(9);
+    let events = 3 + life.dice.below(12);
     for _ in 0..events {
         life.event();
     }
@@ -106,11 +107,16 @@ impl Life {
     fn event(&mut self) {
         self.clock.advance(Duration::from_millis(self.dice.below(5000)));
         match self.dice.below(100) {
-            0..62 => self.write(),
-            62..76 => {
+            0..46 => self.write(),
+            46..48 => self.merge_a_day(),
+            48..58 => {
                 self.engine().seal().unwrap();
             }
-            76..82 => {
+            58..70 => self.delete(),
+            70..77 => {
+                self.engine().compact().unwrap();
+            }
+            77..82 => {
                 let folder = self.folder.clone();
                 self.reopen(&folder);
             }
@@ -140,6 +146,77 @@ impl Life {
             let receipt = self.engine().write(body).unwrap();
             assert!(receipt.rejected.is_empty(), "{:?}", receipt.rejected);
         }
+    }
+
+    /// A day is over and its first files become one, behind which one with younger values of that day stays: then the younger
+    /// file has the lower id. The compactor looks once a second.
+    fn merge_a_day(&mut self) {
+        let day_ns = self.now_ns - self.now_ns.rem_euclid(Timestamp::DAY_NS) + 7 * Timestamp::DAY_NS;
+        self.engine().seal().unwrap();
+        for days in [1, 1, 2] {
+            let table = &mut self.tables[0];
+            let mut batch = WriteBatch::new(&table.database, table.policy.as_deref());
+            let slot = batch.series(&table.measurement, &table.tag_sets[0]);
+            for line in 0..20 * days {
+                let time = day_ns + Timestamp::DAY_NS * (line / 20) + 60 * SECOND_NS * (line % 20);
+                let mut row = batch.row(slot, Timestamp(time), line as u32);
+                for (name, _, source) in &mut table.fields {
+                    row.value(name, &source.next(&mut self.dice));
+                }
+            }
+            self.engine().write(batch).unwrap();
+            self.engine().seal().unwrap();
+        }
+        let newest = |engine: &Engine| engine.snapshot().segments().iter().map(|held| held.entry().id).max();
+        let before = newest(self.engine());
+        self.clock.set_wall(Timestamp((day_ns + 4 * Timestamp::DAY_NS).max(0)));
+        let begin = std::time::Instant::now();
+        while newest(self.engine()) == before && begin.elapsed() < Duration::from_secs(2) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Some fields or whole points, of some series or all, for a while or for ever; often near what was written last, and
+    /// so over the time of a delete before it.
+    fn delete(&mut self) {
+        let table = &self.tables[self.dice.below(self.tables.len() as u64) as usize];
+        let engine = self.engine.as_ref().expect("an open store");
+        let is_known = |info: &wattlog_engine::DatabaseInfo| info.name == table.database;
+        if !engine.databases().iter().any(is_known) {
+            return;
+        }
+        let dice = &mut self.dice;
+        let names = table.fields.iter().map(|(name, ..)| name.clone());
+        let fields = dice.chance(50).then(|| names.filter(|_| dice.chance(40)).collect::<Vec<String>>());
+        let fields = fields.filter(|fields| !fields.is_empty());
+        let series = dice.below(table.tag_sets.len() as u64) as usize;
+        let devices = vec![format!("inv{series}"), format!("inv{}", series + 2)];
+        let tags = match dice.below(6) {
+            0..2 => Some(("device_id", TagPredicate::In(devices))),
+            2 => Some(("location", TagPredicate::NotIn(vec!["dach".to_owned()]))),
+            _ => None,
+        };
+        let end = table.last_ns[series] - dice.between(-3, 60) * table.step_ns;
+        let (start, end) = match dice.below(10) {
+            0 => (Timestamp::MIN.0, i64::MAX),
+            1 => (end, i64::MAX),
+            2 => (self.now_ns, end.max(self.now_ns + 1)),
+            3..5 => (end - 1 - dice.between(0, 3000) * table.step_ns, end),
+            _ => (end - 1 - dice.between(0, 40) * table.step_ns, end),
+        };
+        let request = DeleteRequest {
+            database: table.database.clone(),
+            retention_policy: table.policy.clone(),
+            measurement: dice.chance(85).then(|| table.measurement.clone()),
+            fields,
+            tags: tags
+                .map(|(key, predicate)| TagFilter { key: key.to_owned(), predicate })
+                .into_iter()
+                .collect(),
+            start: Timestamp(start),
+            end: Timestamp(end),
+        };
+        engine.delete(&request).unwrap();
     }
 
     fn describe(&mut self) {
@@ -179,6 +256,14 @@ impl Life {
     }
 
     fn end(mut self) -> Lived {
+        if self.dice.chance(40) {
+            // One that stands in the log alone.
+            self.write();
+            self.delete();
+            if self.dice.chance(50) {
+                self.write();
+            }
+        }
         match self.dice.below(5) {
             0 => {
                 let points = canonical::points(self.engine());

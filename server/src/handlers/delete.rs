@@ -1,6 +1,7 @@
 //! Deletes: values that were stored before the request are hidden at once; compaction takes them out later.
 
 use super::health::json_response;
+use super::write::namespace_of;
 use crate::body;
 use crate::error::{ApiError, shortened};
 use crate::service::no_content;
@@ -41,10 +42,7 @@ pub(crate) async fn delete_influx2(
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
     let bucket = parameters.last("bucket").unwrap_or_default();
-    let (database, policy) = match bucket.split_once('/') {
-        Some((database, policy)) => (database.to_owned(), Some(policy.to_owned())),
-        None => (bucket.clone(), None),
-    };
+    let (database, retention_policy) = namespace_of(&bucket);
     let not_found = || ApiError::not_found(format!("bucket \"{}\" not found", shortened(&bucket)));
     let now = state.shared.clock.wall();
     let (head, body) = request.into_parts();
@@ -61,7 +59,7 @@ pub(crate) async fn delete_influx2(
             let is = |(key, value)| TagFilter { key, predicate: TagPredicate::In(vec![value]) };
             Ok(engine.delete(&DeleteRequest {
                 database,
-                retention_policy: policy.filter(|name| !name.is_empty()),
+                retention_policy,
                 measurement: predicate.measurement,
                 fields: predicate.field.map(|field| vec![field]),
                 tags: predicate.tags.into_iter().map(is).collect(),

@@ -88,10 +88,7 @@ pub(crate) async fn write_influx2(
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
     let bucket = parameters.last("bucket").unwrap_or_default();
-    let (database, policy) = match bucket.split_once('/') {
-        Some((database, policy)) => (database.to_owned(), Some(policy.to_owned())),
-        None => (bucket.clone(), None),
-    };
+    let (database, policy) = namespace_of(&bucket);
     let not_found = || ApiError::not_found(format!("bucket \"{}\" not found", shortened(&bucket)));
     if database.is_empty() {
         return Err(not_found());
@@ -99,7 +96,7 @@ pub(crate) async fn write_influx2(
     let Some(precision) = Precision::influx2(&parameters.last("precision").unwrap_or_default()) else {
         return Err(ApiError::bad_request("invalid precision; valid precision units are ns, us, ms, and s"));
     };
-    let target = Target { database, policy: policy.filter(|name| !name.is_empty()), precision };
+    let target = Target { database, policy, precision };
     let outcome = match store(&state, request, target, IngestSource::Influx2).await? {
         Ok(outcome) => outcome,
         Err(WriteError::DatabaseNotFound(_) | WriteError::RetentionPolicyNotFound(_)) => {
@@ -123,6 +120,16 @@ pub(crate) async fn write_influx2(
     }
     let message = format!("failure writing points to database: partial write: {reasons} dropped={dropped}");
     Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "unprocessable entity", message))
+}
+
+/// Database and retention policy that a bucket's name means: `DB` or `DB/POLICY`.
+pub(super) fn namespace_of(bucket: &str) -> (String, Option<String>) {
+    match bucket.split_once('/') {
+        Some((database, policy)) => {
+            (database.to_owned(), Some(policy.to_owned()).filter(|name| !name.is_empty()))
+        }
+        None => (bucket.to_owned(), None),
+    }
 }
 
 async fn store(

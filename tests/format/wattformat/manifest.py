@@ -6,13 +6,16 @@ edit before a whole one is damage.
 
 from dataclasses import dataclass, field
 
+from . import blocks
 from .binary import Cursor, Damage, FileHeader, crc, u64_bytes
+from .tombstones import read_tombstone
 
 MAGIC = b"WATTMAN1"
 EDIT_MAGIC = b"MEDT"
 EDIT_HEAD = 32
-SNAPSHOT, SEALED, QUARANTINED, DURABILITY = range(1, 5)
-SEGMENT_NUMBERS = ("min_seq", "max_seq", "rows", "values", "data_bytes", "time_bytes", "meta_bytes", "file_bytes")
+SNAPSHOT, SEALED, QUARANTINED, DURABILITY, COMPACTED = range(1, 6)
+SEGMENT_NUMBERS = ("min_seq", "max_seq", "rows", "values", "data_bytes", "time_bytes", "meta_bytes", "file_bytes",
+                   "deletes_applied")
 
 
 @dataclass
@@ -24,6 +27,7 @@ class SegmentEntry:
     last_time: int
     numbers: dict  # SEGMENT_NUMBERS
     quarantined: int
+    is_sealed: bool = False  # a Sealed edit of this file named it; False: not known
 
 
 @dataclass
@@ -44,6 +48,7 @@ class State:
     next_file_id: int = 1
     next_ids: tuple = (1, 1, 1, 1)
     durabilities: dict = field(default_factory=dict)  # namespace -> (kind, interval)
+    tombstones: list = field(default_factory=list)
     torn: str = None
 
 
@@ -102,25 +107,50 @@ def _apply(state, number, cursor, first):
         state.catalogs = _list(cursor, _catalog)
         _counters(state, cursor)
         state.durabilities = dict(_list(cursor, _durability))
+        state.tombstones = _list(cursor, _tombstone)
     elif kind == SEALED:
         for entry in _list(cursor, _segment):
-            if entry.id in state.segments:
-                cursor.refuse(f"segment {entry.id} named twice")
-            state.segments[entry.id] = entry
+            entry.is_sealed = True
+            _name(state, cursor, entry)
         catalogs, replaced = _list(cursor, _catalog), _list(cursor, Cursor.u64)
         if len(catalogs) > 1 or not set(replaced) <= {entry.id for entry in state.catalogs}:
             cursor.refuse(f"{len(catalogs)} catalog files in place of {replaced}")
         state.catalogs = [entry for entry in state.catalogs if entry.id not in replaced] + catalogs
         _counters(state, cursor)
+        state.tombstones += _list(cursor, _tombstone)
     elif kind == QUARANTINED:
         segment = cursor.u64()
         if segment in state.segments:
             state.segments[segment].quarantined = 1
     elif kind == DURABILITY:
         state.durabilities.update([_durability(cursor)])
+    elif kind == COMPACTED:
+        _compacted(state, cursor)
     else:
         cursor.refuse(f"edit of kind {kind}")
     cursor.finish()
+
+
+def _compacted(state, cursor):
+    new, old = _list(cursor, _segment), _list(cursor, Cursor.u64)
+    state.next_file_id = cursor.u64()
+    dropped = set(_list(cursor, Cursor.u64))
+    for number in old:
+        if state.segments.pop(number, None) is None:
+            cursor.refuse(f"segment {number} is no more and never was")
+    for entry in new:
+        _name(state, cursor, entry)
+    # One that no Sealed edit has told yet may be among them.
+    state.tombstones = [entry for entry in state.tombstones if entry.seq not in dropped]
+    blocks.SEEN["Compacted edit"] += 1
+    if dropped:
+        blocks.SEEN["dropped tombstone"] += len(dropped)
+
+
+def _name(state, cursor, entry):
+    if entry.id in state.segments:
+        cursor.refuse(f"segment {entry.id} named twice")
+    state.segments[entry.id] = entry
 
 
 def _counters(state, cursor):
@@ -138,6 +168,11 @@ def _segment(cursor):
     if entry.quarantined > 1:
         cursor.refuse(f"quarantined {entry.quarantined}")
     return entry
+
+
+def _tombstone(cursor):
+    seq = cursor.u64()
+    return read_tombstone(cursor, seq)
 
 
 def _catalog(cursor):

@@ -1,6 +1,7 @@
 """Verification of a whole segment: order, tiling, counts, zeros, and every statistic computed anew (5.3 to 5.16).
 
-Promise: `check(segment)` gives all findings as texts; none means that everything the text asks of a writer holds.
+Promise: `check(segment)` gives all findings as texts; none means that everything the text asks of a writer holds. Where
+rows are cut differs between seals and compactions: `is_sealed` says that the segment is known to be of a seal.
 """
 
 import collections
@@ -17,8 +18,8 @@ GROUP_TEXT_MAX = 1 << 20
 UTC_MONTH_EPOCH = 719_468  # days from 0000-03-01 to 1970-01-01
 
 
-def check(segment):
-    return _Check(segment).findings
+def check(segment, is_sealed=False):
+    return _Check(segment, is_sealed).findings
 
 
 def utc_month(time_ns):
@@ -31,8 +32,9 @@ def utc_month(time_ns):
 
 
 class _Check:
-    def __init__(self, segment):
+    def __init__(self, segment, is_sealed):
         self.segment = segment
+        self.is_sealed = is_sealed
         self.findings = []
         self.at = HEADER_LEN  # where the data region has been tiled to
         self.rows = self.values = self.block_count = self.time_bytes = 0
@@ -76,6 +78,9 @@ class _Check:
             if any(data):
                 self.findings.append(f"{name} is not zero")
         self.same("length of midnights", len(segment.midnights) <= MIDNIGHTS_MAX, True)
+        self.same("midnights rise", segment.midnights, sorted(set(segment.midnights)))
+        if self.is_sealed:
+            self.same("midnights of a seal", segment.midnights, [])
 
     def _parts(self):
         """The parts of the content do not overlap, end where the content ends, and have zeros between them."""
@@ -143,7 +148,7 @@ class _Check:
             self.same(f"series {entry.id}: compact groups only below 64 rows", entry.rows < COMPACT_BELOW, True)
             months = [utc_month(group.first_time) for group in entry.groups]
             self.same(f"series {entry.id}: one compact group for each month", len(set(months)), len(months))
-        if self.segment.midnights:
+        if not self.is_sealed:
             return
         full = {utc_month(day * DAY_NS) for day, rows in days.items() if rows >= DAY_RUN_FROM}
         for group in entry.groups:

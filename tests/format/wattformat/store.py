@@ -1,7 +1,8 @@
 """A store's folder as a whole: which files count, what is in the logs, which value wins (format-spec.md 2, 8.3, 9).
 
 Promise: opening changes nothing. `points()` gives what a reader must show; `damage` says what was damaged or lost (the
-answer is then partial), `notes` what a crash leaves in good order: torn tails, orphans.
+answer is then partial), `notes` what a crash leaves in good order: torn tails, orphans; `unapplied` values that a
+compaction should have left out.
 
 Precedence is one comparison: a value has the sequence of its record, or the `max_seq` of its segment; the higher one
 wins, of equals the segment (it holds that commit too), of segments the higher id. With a whole manifest that says the
@@ -12,13 +13,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import wal
+from . import blocks, wal
 from .binary import Damage, FileHeader
 from .catalog import Catalog
 from .definitions import FIELD, MEANING, MEASUREMENT, NAMESPACE, SERIES, Names
 from .manifest import read_manifest
 from .segment import MAGIC as SEGMENT_MAGIC
 from .segment import Segment
+from .tombstones import Tombstones, read_delete
 
 NAMES = {"manifest": r"manifest-([0-9a-f]{16})\.log", "wal": r"wal-([0-9a-f]{16})\.log",
          "catalog": r"cat-([0-9a-f]{16})\.cat", "segments": r"seg-([0-9a-f]{16})\.seg"}
@@ -40,7 +42,7 @@ class Lost:
 class Store:
     def __init__(self, folder):
         self.folder = Path(folder)
-        self.damage, self.notes, self.lost = [], [], []
+        self.damage, self.notes, self.lost, self.unapplied = [], [], [], []
         self.state = self._manifest()
         self.store_id = self.state.store_id if self.state else self._store_id()
         logs = [wal.read_log(path.read_bytes(), number, self.store_id) for number, path in self.files("wal")]
@@ -57,6 +59,7 @@ class Store:
         self._catalogs()
         self._log_definitions()
         self._segments()
+        self.tombstones = Tombstones(self._tombstones())
 
     def files(self, kind):
         """(number, path) of the files of a kind, by rising number."""
@@ -158,15 +161,30 @@ class Store:
             self.segments[number] = segment
             self._define(list(segment_definitions(segment, self.names)), f"segment {number}")
 
+    def _tombstones(self):
+        """Those of the manifest, and of Delete records above its flushed sequence."""
+        found = list(self.state.tombstones) if self.state else []
+        if found:
+            blocks.SEEN["tombstone in a manifest"] += len(found)
+        for record in self.replay.records:
+            if record.kind == wal.DELETE and self._is_unflushed(record):
+                try:
+                    found += read_delete(record.payload, record.seq)
+                    blocks.SEEN["tombstone in a log"] += 1
+                except Damage as error:
+                    self.damage.append(f"record {record.seq}: {error}")
+        return found
+
+    def _is_unflushed(self, record):
+        return not (self.state and record.seq <= self.state.flushed_seq)
+
     def points(self):
         """{(database, policy, measurement, tags): {time: {field name: (type, raw value)}}}"""
         best = {}  # (series id, time) -> {field id: (rank, raw)}
         for number, segment in self.segments.items():
             self._rows_of_segment(number, segment, best)
         for record in self.replay.records:
-            if record.kind == wal.DELETE:
-                self.damage.append(f"record {record.seq}: a Delete record, which version 1 does not know how to apply")
-            if record.kind == wal.POINTS and not (self.state and record.seq <= self.state.flushed_seq):
+            if record.kind == wal.POINTS and self._is_unflushed(record):
                 self._rows_of_record(record, best)
         return self._named(best)
 
@@ -189,6 +207,8 @@ class Store:
         except Damage as error:
             lose(None, error)
             return
+        over = self.tombstones.over(segment.max_seq, segment.namespace, section.measurement, series.id, times[0],
+                                    times[-1])
         for place, presence, data in pieces[1:]:
             if place >= len(section.fields):
                 lose(None, f"field {place} of {len(section.fields)}")
@@ -200,23 +220,39 @@ class Store:
                 lose(entry.id, error)
                 continue
             for row, value in zip(rows, values):
-                _put(best, series.id, times[row], entry.id, rank, value)
+                hiding = [tombstone for tombstone in over if tombstone.hides(entry.id, times[row])]
+                if hiding:
+                    self._hidden(segment, series, entry, times[row], hiding)
+                else:
+                    _put(best, series.id, times[row], entry.id, rank, value)
+
+    def _hidden(self, segment, series, field, time, hiding):
+        """Counts a hidden value; a segment must lack it if what hides it was applied when the segment was written."""
+        blocks.SEEN["hidden value of a segment"] += 1
+        applied = self.state.segments[segment.id].numbers["deletes_applied"] if self.state else 0
+        self.unapplied += [f"segment {segment.id}: series {series.id}, field {field.id} at {time} is there, though "
+                           f"tombstone {tombstone.seq} was applied" for tombstone in hiding if tombstone.seq <= applied]
 
     def _rows_of_record(self, record, best):
         try:
-            _, entries = wal.read_points(record.payload)
+            namespace, entries = wal.read_points(record.payload)
         except Damage as error:
             self.damage.append(f"record {record.seq}: {error}")
             return
         rank = record.seq, 0, 0
         for entry in entries:
+            over = self.tombstones.over(record.seq, namespace, entry.measurement, entry.series, min(entry.times),
+                                        max(entry.times))
             for number, kind, rows, values in entry.columns:
                 known = self.names.fields.get(number)
                 if known is None or known.type != kind:
                     self._tell(f"record {record.seq}: field {number} of type {kind} is {known}")
                     continue
                 for row, value in zip(rows, values):
-                    _put(best, entry.series, entry.times[row], number, rank, value)
+                    if any(tombstone.hides(number, entry.times[row]) for tombstone in over):
+                        blocks.SEEN["hidden value of a log"] += 1
+                    else:
+                        _put(best, entry.series, entry.times[row], number, rank, value)
 
     def _named(self, best):
         points = {}

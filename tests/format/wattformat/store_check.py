@@ -4,7 +4,7 @@ Promise: `check(store)` gives all findings as texts, one that says nothing hides
 said again.
 """
 
-from . import segment_check, wal
+from . import blocks, segment_check, wal
 from .binary import Damage
 from .definitions import FIELD, MEASUREMENT, NAMESPACE, SERIES
 
@@ -13,16 +13,20 @@ def check(store):
     findings = []
     for number, segment in store.segments.items():
         try:
-            findings += [f"segment {number}: {text}" for text in segment_check.check(segment)]
+            is_sealed = bool(store.state) and store.state.segments[number].is_sealed
+            findings += [f"segment {number}: {text}" for text in segment_check.check(segment, is_sealed)]
         except Damage as error:
             findings.append(f"segment {number}: {error}")
         if store.state:
             findings += _entry(store, number, segment)
+    findings += store.unapplied
     findings += _catalogs(store)
     for log in store.logs:
         findings += _log(store, log)
     if store.state:
         findings += _counters(store)
+        findings += _tombstones(store)
+        findings += _precedence(store)
     return findings
 
 
@@ -38,8 +42,10 @@ def _entry(store, number, segment):
            "file_bytes": len(segment.data), "namespace": segment.namespace,
            "measurement": sections[0].measurement if len(sections) == 1 else 0,
            "first_time": segment.first_time, "last_time": segment.last_time}
+    if entry.is_sealed:
+        own["deletes_applied"] = 0
     return [f"segment {number}: {name} is {own[name]}, {said[name]} in the manifest" for name in said
-            if said[name] != own[name]]
+            if name in own and said[name] != own[name]]
 
 
 def _catalogs(store):
@@ -97,6 +103,43 @@ def _record(record, known):
                 if (field[0], field[2]) != (entry.measurement, kind):
                     yield f"field {number} of type {kind} is not defined in this log"
 
+
+def _tombstones(store):
+    """What tombstones of the manifest name is there, and none is above the flushed sequence."""
+    findings = []
+    for entry in store.state.tombstones:
+        if entry.seq > store.state.flushed_seq:
+            findings.append(f"tombstone {entry.seq} above flushed_seq {store.state.flushed_seq}")
+        if store.names.measurements.get(entry.measurement, [None])[0] != entry.namespace:
+            findings.append(f"tombstone {entry.seq} of measurement {entry.measurement}, which is not defined")
+        for field in entry.fields or ():
+            known = store.names.fields.get(field)
+            if known is None or known.measurement != entry.measurement:
+                findings.append(f"tombstone {entry.seq} of field {field}: {known}")
+        for series in entry.series or ():
+            if store.names.series.get(series, [None])[0] != entry.measurement:
+                findings.append(f"tombstone {entry.seq} of series {series}: {store.names.series.get(series)}")
+    return findings
+
+
+def _precedence(store):
+    """Segments that overlap in a measurement and in time follow each other in commit order (section 9)."""
+    findings, sections = [], {}
+    for number, segment in store.segments.items():
+        for section in segment.sections:
+            place = segment.namespace, section.measurement
+            times = section.numbers["first_time"], section.numbers["last_time"]
+            for other, first, last in sections.setdefault(place, []):
+                if not (times[0] <= last and first <= times[1]):
+                    continue
+                if (number < other.id) != (segment.max_seq < other.max_seq):
+                    blocks.SEEN["younger file with a lower id"] += 1
+                if segment.min_seq <= other.max_seq and other.min_seq <= segment.max_seq:
+                    findings.append(f"segments {other.id} and {number} overlap in measurement {section.measurement}, "
+                                    f"in time, and in commits ({other.min_seq} to {other.max_seq}, {segment.min_seq} to "
+                                    f"{segment.max_seq})")
+            sections[place].append((segment, *times))
+    return findings
 
 
 def _counters(store):
