@@ -10,7 +10,6 @@ use super::ints::{IntegerSink, RAW64_VALUE_LEN, read_raw64};
 use super::numbers::{self, Hope, Sink};
 use super::{CodecTag, DecodeError, MAX_BLOCK_LEN, kernel, xor};
 use std::borrow::Cow;
-use wattlog_model::ExactSum;
 
 /// Low five bits of the scale byte: the decimal exponent, 0..=9, or that the integers are bit patterns.
 const EXPONENT_MASK: u8 = 0x1f;
@@ -211,25 +210,17 @@ fn decode_into(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), Dec
     Ok(())
 }
 
-/// Adds up the values of a block as [`ExactSum::add_float`] would one by one, mostly without making them.
-pub fn sum_floats(bytes: &[u8], count: usize) -> Result<ExactSum, DecodeError> {
-    let mut sum = ExactSum::default();
-    let mut block = match Block::parse(bytes, count)? {
-        Parsed::Numbers(block) if block.exponent != BIT_PATTERNS => block,
-        _ => {
-            let mut values = Vec::new();
-            decode_floats(bytes, count, &mut values)?;
-            for value in values {
-                sum.add_float(value);
-            }
-            return Ok(sum);
+/// What a fold of a block needs, if all its values are decimals: codec, exponent, payload.
+pub(super) fn decimals(
+    bytes: &[u8],
+    count: usize,
+) -> Result<Option<(CodecTag, u8, Cursor<'_>)>, DecodeError> {
+    Ok(match Block::parse(bytes, count)? {
+        Parsed::Numbers(block) if block.exponent != BIT_PATTERNS && block.positions.is_empty() => {
+            Some((block.tag, block.exponent, block.payload))
         }
-    };
-    let mut sink = SumSink { total: 0, at: 0, skip: &block.positions };
-    numbers::decode(block.tag, &mut block.payload, count, &mut sink)?;
-    sum.add_decimal(sink.total, block.exponent);
-    block.exceptions().for_each(|(_, value)| sum.add_float(value));
-    Ok(sum)
+        _ => None,
+    })
 }
 
 enum Parsed<'a> {
@@ -323,47 +314,6 @@ impl Sink for DecimalSink<'_> {
                 self.out.push(self.one(*value)?);
             }
         }
-        Ok(())
-    }
-}
-
-/// Adds integers up, without those in the places of exceptions.
-struct SumSink<'a> {
-    total: i128,
-    at: usize,
-    skip: &'a [usize],
-}
-
-impl SumSink<'_> {
-    /// Exceptions among the next `count` values, counted from here; the sink then stands behind those values.
-    fn skipped(&mut self, count: usize) -> impl Iterator<Item = usize> {
-        let (from, to) = (self.at, self.at + count);
-        let here = self.skip.partition_point(|position| *position < to);
-        let (skipped, rest) = self.skip.split_at(here);
-        (self.at, self.skip) = (to, rest);
-        skipped.iter().map(move |position| position - from)
-    }
-}
-
-impl Sink for SumSink<'_> {
-    fn run(&mut self, value: i64, count: usize) -> Result<(), &'static str> {
-        if value.unsigned_abs() >= EXACT_LIMIT {
-            return Err("integer beyond 2^53 in a block of doubles");
-        }
-        let counted = count - self.skipped(count).count();
-        self.total += i128::from(value) * counted as i128;
-        Ok(())
-    }
-
-    fn chunk(&mut self, values: &mut [i64]) -> Result<(), &'static str> {
-        if values.iter().fold(0, |beyond, value| beyond | value.unsigned_abs()) >= EXACT_LIMIT {
-            return Err("integer beyond 2^53 in a block of doubles");
-        }
-        for position in self.skipped(values.len()) {
-            values[position] = 0;
-        }
-        // 128 values below 2^53 stay below 2^60.
-        self.total += i128::from(values.iter().sum::<i64>());
         Ok(())
     }
 }

@@ -106,6 +106,16 @@ impl<T: Copy, F: Fn(i64) -> T> Sink for IntegerSink<'_, T, F> {
         }
         Ok(())
     }
+
+    fn exact_line(&mut self, start: i64, step: i64, count: usize) -> Result<(), &'static str> {
+        let (mut next, step) = (start.wrapping_mul(self.factor), step.wrapping_mul(self.factor));
+        self.out.extend((0..count).map(|_| {
+            let value = next;
+            next = next.wrapping_add(step);
+            (self.from)(value)
+        }));
+        Ok(())
+    }
 }
 
 /// The values over the largest power of ten that divides them all, and its exponent.

@@ -13,7 +13,7 @@
 use super::MINI_BLOCK_LEN;
 use super::cursor::{bit_len, zigzag};
 use bitpacking::{BitPacker, BitPacker4x};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Powers of ten that a float block may be divided by, exact doubles.
 pub(crate) const POWERS: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
@@ -32,34 +32,43 @@ pub enum Dispatch {
     Avx2,
 }
 
-static FORCE_SCALAR: AtomicBool = AtomicBool::new(false);
+/// What is known of the processor: 0 is nothing yet, else one of the two below.
+static RUNS: AtomicU8 = AtomicU8::new(0);
+const SCALAR: u8 = 1;
+const AVX2: u8 = 2;
 
 /// The copy that runs on this machine; `Some(Dispatch::Scalar)` makes the whole process use the portable one (tests
 /// and benches compare the two), `Some(Dispatch::Avx2)` undoes that. Gives what runs from now on.
 pub fn dispatch(force: Option<Dispatch>) -> Dispatch {
     match force {
-        Some(Dispatch::Scalar) => FORCE_SCALAR.store(true, Ordering::Relaxed),
-        Some(Dispatch::Avx2) => FORCE_SCALAR.store(false, Ordering::Relaxed),
+        Some(Dispatch::Scalar) => RUNS.store(SCALAR, Ordering::Relaxed),
+        Some(Dispatch::Avx2) => RUNS.store(0, Ordering::Relaxed),
         None => {}
     }
     if has_avx2() { Dispatch::Avx2 } else { Dispatch::Scalar }
 }
 
-#[cfg(target_arch = "x86_64")]
 #[inline]
 fn has_avx2() -> bool {
-    // The answers are cached by the standard library: one load and one test each.
-    is_x86_feature_detected!("avx2")
+    match RUNS.load(Ordering::Relaxed) {
+        AVX2 => true,
+        SCALAR => false,
+        _ => look_for_avx2(),
+    }
+}
+
+#[cold]
+fn look_for_avx2() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let found = is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("bmi1")
         && is_x86_feature_detected!("bmi2")
-        && is_x86_feature_detected!("lzcnt")
-        && !FORCE_SCALAR.load(Ordering::Relaxed)
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn has_avx2() -> bool {
-    false
+        && is_x86_feature_detected!("lzcnt");
+    #[cfg(not(target_arch = "x86_64"))]
+    let found = false;
+    RUNS.store(if found { AVX2 } else { SCALAR }, Ordering::Relaxed);
+    found
 }
 
 /// Declares `pub(crate) fn name(args) -> ret` that runs `$scalar` or, where the processor has it, `$vector` (usually
@@ -315,6 +324,73 @@ fn survey_body(values: &[i64]) -> Survey {
     Survey { min, max, changes: changes as usize }
 }
 
+/// What a fold learns of a few integers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fold {
+    /// Their sum modulo 2^64.
+    pub(crate) total: i64,
+    /// Bits that are set in any of them, lifted.
+    pub(crate) seen: u64,
+    pub(crate) min: i64,
+    pub(crate) max: i64,
+}
+
+/// Below this a call of a vector kernel costs more than it saves.
+const FEW: usize = 12;
+
+/// Sum modulo 2^64, and the bits that are set in any `value + lift`.
+#[inline]
+pub(crate) fn totals(values: &[i64], lift: i64) -> (i64, u64) {
+    if values.len() < FEW { totals_body(values, lift) } else { many_totals(values, lift) }
+}
+
+/// The same with the least and the greatest; not for an empty slice.
+#[inline]
+pub(crate) fn fold(values: &[i64], lift: i64) -> Fold {
+    if values.len() < FEW { fold_body(values, lift) } else { many_folds(values, lift) }
+}
+
+kernel! {
+    /// Sum of at most 2^32 words.
+    sum_words(words: &[u32]) -> u64, sum_words_body, sum_words_body
+}
+
+#[inline(always)]
+fn sum_words_body(words: &[u32]) -> u64 {
+    words.iter().map(|word| u64::from(*word)).sum()
+}
+
+kernel! {
+    /// [`totals`] of many.
+    many_totals(values: &[i64], lift: i64) -> (i64, u64), totals_body, totals_body
+}
+
+kernel! {
+    /// [`fold`] of many.
+    many_folds(values: &[i64], lift: i64) -> Fold, fold_body, fold_body
+}
+
+#[inline(always)]
+fn totals_body(values: &[i64], lift: i64) -> (i64, u64) {
+    let (mut total, mut seen) = (0_i64, 0_u64);
+    for value in values {
+        total = total.wrapping_add(*value);
+        seen |= value.wrapping_add(lift) as u64;
+    }
+    (total, seen)
+}
+
+#[inline(always)]
+fn fold_body(values: &[i64], lift: i64) -> Fold {
+    let (mut min, mut max) = (values[0], values[0]);
+    for value in values {
+        min = min.min(*value);
+        max = max.max(*value);
+    }
+    let (total, seen) = totals_body(values, lift);
+    Fold { total, seen, min, max }
+}
+
 kernel! {
     /// `out[i] = values[i] - values[i - 1]` modulo 2^64; the first is `values[0] - before`.
     differences(values: &[i64], before: i64, out: &mut [i64]), differences_body, differences_body
@@ -394,6 +470,11 @@ pub(crate) fn unpack(bytes: &[u8], width: u32, base: i64, out: &mut [i64; MINI_B
 
 /// Widest offsets whose 128 sums stay below 2^32.
 pub(crate) const MAX_SUMMED_WIDTH: u32 = 25;
+
+/// 128 offsets of at most [`MAX_SUMMED_WIDTH`] bits.
+pub(crate) fn unpack_narrow(bytes: &[u8], width: u32, words: &mut [u32; MINI_BLOCK_LEN]) {
+    if width == 0 { words.fill(0) } else { unpack_words(bytes, width, words) }
+}
 
 /// Running sums of 128 offsets of at most [`MAX_SUMMED_WIDTH`] bits, unpacked and added up in one go.
 pub(crate) fn unpack_sums(bytes: &[u8], width: u32, sums: &mut [u32; MINI_BLOCK_LEN]) {

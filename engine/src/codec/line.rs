@@ -177,6 +177,7 @@ pub(crate) fn decode(cursor: &mut Cursor<'_>, count: usize, sink: &mut impl Sink
         }
     };
     match cursor.byte()? {
+        0 if gaps.is_empty() => sink.exact_line(expected, step, count).map_err(|what| cursor.error(what)),
         0 => {
             let mut values = [0; MINI_BLOCK_LEN];
             let mut left = count;

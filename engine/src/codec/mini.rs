@@ -167,13 +167,16 @@ impl Head {
         if out_of_range || !positions.is_sorted_by(|a, b| a < b) {
             return Err(cursor.error("position of a patch"));
         }
-        let values = cursor.take(self.patches * self.patch_bytes)?;
-        // Without patches there is nothing to split, but a chunk needs a length.
-        let values = values.chunks_exact(self.patch_bytes.max(1)).map(|value| {
-            let mut word = [0; 8];
-            word[..value.len()].copy_from_slice(value);
-            unzigzag(u64::from_le_bytes(word))
-        });
+        // Whole words are read where the block has as much behind a patch: the bytes beyond it are masked.
+        let behind = cursor.rest();
+        let len = self.patch_bytes;
+        cursor.take(self.patches * len)?;
+        let mask = u64::MAX >> (64 - 8 * len.max(1));
+        let value = move |i: usize| match behind[i * len..].first_chunk::<8>() {
+            Some(word) => u64::from_le_bytes(*word) & mask,
+            None => behind[i * len..(i + 1) * len].iter().rev().fold(0, |word, b| word << 8 | u64::from(*b)),
+        };
+        let values = (0..self.patches).map(move |i| unzigzag(value(i)));
         Ok(positions.iter().map(|position| usize::from(*position)).zip(values))
     }
 }
@@ -215,8 +218,7 @@ pub(crate) fn read_sums(
     Ok(())
 }
 
-/// [`read_mini`] and a prefix sum from `carry`. Narrow whole mini-blocks are summed while they are unpacked; a patch
-/// then lifts all values from its place on.
+/// [`read_mini`] and a prefix sum from `carry`. Narrow whole mini-blocks are summed while they are unpacked.
 fn read_mini_sums(
     cursor: &mut Cursor<'_>,
     count: usize,
@@ -232,23 +234,157 @@ fn read_mini_sums(
         return Ok(base);
     }
     *cursor = ahead;
-    let bytes = cursor.take(kernel::packed_len(head.width))?;
-    let mut sums = [0; MINI_BLOCK_LEN];
-    if head.width > 0 {
-        kernel::unpack_sums(bytes, head.width, &mut sums);
+    let (mut sums, mut lifts) = ([0; MINI_BLOCK_LEN], Lifts::default());
+    read_summed(cursor, &head, carry, &mut sums, &mut lifts)?.values(out);
+    Ok(head.base)
+}
+
+/// Values before they are made: the i-th is `start + (i + 1) * step + sums[i]` and all lifts at or before it, modulo 2^64.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SumLine<'a> {
+    pub(crate) start: i64,
+    pub(crate) step: i64,
+    pub(crate) sums: &'a [u32; MINI_BLOCK_LEN],
+    /// By rising index.
+    pub(crate) lifts: &'a [(u8, i64)],
+}
+
+/// Room for the lifts of a mini-block: a patch among values lifts its own alone, up and down again.
+#[derive(Debug)]
+struct Lifts {
+    list: [(u8, i64); 2 * MAX_PATCHES],
+    len: usize,
+}
+
+impl Default for Lifts {
+    fn default() -> Self {
+        Self { list: [(0, 0); 2 * MAX_PATCHES], len: 0 }
     }
-    let (mut from, mut start) = (0, carry);
-    if head.patches > 0 {
-        for (position, patch) in head.patches(cursor, count)? {
-            let offset = if position == 0 { sums[0] } else { sums[position] - sums[position - 1] };
-            kernel::widen_line(&sums[from..position], start, head.base, &mut out[from..position]);
-            start = start.wrapping_add(head.base.wrapping_mul((position - from) as i64));
-            start = start.wrapping_add(patch).wrapping_sub(i64::from(offset));
-            from = position;
+}
+
+impl Lifts {
+    fn push(&mut self, index: usize, lift: i64) {
+        if index < MINI_BLOCK_LEN {
+            self.list[self.len] = (index as u8, lift);
+            self.len += 1;
         }
     }
-    kernel::widen_line(&sums[from..], start, head.base, &mut out[from..]);
-    Ok(head.base)
+}
+
+impl SumLine<'_> {
+    /// Makes the values.
+    pub(crate) fn values(&self, out: &mut [i64; MINI_BLOCK_LEN]) {
+        let (mut from, mut start) = (0, self.start);
+        for (index, lift) in self.lifts {
+            let to = usize::from(*index);
+            if to > from {
+                kernel::widen_line(&self.sums[from..to], start, self.step, &mut out[from..to]);
+                start = start.wrapping_add(self.step.wrapping_mul((to - from) as i64));
+                from = to;
+            }
+            start = start.wrapping_add(*lift);
+        }
+        kernel::widen_line(&self.sums[from..], start, self.step, &mut out[from..]);
+    }
+
+    /// The last value.
+    fn last(&self) -> i64 {
+        let lifted = self.lifts.iter().fold(self.start, |start, (_, lift)| start.wrapping_add(*lift));
+        let climbed = self.step.wrapping_mul(MINI_BLOCK_LEN as i64);
+        lifted.wrapping_add(climbed).wrapping_add(i64::from(self.sums[MINI_BLOCK_LEN - 1]))
+    }
+}
+
+/// The packed part of a whole narrow mini-block of differences: a patch lifts all values from its place on.
+fn read_summed<'a>(
+    cursor: &mut Cursor<'_>,
+    head: &Head,
+    carry: i64,
+    sums: &'a mut [u32; MINI_BLOCK_LEN],
+    lifts: &'a mut Lifts,
+) -> Result<SumLine<'a>, DecodeError> {
+    let bytes = cursor.take(kernel::packed_len(head.width))?;
+    if head.width > 0 {
+        kernel::unpack_sums(bytes, head.width, sums);
+    } else {
+        sums.fill(0);
+    }
+    lifts.len = 0;
+    if head.patches > 0 {
+        for (index, patch) in head.patches(cursor, MINI_BLOCK_LEN)? {
+            let offset = if index == 0 { sums[0] } else { sums[index] - sums[index - 1] };
+            lifts.push(index, patch.wrapping_sub(i64::from(offset)));
+        }
+    }
+    Ok(SumLine { start: carry, step: head.base, sums, lifts: &lifts.list[..lifts.len] })
+}
+
+/// The same for values that are packed themselves: a line that does not climb.
+fn read_words<'a>(
+    cursor: &mut Cursor<'_>,
+    head: &Head,
+    words: &'a mut [u32; MINI_BLOCK_LEN],
+    lifts: &'a mut Lifts,
+) -> Result<SumLine<'a>, DecodeError> {
+    kernel::unpack_narrow(cursor.take(kernel::packed_len(head.width))?, head.width, words);
+    lifts.len = 0;
+    if head.patches > 0 {
+        for (index, patch) in head.patches(cursor, MINI_BLOCK_LEN)? {
+            let lift = patch.wrapping_sub(i64::from(words[index]));
+            lifts.push(index, lift);
+            lifts.push(index + 1, lift.wrapping_neg());
+        }
+    }
+    Ok(SumLine { start: head.base, step: 0, sums: words, lifts: &lifts.list[..lifts.len] })
+}
+
+/// What [`read_lines`] hands on.
+#[derive(Debug)]
+pub(crate) enum Run<'a> {
+    Line(SumLine<'a>),
+    Values(&'a mut [i64]),
+}
+
+/// Reads `count` values, or values whose differences from `start` on are a stream, without making those of whole narrow
+/// mini-blocks.
+pub(crate) fn read_lines<'a>(
+    cursor: &mut Cursor<'a>,
+    count: usize,
+    start: Option<i64>,
+    mut visit: impl FnMut(Run<'_>, &Cursor<'a>) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    let mut values = [0; MINI_BLOCK_LEN];
+    let (mut words, mut lifts) = ([0; MINI_BLOCK_LEN], Lifts::default());
+    let (mut base, mut carry) = (0, start);
+    let mut left = count;
+    while left > 0 {
+        let len = left.min(MINI_BLOCK_LEN);
+        let mut ahead = *cursor;
+        let head = Head::read(&mut ahead, len, base)?;
+        let is_narrow = len == MINI_BLOCK_LEN && head.width <= kernel::MAX_SUMMED_WIDTH;
+        match &mut carry {
+            Some(carry) if is_narrow => {
+                *cursor = ahead;
+                let line = read_summed(cursor, &head, *carry, &mut words, &mut lifts)?;
+                visit(Run::Line(line), cursor)?;
+                *carry = line.last();
+            }
+            None if is_narrow => {
+                *cursor = ahead;
+                visit(Run::Line(read_words(cursor, &head, &mut words, &mut lifts)?), cursor)?;
+            }
+            carry => {
+                read_mini(cursor, len, base, &mut values)?;
+                if let Some(carry) = carry {
+                    *carry = kernel::prefix_sum(&mut values[..len], *carry);
+                }
+                visit(Run::Values(&mut values[..len]), cursor)?;
+            }
+        }
+        base = head.base;
+        left -= len;
+    }
+    Ok(())
 }
 
 impl Plan {

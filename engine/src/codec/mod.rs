@@ -17,6 +17,7 @@ mod bits;
 mod bools;
 pub(crate) mod cursor;
 mod floats;
+mod fold;
 mod ints;
 mod kernel;
 mod line;
@@ -28,7 +29,8 @@ mod times;
 mod xor;
 
 pub use bools::{decode_booleans, encode_booleans};
-pub use floats::{Encoded, FloatHint, decode_floats, encode_floats, sum_floats};
+pub use floats::{Encoded, FloatHint, decode_floats, encode_floats};
+pub use fold::{Folded, NotFolded, Stretch, Wanted, fold_floats, fold_integers, fold_unsigned};
 pub use ints::{decode_integers, decode_unsigned, encode_integers, encode_unsigned};
 pub use kernel::{Dispatch, dispatch};
 pub use presence::{decode_positions, encode_positions};

@@ -6,7 +6,8 @@
 use super::cursor::{Cursor, bit_len, put_varint, put_zigzag, varint_len, zigzag};
 use super::line::{self, Line};
 use super::mini::{
-    Center, StreamPlan, get_packed, packed_len, put_packed, read_list, read_stream, read_sums,
+    Center, Run, StreamPlan, SumLine, get_packed, packed_len, put_packed, read_lines, read_list, read_stream,
+    read_sums,
 };
 use super::{CodecTag, DecodeError, MAX_BLOCK_LEN, MINI_BLOCK_LEN, kernel};
 
@@ -15,10 +16,32 @@ pub(crate) const MAX_DICT_LEN: usize = 256;
 
 /// Takes the integers of a block in order.
 pub(crate) trait Sink {
+    /// Whether [`Sink::line`] is cheaper than the values.
+    const TAKES_LINES: bool = false;
+
     /// `count` times the same.
     fn run(&mut self, value: i64, count: usize) -> Result<(), &'static str>;
     /// At most [`MINI_BLOCK_LEN`] values; the slice may be changed.
     fn chunk(&mut self, values: &mut [i64]) -> Result<(), &'static str>;
+    /// [`MINI_BLOCK_LEN`] values that were not made yet.
+    fn line(&mut self, line: SumLine<'_>) -> Result<(), &'static str> {
+        let mut values = [0; MINI_BLOCK_LEN];
+        line.values(&mut values);
+        self.chunk(&mut values)
+    }
+    /// `start + i * step` for `count` values, modulo 2^64.
+    fn exact_line(&mut self, start: i64, step: i64, count: usize) -> Result<(), &'static str> {
+        let mut values = [0; MINI_BLOCK_LEN];
+        let mut done = 0;
+        while done < count {
+            let values = &mut values[..MINI_BLOCK_LEN.min(count - done)];
+            values.fill(0);
+            kernel::add_line(values, start.wrapping_add(step.wrapping_mul(done as i64)), step);
+            self.chunk(values)?;
+            done += values.len();
+        }
+        Ok(())
+    }
 }
 
 /// Whether a straight line is worth a try even if neither FOR nor DELTA suggests one.
@@ -251,11 +274,11 @@ pub(crate) fn read_tag(cursor: &mut Cursor<'_>, count: usize) -> Result<CodecTag
 }
 
 /// Reads the payload of `count` integers (at least one) under `tag` and hands them on.
-pub(crate) fn decode(
+pub(crate) fn decode<S: Sink>(
     tag: CodecTag,
     cursor: &mut Cursor<'_>,
     count: usize,
-    sink: &mut impl Sink,
+    sink: &mut S,
 ) -> Result<(), DecodeError> {
     match tag {
         CodecTag::Const => {
@@ -264,6 +287,11 @@ pub(crate) fn decode(
         }
         CodecTag::Rle => decode_rle(cursor, count, sink)?,
         CodecTag::Dict => decode_dict(cursor, count, sink)?,
+        CodecTag::For if S::TAKES_LINES => read_lines(cursor, count, None, |run, at| hand_on(sink, run, at))?,
+        CodecTag::Delta if S::TAKES_LINES => {
+            let start = Some(cursor.zigzag()?);
+            read_lines(cursor, count, start, |run, at| hand_on(sink, run, at))?;
+        }
         CodecTag::For => {
             read_stream(cursor, count, |mini, at| sink.chunk(mini).map_err(|what| at.error(what)))?;
         }
@@ -275,6 +303,14 @@ pub(crate) fn decode(
         _ => return Err(DecodeError { offset: 0, what: "codec is not one for numbers" }),
     }
     cursor.end()
+}
+
+fn hand_on(sink: &mut impl Sink, run: Run<'_>, at: &Cursor<'_>) -> Result<(), DecodeError> {
+    let taken = match run {
+        Run::Line(line) => sink.line(line),
+        Run::Values(values) => sink.chunk(values),
+    };
+    taken.map_err(|what| at.error(what))
 }
 
 fn decode_rle(cursor: &mut Cursor<'_>, count: usize, sink: &mut impl Sink) -> Result<(), DecodeError> {

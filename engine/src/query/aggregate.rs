@@ -11,6 +11,7 @@ use super::deviation::Squares;
 use super::kernel::Cell;
 use super::request::Function;
 use super::result::ResultValues;
+use crate::codec::{Stretch, Wanted};
 use crate::column::{Column, Presence, Values};
 use crate::segment::BlockStatistics;
 use std::ops::Range;
@@ -124,6 +125,36 @@ impl Accumulator {
             (Self::Boolean(cells), Values::Boolean(v)) => cells.add_values(buckets, times, &v[positions]),
             (Self::String(cells), Values::String(v)) => cells.add_values(buckets, times, &v[positions]),
             (_, values) => debug_assert!(false, "a field has one type, found {}", values.field_type()),
+        }
+    }
+
+    /// What a fold of a block has to find; none if that is not enough, and the block must be decoded.
+    pub(super) fn folds(&self) -> Option<Wanted> {
+        let needs = match self {
+            Self::Float(cells) => cells.needs,
+            Self::Integer(cells) => cells.needs,
+            Self::Unsigned(cells) => cells.needs,
+            Self::Boolean(_) | Self::String(_) => return None,
+        };
+        let wanted = if needs.extremes { Wanted::Extremes } else { Wanted::Totals };
+        (!(needs.squares || needs.values)).then_some(wanted)
+    }
+
+    /// Adds a folded group: its rows are at `times`, its stretches in the buckets that begin at `starts` and end before
+    /// the rows `ends`.
+    pub(super) fn add_folded(
+        &mut self,
+        times: &[i64],
+        starts: &[i64],
+        ends: &[u32],
+        folded: &[Stretch],
+        exponent: u8,
+    ) {
+        let mut row = 0;
+        for ((start, end), stretch) in starts.iter().zip(ends).zip(folded) {
+            let end = *end as usize;
+            each!(self, cells => cells.add_folded(*start, times, row..end, stretch, exponent));
+            row = end;
         }
     }
 
@@ -419,6 +450,37 @@ impl<T: Cell> Cells<T> {
         }
         if self.needs.last {
             self.replace_last(at, (block.last.0, last));
+        }
+    }
+
+    fn add_folded(
+        &mut self,
+        bucket: i64,
+        times: &[i64],
+        rows: Range<usize>,
+        stretch: &Stretch,
+        exponent: u8,
+    ) {
+        let (Some(first), Some(last)) =
+            (T::of_folded(stretch.first, exponent), T::of_folded(stretch.last, exponent))
+        else {
+            return debug_assert!(false, "only numbers are folded");
+        };
+        let at = self.open(bucket, || (times[rows.start], &first));
+        self.counts[at] += rows.len() as u64;
+        if self.needs.sum {
+            T::add_total(stretch.total, exponent, &mut self.sums[at]);
+        }
+        if self.needs.extremes {
+            let value =
+                |(row, integer): (u32, i64)| Some((times[row as usize], T::of_folded(integer, exponent)?));
+            if let (Some(least), Some(greatest)) = (value(stretch.min), value(stretch.max)) {
+                keep_least(&mut self.least[at], least.0, &least.1);
+                keep_greatest(&mut self.greatest[at], greatest.0, &greatest.1);
+            }
+        }
+        if self.needs.last {
+            self.replace_last(at, (times[rows.end - 1], last));
         }
     }
 

@@ -100,6 +100,19 @@ impl Buckets {
         (start, from + low + rest[low..high].partition_point(|time| *time < end))
     }
 
+    /// Cuts `times` (rising) where buckets end: the start of each bucket, and the row at which it ends.
+    pub(super) fn cut(&self, times: &[i64], starts: &mut Vec<i64>, ends: &mut Vec<u32>) {
+        starts.clear();
+        ends.clear();
+        let mut row = 0;
+        while row < times.len() {
+            let (start, end) = self.stretch(times, row);
+            starts.push(start);
+            ends.push(end as u32);
+            row = end;
+        }
+    }
+
     /// First instant after bucket `index`, which regime `at` knows.
     fn end(&self, mut at: usize, mut index: i64) -> i64 {
         loop {

@@ -1,7 +1,8 @@
 //! Aggregates: rows and groups of series into accumulators, and accumulators into columns.
 //!
-//! A group that lies in one bucket and within the range, and meets nothing else, is answered from its statistics; all
-//! others are decoded, and of them only the columns asked for.
+//! A group that lies in one bucket and within the range, and meets nothing else, is answered from its statistics. Any
+//! other that meets nothing else is folded where totals and extremes of stretches say enough; what remains is decoded,
+//! and only the columns asked for.
 
 use super::aggregate::Accumulator;
 use super::bucket::Buckets;
@@ -10,11 +11,13 @@ use super::curve::{Curve, Frame};
 use super::error::QueryError;
 use super::kernel::Cell;
 use super::plan::is_defined;
+use super::prune::Open;
 use super::request::{Aggregate, Function};
 use super::scan::{Block, GroupSource, Scan, Sink};
+use crate::codec::{Stretch, Wanted};
 use crate::column::{Column, Presence, SeriesRows, Values};
-use crate::ids::SeriesId;
-use crate::segment::{Number, RowGroup};
+use crate::ids::{FieldId, SeriesId};
+use crate::segment::{Number, RowGroup, SegmentError};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
@@ -42,6 +45,11 @@ impl Field {
 
     fn bytes(&self) -> u64 {
         self.cells.bytes() + self.curve.as_ref().map_or(0, Curve::bytes)
+    }
+
+    /// What a fold of a block has to find; none if only its values tell.
+    fn folds(&self) -> Option<Wanted> {
+        if self.curve.is_none() { self.cells.folds() } else { None }
     }
 
     fn buckets(&self) -> usize {
@@ -118,7 +126,9 @@ pub(super) fn series<'a>(
 ) -> Result<Accumulators, QueryError> {
     let frame = Frame { buckets, asked: &scan.plan.asked, budget: scan.budget };
     let found = Accumulators::new(scan, aggregate)?;
-    let mut sink = FoldSink { scan, frame, found, block, scratch: Vec::new() };
+    let columns = found.fields.iter().map(|_| CutColumn::default()).collect();
+    let cut = Cut { columns, ..Cut::default() };
+    let mut sink = FoldSink { scan, frame, found, block, scratch: Vec::new(), cut };
     scan.run(series, &scan.plan.range, &mut sink)?;
     let mut found = sink.found;
     for curve in found.fields.iter_mut().filter_map(|field| field.curve.as_mut()) {
@@ -188,6 +198,55 @@ struct FoldSink<'a, 'b> {
     found: Accumulators,
     block: &'b mut Block,
     scratch: Vec<i64>,
+    cut: Cut,
+}
+
+/// A group cut where buckets end; its room is used again for the next one.
+#[derive(Debug, Default)]
+struct Cut {
+    times: Vec<i64>,
+    /// Start of the bucket of each stretch, and the row at which it ends.
+    starts: Vec<i64>,
+    ends: Vec<u32>,
+    /// By slot.
+    columns: Vec<CutColumn>,
+}
+
+#[derive(Debug, Default)]
+struct CutColumn {
+    /// The group has no value of the field.
+    is_absent: bool,
+    /// Of the values in `stretches`; none if the column was not folded.
+    exponent: Option<u8>,
+    stretches: Vec<Stretch>,
+}
+
+impl Cut {
+    /// Folds the columns for whose slot `asked` gives the field and what to find.
+    fn read(
+        &mut self,
+        open: &Open,
+        group: &RowGroup,
+        buckets: &Buckets,
+        asked: impl Fn(usize) -> Option<(FieldId, Wanted)>,
+    ) -> Result<(), SegmentError> {
+        let mut blocks = open.segment.blocks(group)?;
+        self.times.clear();
+        for (slot, column) in self.columns.iter_mut().enumerate() {
+            (column.is_absent, column.exponent) = (false, None);
+            let Some((field, wanted)) = asked(slot) else { continue };
+            let Some(block) = blocks.find(field)? else {
+                column.is_absent = true;
+                continue;
+            };
+            if self.times.is_empty() {
+                blocks.times(&mut self.times)?;
+                buckets.cut(&self.times, &mut self.starts, &mut self.ends);
+            }
+            column.exponent = blocks.fold(&block, &self.ends, wanted, &mut column.stretches)?.ok();
+        }
+        Ok(())
+    }
 }
 
 impl FoldSink<'_, '_> {
@@ -230,6 +289,49 @@ impl FoldSink<'_, '_> {
         Ok(())
     }
 
+    /// Adds all fields of a group: folded where that says enough, else decoded.
+    fn add(
+        &mut self,
+        source: GroupSource<'_>,
+        group: &RowGroup,
+        range: &Range<i64>,
+    ) -> Result<(), QueryError> {
+        let (scan, asked) = (self.scan, self.frame.asked);
+        let slots = 0..self.found.fields.len();
+        let is_whole = !group.compact && group.first_time >= asked.start && group.last_time < asked.end;
+        if !is_whole || self.found.fields.iter().all(|field| field.folds().is_none()) {
+            return self.decode(source, group, slots, range);
+        }
+        let (cut, fields) = (&mut self.cut, &self.found.fields);
+        let read = scan.read_from(source.source, source.open, |open| {
+            cut.read(open, group, self.frame.buckets, |slot| {
+                Some((scan.plan.ids[slot], fields[slot].folds()?))
+            })
+        })?;
+        if read.is_err() {
+            // Decoding tells what is lost and takes the rest.
+            return self.decode(source, group, slots, range);
+        }
+        let folded = self.cut.columns.iter().filter(|column| column.exponent.is_some()).count() as u64;
+        if folded > 0 {
+            scan.budget.blocks_decoded.fetch_add(folded + 1, Ordering::Relaxed);
+            scan.budget.scan(u64::from(group.rows), u64::from(group.rows) * folded)?;
+        }
+        for slot in slots {
+            let column = &self.cut.columns[slot];
+            match column.exponent {
+                Some(exponent) => {
+                    let Cut { times, starts, ends, .. } = &self.cut;
+                    let cells = &mut self.found.fields[slot].cells;
+                    cells.add_folded(times, starts, ends, &column.stretches, exponent);
+                }
+                None if column.is_absent => {}
+                None => self.decode(source, group, slot..slot + 1, range)?,
+            }
+        }
+        self.found.hold(scan.budget)
+    }
+
     /// Adds the fields `slots` of a group from its blocks.
     fn decode(
         &mut self,
@@ -270,7 +372,7 @@ impl Sink for FoldSink<'_, '_> {
             } else {
                 for group in alike {
                     self.scan.budget.check()?;
-                    self.decode(source, group, 0..self.found.fields.len(), range)?;
+                    self.add(source, group, range)?;
                 }
             }
         }

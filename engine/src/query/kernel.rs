@@ -12,6 +12,12 @@ use wattlog_model::{ExactSum, FieldValue, short_decimal};
 pub(super) trait Cell: Clone {
     /// The value out of a statistic, if it has this type.
     fn of(value: &FieldValue) -> Option<Self>;
+    /// The value of an integer in a block that was folded, whose exponent is `exponent`; none for types that are not.
+    fn of_folded(_integer: i64, _exponent: u8) -> Option<Self> {
+        None
+    }
+    /// Adds the total of a stretch of such a block.
+    fn add_total(_total: i128, _exponent: u8, _sum: &mut ExactSum) {}
     /// Adds all of `values` to `sum`. `hint` is the decimal exponent that fitted last time, 0 at first.
     fn sum(_values: &[Self], _hint: &mut u8, _sum: &mut ExactSum) {}
     /// Adds all of `values` to sums of squares.
@@ -54,6 +60,14 @@ pub(super) trait Cell: Clone {
 }
 
 impl Cell for f64 {
+    fn of_folded(integer: i64, exponent: u8) -> Option<Self> {
+        Some(integer as f64 / POWERS[usize::from(exponent)])
+    }
+
+    fn add_total(total: i128, exponent: u8, sum: &mut ExactSum) {
+        sum.add_decimal(total, exponent);
+    }
+
     fn squares(values: &[Self], squares: &mut Squares) {
         values.iter().for_each(|value| squares.add_float(*value));
     }
@@ -105,6 +119,14 @@ impl Cell for f64 {
 }
 
 impl Cell for i64 {
+    fn of_folded(integer: i64, exponent: u8) -> Option<Self> {
+        Some(integer * 10_i64.pow(exponent.into()))
+    }
+
+    fn add_total(total: i128, exponent: u8, sum: &mut ExactSum) {
+        sum.add_integer(total * 10_i128.pow(exponent.into()));
+    }
+
     fn squares(values: &[Self], squares: &mut Squares) {
         values.iter().for_each(|value| squares.add_integer(i128::from(*value)));
     }
@@ -135,6 +157,14 @@ impl Cell for i64 {
 }
 
 impl Cell for u64 {
+    fn of_folded(integer: i64, exponent: u8) -> Option<Self> {
+        Some((integer as u64) * 10_u64.pow(exponent.into()))
+    }
+
+    fn add_total(total: i128, exponent: u8, sum: &mut ExactSum) {
+        sum.add_integer(total * 10_i128.pow(exponent.into()));
+    }
+
     fn squares(values: &[Self], squares: &mut Squares) {
         values.iter().for_each(|value| squares.add_integer(i128::from(*value)));
     }

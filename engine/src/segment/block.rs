@@ -6,7 +6,7 @@ use super::describe::DictionaryWriter;
 use super::layout::{MAX_BLOCK_BYTES, MAX_GROUP_ROWS, TIME_FIELD};
 use super::plan::ColumnPart;
 use crate::bytes::{Reader, put_sized, put_varint};
-use crate::codec::{self, CodecTag, DecodeError, FloatHint};
+use crate::codec::{self, CodecTag, DecodeError, FloatHint, NotFolded, Stretch, Wanted};
 use crate::column::{Column, Presence, Values};
 use std::sync::Arc;
 use wattlog_model::FieldType;
@@ -119,6 +119,26 @@ pub(crate) fn decode(
         Values::String(v) => decode_texts(bytes, count, texts, v),
     };
     result.map_err(|error| BadBlock { offset: skipped + error.offset })
+}
+
+/// Folds the block of a number field in which every row has a value; see [`codec::fold_floats`].
+pub(crate) fn fold(
+    bytes: &[u8],
+    presence: u8,
+    field_type: FieldType,
+    ends: &[u32],
+    wanted: Wanted,
+    out: &mut Vec<Stretch>,
+) -> Result<Result<u8, NotFolded>, BadBlock> {
+    let rows = ends.last().map_or(0, |end| *end as usize);
+    let folded = match field_type {
+        _ if presence != PRESENT_ALL => return Ok(Err(NotFolded)),
+        FieldType::Float => codec::fold_floats(bytes, rows, ends, wanted, out),
+        FieldType::Integer => codec::fold_integers(bytes, rows, ends, wanted, out),
+        FieldType::Unsigned => codec::fold_unsigned(bytes, rows, ends, wanted, out),
+        FieldType::Boolean | FieldType::String => return Ok(Err(NotFolded)),
+    };
+    Ok(folded?)
 }
 
 /// Reads which rows have a value; gives the rest of the block and its place.

@@ -6,14 +6,17 @@ use super::block::{self, BadBlock};
 use super::chunk::Frame;
 use super::error::{SegmentError, io_error};
 use super::layout::{BlockEntry, HEADER_LEN, MAX_BLOCK_BYTES, STATISTICS_CHUNK, TIME_FIELD, place_crc};
+use super::meta::Table;
 use super::reader::{RowGroup, Segment};
 use super::section::{Level, Section};
 use super::statistics::BlockStatistics;
-use crate::codec;
+use crate::codec::{self, NotFolded, Stretch, Wanted};
 use crate::column::Column;
 use crate::error::Damage;
 use crate::ids::{FieldId, MeasurementId, SeriesId};
 use std::cell::RefCell;
+use std::sync::Arc;
+use wattlog_model::FieldType;
 
 thread_local! {
     /// Copy of the block being decoded.
@@ -48,6 +51,18 @@ impl Segment {
                 .map_err(|bad| self.bad_block("field_block", offset, bad))
         })?;
         Ok(found.is_some())
+    }
+
+    /// The blocks of a group that is not compact.
+    pub(crate) fn blocks<'a>(&'a self, group: &'a RowGroup) -> Result<Blocks<'a>, SegmentError> {
+        let section = self.section_of(group)?;
+        let table = section.block_table(&self.meta)?;
+        let (first, count) = group.block_range();
+        let end = first.saturating_add(count);
+        if count == 0 || end > table.len() {
+            return Err(self.meta.damage("block_count", 0, u64::from(table.len()), u64::from(end)).into());
+        }
+        Ok(Blocks { segment: self, section, table, group })
     }
 
     /// Decodes a compact group in one walk: its times, and each field for which `slot_of` names a column into that
@@ -232,39 +247,9 @@ impl Segment {
                 Ok(None)
             });
         }
-        let section = self.section_of(group)?;
-        let Some(entry) = self.find_block(&section, group, field)? else { return Ok(None) };
-        let offset = group.offset.saturating_add(u64::from(entry.offset.get()));
-        let len = entry.len.get();
-        self.with_verified(offset, len, entry.crc.get(), "block_crc", |bytes| {
-            read(bytes, entry.presence, offset)
-        })
-        .map(Some)
-    }
-
-    fn find_block(
-        &self,
-        section: &Section,
-        group: &RowGroup,
-        field: u16,
-    ) -> Result<Option<BlockEntry>, SegmentError> {
-        let mut table = section.block_table(&self.meta)?;
-        let (first, count) = group.block_range();
-        let end = first.saturating_add(count);
-        if count == 0 || end > table.len() {
-            return Err(self.meta.damage("block_count", 0, u64::from(table.len()), u64::from(end)).into());
-        }
-        // The time block stands first, fields follow by rising place.
-        let place = if field == TIME_FIELD {
-            first
-        } else {
-            table.partition_point(first + 1..end, |entry| entry.field.get() < field)?
-        };
-        if place == end {
-            return Ok(None);
-        }
-        let entry = table.get(place)?;
-        Ok((entry.field.get() == field).then_some(entry))
+        let mut blocks = self.blocks(group)?;
+        let Some(entry) = blocks.entry(field)? else { return Ok(None) };
+        blocks.with_verified(&entry, |bytes, offset| read(bytes, entry.presence, offset)).map(Some)
     }
 
     fn with_compact<R>(
@@ -318,5 +303,83 @@ impl Segment {
 
     pub(crate) fn damage(&self, part: &'static str, offset: u64, expected: u64, found: u64) -> Damage {
         Damage { file: self.meta.file.clone(), offset, part, expected, found }
+    }
+}
+
+/// The blocks of one row group, for whoever reads several of them.
+#[derive(Debug)]
+pub(crate) struct Blocks<'a> {
+    segment: &'a Segment,
+    section: Arc<Section>,
+    table: Table<'a, BlockEntry>,
+    group: &'a RowGroup,
+}
+
+/// A block of a field: found, not read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FieldBlock {
+    field_type: FieldType,
+    entry: BlockEntry,
+}
+
+impl Blocks<'_> {
+    /// The block of a field; none if no row has a value of it.
+    pub(crate) fn find(&mut self, field: FieldId) -> Result<Option<FieldBlock>, SegmentError> {
+        let Some(place) = self.section.field_place(field) else { return Ok(None) };
+        let field_type = self.section.fields()[place].field_type;
+        Ok(self.entry(place as u16)?.map(|entry| FieldBlock { field_type, entry }))
+    }
+
+    /// Decodes the times of all rows into `out`, in place of what it held.
+    pub(crate) fn times(&mut self, out: &mut Vec<i64>) -> Result<(), SegmentError> {
+        out.clear();
+        let (segment, group) = (self.segment, self.group);
+        let Some(entry) = self.entry(TIME_FIELD)? else {
+            return Err(segment.damage("time_block", group.offset, 1, 0).into());
+        };
+        self.with_verified(&entry, |bytes, offset| segment.take_times(bytes, group, offset, out))
+    }
+
+    /// Folds a block: a stretch for each of `ends`, the rows at which they end (rising, up to the last row); gives the
+    /// decimal exponent of their values.
+    pub(crate) fn fold(
+        &self,
+        block: &FieldBlock,
+        ends: &[u32],
+        wanted: Wanted,
+        out: &mut Vec<Stretch>,
+    ) -> Result<Result<u8, NotFolded>, SegmentError> {
+        let FieldBlock { field_type, entry } = block;
+        self.with_verified(entry, |bytes, offset| {
+            block::fold(bytes, entry.presence, *field_type, ends, wanted, out)
+                .map_err(|bad| self.segment.bad_block("field_block", offset, bad))
+        })
+    }
+
+    /// The time block stands first, fields follow by rising place.
+    fn entry(&mut self, place: u16) -> Result<Option<BlockEntry>, SegmentError> {
+        let (first, count) = self.group.block_range();
+        let end = first + count;
+        let at = if place == TIME_FIELD {
+            first
+        } else {
+            self.table.partition_point(first + 1..end, |entry| entry.field.get() < place)?
+        };
+        if at == end {
+            return Ok(None);
+        }
+        let entry = self.table.get(at)?;
+        Ok((entry.field.get() == place).then_some(entry))
+    }
+
+    /// Lets `read` see the verified copy of a block and its place in the file.
+    fn with_verified<R>(
+        &self,
+        entry: &BlockEntry,
+        read: impl FnOnce(&[u8], u64) -> Result<R, SegmentError>,
+    ) -> Result<R, SegmentError> {
+        let offset = self.group.offset.saturating_add(u64::from(entry.offset.get()));
+        let (len, crc) = (entry.len.get(), entry.crc.get());
+        self.segment.with_verified(offset, len, crc, "block_crc", |bytes| read(bytes, offset))
     }
 }
