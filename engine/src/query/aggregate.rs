@@ -195,6 +195,11 @@ impl Accumulator {
         size_of::<Self>() as u64 + each!(self, cells => cells.bytes())
     }
 
+    /// The points that draw each bucket: first, least, greatest and last, by rising time; those that are one stand once.
+    pub(super) fn picture(&self) -> (Vec<i64>, ResultValues) {
+        each!(self, cells => cells.picture())
+    }
+
     /// The column of one function for the buckets `wanted` (rising, all of [`Accumulator::keys`] among them).
     pub(super) fn column(&self, function: Function, wanted: &[i64]) -> ResultValues {
         let places = places(self.keys(), wanted);
@@ -375,6 +380,26 @@ impl<T: Cell> Cells<T> {
             hint: 0,
             text_bytes: 0,
         }
+    }
+
+    fn picture(&self) -> (Vec<i64>, ResultValues)
+    where
+        T: Answer,
+    {
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        for i in 0..self.keys.len() {
+            let mut points: Vec<&(i64, T)> = [&self.first, &self.least, &self.greatest, &self.last]
+                .iter()
+                .filter_map(|list| list.get(i))
+                .collect();
+            points.sort_by_key(|(time, _)| *time);
+            points.dedup_by_key(|(time, _)| *time);
+            for (time, value) in points {
+                times.push(*time);
+                values.push(Some(value.clone()));
+            }
+        }
+        (times, T::column(values))
     }
 
     fn bytes(&self) -> u64 {

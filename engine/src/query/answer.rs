@@ -130,11 +130,11 @@ pub(super) fn buckets(
 /// Memory of a value of a column, in bytes; texts are shared with the accumulators.
 const CELL_BYTES: u64 = 16;
 
-fn time_column(times: Vec<Option<i64>>) -> ResultColumn {
+pub(super) fn time_column(times: Vec<Option<i64>>) -> ResultColumn {
     ResultColumn { name: "time".to_owned(), field: None, unit: None, values: ResultValues::Time(times) }
 }
 
-fn column(field: &PlannedField, values: ResultValues) -> ResultColumn {
+pub(super) fn column(field: &PlannedField, values: ResultValues) -> ResultColumn {
     let name = field.def.name.to_string();
     ResultColumn { field: Some(name.clone()), name, unit: field.def.unit.clone(), values }
 }

@@ -39,6 +39,11 @@ enum Rule {
     },
     /// Buckets of so many months, counted from January 1970.
     Months(i64),
+    /// So many parts of a range, as equal as nanoseconds allow.
+    Parts {
+        range: Range<i64>,
+        parts: u32,
+    },
 }
 
 /// A stretch of time with one offset from UTC.
@@ -148,7 +153,7 @@ fn regimes(rule: &Rule, zone: &Zone, offset_ns: i64, low: i64, high: i64) -> Vec
     let first = shift(zone.offset_seconds(low));
     let reached = rule.index_at(i64::MIN, first);
     let mut all = vec![Regime { start: i64::MIN, shift: first, carry: i64::MIN, reached }];
-    if matches!(rule, Rule::Whole(_)) || *zone == Zone::UTC {
+    if matches!(rule, Rule::Whole(_) | Rule::Parts { .. }) || *zone == Zone::UTC {
         return all;
     }
     for (start, seconds) in zone.changes(low, high) {
@@ -177,12 +182,14 @@ impl Rule {
             Some(Every::Days(days)) => Self::Days { days: days.into(), anchor: 0 },
             Some(Every::Weeks(weeks)) => Self::Days { days: i64::from(weeks) * 7, anchor: MONDAY },
             Some(Every::Months(months)) => Self::Months(months.into()),
+            Some(Every::Parts(parts)) => Self::Parts { range: range.clone(), parts },
         };
         match rule {
             Self::Whole(_) => Some(rule),
             Self::Nanos(n) if n > 0 => Some(rule),
             Self::Days { days, .. } if (1..=MAX_DAYS).contains(&days) => Some(rule),
             Self::Months(months) if (1..=MAX_MONTHS).contains(&months) => Some(rule),
+            Self::Parts { parts, .. } if parts > 0 => Some(rule),
             _ => None,
         }
     }
@@ -190,7 +197,7 @@ impl Rule {
     /// Nanoseconds that a bucket has at most, clock changes aside.
     fn longest(&self) -> i64 {
         match self {
-            Self::Whole(_) => 0,
+            Self::Whole(_) | Self::Parts { .. } => 0,
             Self::Nanos(ns) => *ns,
             Self::Days { days, .. } => days.saturating_mul(Timestamp::DAY_NS),
             Self::Months(months) => months.saturating_mul(31 * Timestamp::DAY_NS),
@@ -200,7 +207,7 @@ impl Rule {
     /// Nanoseconds that an offset must stay below.
     fn shortest(&self) -> i64 {
         match self {
-            Self::Whole(_) => i64::MAX,
+            Self::Whole(_) | Self::Parts { .. } => i64::MAX,
             Self::Months(months) => months.saturating_mul(28 * Timestamp::DAY_NS),
             other => other.longest(),
         }
@@ -221,6 +228,7 @@ impl Rule {
             Self::Nanos(ns) => wall.div_euclid(*ns),
             Self::Days { days, anchor } => (wall.div_euclid(Timestamp::DAY_NS) - anchor).div_euclid(*days),
             Self::Months(months) => month_of(wall.div_euclid(Timestamp::DAY_NS)).div_euclid(*months),
+            Self::Parts { .. } => self.index_beyond(wall.into()),
         }
     }
 
@@ -232,6 +240,10 @@ impl Rule {
             Self::Nanos(ns) => wall.div_euclid(i128::from(*ns)) as i64,
             Self::Days { days: length, anchor } => (days - anchor).div_euclid(*length),
             Self::Months(months) => month_of(days).div_euclid(*months),
+            Self::Parts { range, parts } => {
+                let (part, length) = ((wall - i128::from(range.start)) * i128::from(*parts), width(range));
+                part.div_euclid(length) as i64
+            }
         }
     }
 
@@ -245,10 +257,20 @@ impl Rule {
                 days(index.saturating_mul(*length).saturating_add(*anchor))
             }
             Self::Months(months) => days(first_day_of(index.saturating_mul(*months))),
+            // The first nanosecond that is not in the part before.
+            Self::Parts { range, parts } => {
+                let (reached, parts) = (i128::from(index) * width(range), i128::from(*parts));
+                i128::from(range.start) + (reached + parts - 1).div_euclid(parts)
+            }
         };
         let instant = wall - i128::from(shift);
         instant.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
     }
+}
+
+/// Nanoseconds of a range that is not empty.
+fn width(range: &Range<i64>) -> i128 {
+    i128::from(range.end) - i128::from(range.start)
 }
 
 /// Days from 1970-01-01, a Thursday, to the Monday before it.

@@ -2,7 +2,7 @@
 //!
 //! Flow: names to ids (`plan`), segments by time (`prune`), per series a scan in time order (`scan`) that merges only
 //! where ranges overlap (`merge`); what comes out is kept as rows (`raw`), as the newest values (`last`) or in buckets
-//! (`fold`, `aggregate`, `bucket`, `kernel`).
+//! (`fold`, `aggregate`, `bucket`, `kernel`), or thinned out for a drawing (`picture`).
 //!
 //! Promise: an answer speaks of one snapshot, whole; it does not depend on what is sealed, how rows were cut into
 //! blocks, or how many threads computed it. What cannot be read is told as a [`PartialRange`]; it is never replaced by
@@ -27,6 +27,7 @@ mod kernel;
 mod last;
 mod merge;
 mod parallel;
+mod picture;
 mod plan;
 mod prune;
 mod raw;
@@ -84,8 +85,11 @@ pub fn run(
         _ if request.limit == Some(0) => Vec::new(),
         (Shape::Last, _) => newest(scan)?,
         (_, Some((aggregate, buckets))) => {
-            let groups = fold_all(scan, aggregate, &buckets)?;
-            answer::buckets(scan, request, aggregate, &buckets, groups)?
+            let groups = fold_all(scan, &aggregate, &buckets)?;
+            match request.shape {
+                Shape::Pixels(_) => picture::points(scan, request, groups)?,
+                _ => answer::buckets(scan, request, &aggregate, &buckets, groups)?,
+            }
         }
         (_, None) => points(scan, request)?,
     };

@@ -2,12 +2,14 @@
 
 use super::bucket::Buckets;
 use super::error::QueryError;
+use super::picture;
 use super::request::{
     Aggregate, Function, GroupBy, QueryLimits, QueryRequest, Shape, TagFilter, TagPredicate,
 };
 use crate::catalog::{Catalog, DEFAULT_POLICY, SeriesFilter, SeriesPredicate, compile_regex};
 use crate::ids::{FieldId, MeasurementId, NamespaceId, SeriesId};
 use crate::segment::FieldDef;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -79,7 +81,7 @@ impl Plan {
         let asked = request.start.0..request.end.0;
         let margin_ns = match &request.shape {
             Shape::Aggregate(aggregate) => aggregate.margin_ns(),
-            Shape::Raw | Shape::Last => 0,
+            Shape::Raw | Shape::Pixels(_) | Shape::Last => 0,
         };
         let range = asked.start.saturating_sub(margin_ns)..asked.end.saturating_add(margin_ns);
         let named = request.fields.is_some();
@@ -99,8 +101,12 @@ impl Plan {
 }
 
 /// The functions and buckets of an aggregate.
-pub(super) fn buckets(request: &QueryRequest) -> Result<Option<(&Aggregate, Buckets)>, QueryError> {
-    let Shape::Aggregate(aggregate) = &request.shape else { return Ok(None) };
+pub(super) fn buckets(request: &QueryRequest) -> Result<Option<(Cow<'_, Aggregate>, Buckets)>, QueryError> {
+    let aggregate = match &request.shape {
+        Shape::Aggregate(aggregate) => Cow::Borrowed(aggregate),
+        Shape::Pixels(pixels) => Cow::Owned(picture::parts(*pixels)),
+        Shape::Raw | Shape::Last => return Ok(None),
+    };
     if aggregate.functions.is_empty() {
         return Err(QueryError::NoFunction);
     }
@@ -108,7 +114,7 @@ pub(super) fn buckets(request: &QueryRequest) -> Result<Option<(&Aggregate, Buck
         return Err(QueryError::BadGap);
     }
     let range = request.start.0..request.end.0;
-    let buckets = Buckets::new(aggregate, range).ok_or(QueryError::BadBucket)?;
+    let buckets = Buckets::new(&aggregate, range).ok_or(QueryError::BadBucket)?;
     Ok(Some((aggregate, buckets)))
 }
 

@@ -83,6 +83,9 @@ pub enum Shape {
     Raw,
     /// One row per bucket.
     Aggregate(Aggregate),
+    /// Points that draw the same line as all of them on so many pixels from `start` to `end`: of each pixel the first,
+    /// the last, a least and a greatest of each field. Booleans and texts have no least and no greatest.
+    Pixels(u32),
     /// One row per series: the newest value of each field.
     Last,
 }
@@ -180,6 +183,8 @@ pub enum Every {
     Weeks(u32),
     /// Months, counted from January 1970.
     Months(u32),
+    /// So many equal parts of the range asked for.
+    Parts(u32),
 }
 
 impl From<Duration> for Every {
