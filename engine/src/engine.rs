@@ -274,6 +274,14 @@ impl Engine {
         query::run(&self.snapshot(), request, &self.inner.shared.options.query, control)
     }
 
+    /// Whether the answer to a request can have changed; see [`query::version`].
+    ///
+    /// # Errors
+    /// As [`Engine::query`] for names, ranges and too many series.
+    pub fn query_version(&self, request: &QueryRequest) -> Result<u64, QueryError> {
+        query::version(&self.snapshot(), request, &self.inner.shared.options.query)
+    }
+
     /// An immutable view of all that was published before this call.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::take(&self.inner.shared)

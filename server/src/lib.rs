@@ -28,6 +28,7 @@ mod state;
 mod store;
 mod tasks;
 mod url;
+mod validator;
 mod watched;
 pub mod wire;
 

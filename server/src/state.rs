@@ -6,6 +6,7 @@ use crate::metrics::{IngestSource, ServerMetrics};
 use crate::options::{InvalidOption, ServerOptions};
 use crate::store::Store;
 use crate::tasks::Tasks;
+use crate::validator::Validators;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use parking_lot::{Mutex, RwLock};
 use std::fmt;
@@ -48,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) bodies: Arc<Budget>,
     /// Answers of queries, until they are sent.
     pub(crate) answers: Arc<Budget>,
+    /// Entity tags of answers that are asked for again and again.
+    pub(crate) validators: Validators,
     disk_full: Mutex<DiskFull>,
     request_seed: u32,
     requests: AtomicU64,
@@ -113,6 +116,7 @@ impl ServerState {
                 Bound { name: "answers_in_memory", bytes: limits.answers_in_memory.0 },
                 Bound { name: "answers_per_address", bytes: limits.answers_per_address.0 },
             ),
+            validators: Validators::default(),
             disk_full: Mutex::default(),
             // Ids need only differ between runs in one log, so the start time is random enough.
             request_seed: (started.0 / 1_000_000) as u32,

@@ -35,6 +35,7 @@ mod request;
 mod result;
 mod rewrite;
 mod scan;
+mod version;
 mod zone;
 
 pub use bucket::Buckets;
@@ -47,6 +48,7 @@ pub use request::{
 };
 pub use result::{PartialRange, QueryResult, QueryStats, ResultColumn, ResultSeries, ResultValues};
 pub(crate) use rewrite::{MergeError, MergeSink, merge_series};
+pub use version::version;
 pub use zone::Zone;
 
 use crate::snapshot::Snapshot;

@@ -1,14 +1,15 @@
 //! Reading: ranges, buckets, newest values.
 
-use crate::answer::AnswerWatch;
+use crate::answer::{Answer, AnswerWatch};
 use crate::budget::Peer;
 use crate::error::ApiError;
 use crate::state::ServerState;
+use crate::validator::{Question, Tag};
 use crate::wire::answer::{Asked, encode};
 use crate::wire::params::{self, Parameters, Route};
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderName, HeaderValue, Response, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 /// Values of a measurement over a range: raw, or in buckets.
 #[utoipa::path(get, path = "/api/v1/query", tag = "read",
@@ -27,6 +28,9 @@ use axum::http::{HeaderName, HeaderValue, Response, header};
         ("fill" = Option<String>, Query, description = "What stands in buckets without a value: none (default: they are left out), null, previous, linear, a number"),
         ("tz" = Option<String>, Query, description = "IANA zone of buckets and of rfc3339 times; default for buckets the home zone, for times UTC"),
         ("fn" = Option<String>, Query, description = "Comma list of count, sum, mean, min, max, first, last, spread, stddev, median, p95 or quantile(0.95), mode, distinct, integral, twa, increase, rate, coverage"),
+        ("pixels" = Option<u32>, Query, description = "Width of a drawing from start to end: only points that it needs, at most four per pixel and field"),
+        ("shape" = Option<String>, Query, description = "grid: min, max, first and last of each field in at most `buckets` buckets, borders where the clock of the zone shows round times"),
+        ("buckets" = Option<u32>, Query, description = "For shape=grid: most rows, 4 to 10000"),
         ("group_by" = Option<String>, Query, description = "Comma list of tag keys, or *"),
         ("order" = Option<String>, Query, description = "asc (default) or desc"),
         ("limit" = Option<u64>, Query, description = "Rows per series"),
@@ -34,6 +38,7 @@ use axum::http::{HeaderName, HeaderValue, Response, header};
         ("format" = Option<String>, Query, description = "json (default), csv, ndjson")),
     responses(
         (status = 200, description = "Columns, in order of time"),
+        (status = 304, description = "With pixels or shape=grid: the answer is the one that If-None-Match names"),
         (status = 400, description = "A parameter is wrong; the message names it"),
         (status = 404, description = "Unknown database"),
         (status = 422, description = "The answer would pass a limit; the message says which"),
@@ -42,8 +47,9 @@ pub(crate) async fn query(
     State(state): State<ServerState>,
     peer: Peer,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
 ) -> Result<Response<Body>, ApiError> {
-    answer(state, peer, query, Route::Query).await
+    answer(state, peer, query, headers, Route::Query).await
 }
 
 /// Newest value of each field, one row per series.
@@ -63,14 +69,16 @@ pub(crate) async fn last(
     State(state): State<ServerState>,
     peer: Peer,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
 ) -> Result<Response<Body>, ApiError> {
-    answer(state, peer, query, Route::Last).await
+    answer(state, peer, query, headers, Route::Last).await
 }
 
 async fn answer(
     state: ServerState,
     peer: Peer,
     query: Option<String>,
+    headers: HeaderMap,
     route: Route,
 ) -> Result<Response<Body>, ApiError> {
     let now = state.shared.clock.wall();
@@ -83,31 +91,77 @@ async fn answer(
         now,
     )
     .map_err(ApiError::bad_request)?;
-    let Parameters { request, time_format, format } = parameters;
+    let Parameters { request, time_format, format, is_drawn } = parameters;
     let (endpoint, range) = match route {
         Route::Query => ("query", Some((request.start.0, request.end.0))),
         Route::Last => ("last", None),
     };
     let shared = state.clone();
-    let (answer, partial, as_of) = state
+    let answered = state
         .query(endpoint, move |engine, control, scanned| {
+            let question = is_drawn.then(|| Question::new(&request, format, &time_format));
+            let validators = &shared.shared.validators;
+            let mut version = 0;
+            if let Some(question) = question {
+                version = engine.query_version(&request)?;
+                if let Some(tag) = validators.get(question, version).filter(|tag| tag.is_known_to(&headers)) {
+                    return Ok(Answered::Unchanged(tag));
+                }
+            }
             let result = engine.query(&request, control)?;
             *scanned = result.stats.points_scanned;
+            let partial = result.is_partial();
+            // What is missing today may be read again tomorrow.
+            let tag = question.filter(|_| !partial).map(|question| {
+                let tag = Tag::of(question, &result);
+                validators.put(question, version, tag);
+                tag
+            });
+            if let Some(tag) = tag.filter(|tag| tag.is_known_to(&headers)) {
+                return Ok(Answered::Unchanged(tag));
+            }
             let asked = Asked { measurement: &request.measurement, range, time_format };
             let mut watch = AnswerWatch::new(&shared, peer, control);
             let bytes = encode(&result, format, &asked, &mut |bytes| watch.look(bytes))?;
-            Ok((watch.finish(bytes), result.is_partial(), result.stats.as_of))
+            let answer = watch.finish(bytes);
+            Ok(Answered::Whole { answer, partial, as_of: result.stats.as_of.to_string(), tag })
         })
         .await?;
-    let mut response = Response::new(Body::from(answer));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
-    // Formats without an envelope say these here.
-    headers.insert(PARTIAL, partial_text(partial));
-    if let Ok(cursor) = HeaderValue::from_str(&as_of.to_string()) {
-        headers.insert(HeaderName::from_static("x-wattlog-as-of"), cursor);
+    let (mut response, tag) = match answered {
+        Answered::Unchanged(tag) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            (response, Some(tag))
+        }
+        Answered::Whole { answer, partial, as_of, tag } => {
+            let mut response = Response::new(Body::from(answer));
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+            // Formats without an envelope say these here.
+            headers.insert(PARTIAL, partial_text(partial));
+            if let Ok(cursor) = HeaderValue::from_str(&as_of) {
+                headers.insert(HeaderName::from_static("x-wattlog-as-of"), cursor);
+            }
+            (response, tag)
+        }
+    };
+    if let Some(tag) = tag {
+        response.headers_mut().insert(header::ETAG, tag.header());
+        // To be kept, and asked for again each time: late points change old ranges too.
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     }
     Ok(response)
+}
+
+enum Answered {
+    /// The client has this answer.
+    Unchanged(Tag),
+    Whole {
+        answer: Answer,
+        partial: bool,
+        as_of: String,
+        tag: Option<Tag>,
+    },
 }
 
 /// Says whether something is missing from the answer because it is damaged.

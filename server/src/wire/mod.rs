@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod bounded;
+mod drawing;
 pub mod energy_data;
 pub mod line_protocol;
 mod number;

@@ -3,6 +3,7 @@
 //! Promise: every parameter is understood or refused by its name; nothing is guessed.
 
 use super::answer::{AnswerFormat, TimeFormat};
+use super::drawing::{GRID_BUCKETS, grid};
 use super::query_string::pairs;
 use super::time::{parse_every, parse_query_time, parse_signed_span, parse_span};
 use crate::error::shortened;
@@ -21,6 +22,8 @@ pub struct Parameters {
     pub time_format: TimeFormat,
     /// How the answer is written.
     pub format: AnswerFormat,
+    /// Whether it is to be drawn, so that it will be asked for again: it gets an entity tag.
+    pub is_drawn: bool,
 }
 
 /// Which route asks.
@@ -32,8 +35,10 @@ pub enum Route {
     Last,
 }
 
-const QUERY_ONLY: &[&str] =
-    &["start", "end", "every", "offset", "fill", "gap", "unit", "fn", "group_by", "order", "limit"];
+const QUERY_ONLY: &[&str] = &[
+    "start", "end", "every", "offset", "fill", "gap", "unit", "fn", "pixels", "shape", "buckets", "group_by",
+    "order", "limit",
+];
 
 /// Reads the parameters. `now` is the time of the request; buckets are those of `home_zone` unless another is named.
 pub fn parse(
@@ -84,9 +89,13 @@ pub fn parse(
             format!("tz: {:?} is no IANA time zone: write one like Europe/Warsaw", shortened(name))
         })?),
     };
-    let shape = match route {
-        Route::Query => shape(&get, zone.as_ref().unwrap_or(home_zone))?,
-        Route::Last => Shape::Last,
+    let bucket_zone = zone.as_ref().unwrap_or(home_zone);
+    let drawn = drawn(&get, start, end, bucket_zone)?;
+    let is_drawn = drawn.is_some();
+    let (shape, start, end) = match (drawn, route) {
+        (Some(drawn), _) => drawn,
+        (None, Route::Query) => (shape(&get, bucket_zone)?, start, end),
+        (None, Route::Last) => (Shape::Last, start, end),
     };
     let request = QueryRequest {
         database: get("db").unwrap_or(default_database).to_owned(),
@@ -121,7 +130,7 @@ pub fn parse(
         Some("ndjson") => AnswerFormat::Ndjson,
         Some(other) => return Err(format!("format: {:?} is none of json, csv, ndjson", shortened(other))),
     };
-    Ok(Parameters { request, time_format, format })
+    Ok(Parameters { request, time_format, format, is_drawn })
 }
 
 const DELETE_TAKES: &[&str] = &["db", "rp", "measurement", "fields", "start", "end"];
@@ -166,6 +175,48 @@ pub fn parse_delete(query: &str, default_database: &str, now: Timestamp) -> Resu
         start: time("start")?,
         end: time("end")?,
     })
+}
+
+/// The shape and the range of what is asked for to be drawn.
+fn drawn<'a>(
+    get: &impl Fn(&str) -> Option<&'a str>,
+    start: Timestamp,
+    end: Timestamp,
+    zone: &Zone,
+) -> Result<Option<(Shape, Timestamp, Timestamp)>, String> {
+    let pixels = get("pixels").map(|text| {
+        let number = text.parse::<u32>().ok().filter(|n| *n > 0);
+        number.ok_or_else(|| format!("pixels: {:?} is no whole number above zero", shortened(text)))
+    });
+    let name = match (pixels.is_some(), get("shape")) {
+        (false, None) => {
+            return match get("buckets") {
+                Some(_) => Err("buckets needs shape=grid; the length of buckets is every".to_owned()),
+                None => Ok(None),
+            };
+        }
+        (true, None) => "pixels",
+        (false, Some("grid")) => "shape=grid",
+        (true, Some(_)) => return Err("pixels and shape exclude each other".to_owned()),
+        (false, Some(other)) => return Err(format!("shape: {:?} is not grid", shortened(other))),
+    };
+    let own = ["every", "offset", "fill", "fn", "gap", "unit"].into_iter().find(|name| get(name).is_some());
+    if let Some(own) = own {
+        return Err(format!("{name} and {own} exclude each other: {name} chooses by itself"));
+    }
+    if let Some(pixels) = pixels {
+        return match get("buckets") {
+            Some(_) => Err("buckets needs shape=grid".to_owned()),
+            None => Ok(Some((Shape::Pixels(pixels?), start, end))),
+        };
+    }
+    let buckets = get("buckets").ok_or("shape=grid needs buckets: the most rows that are wanted")?;
+    let most = buckets.parse::<u32>().ok().filter(|most| GRID_BUCKETS.contains(most)).ok_or_else(|| {
+        let (least, most) = (GRID_BUCKETS.start(), GRID_BUCKETS.end());
+        format!("buckets: {:?} is no whole number from {least} to {most}", shortened(buckets))
+    })?;
+    let grid = grid(start, end, most, zone);
+    grid.map(Some).ok_or_else(|| "shape=grid: the range is empty, or too long for so few buckets".to_owned())
 }
 
 fn shape<'a>(get: &impl Fn(&str) -> Option<&'a str>, zone: &Zone) -> Result<Shape, String> {
@@ -423,6 +474,14 @@ mod tests {
             ("measurement=m&start=-1h&order=up", "order: \"up\""),
             ("measurement=m&start=-1h&format=xml", "format: \"xml\""),
             ("measurement=m&start=-1h&tag.=x", "tag.KEY=VALUE"),
+            ("measurement=m&start=-1h&pixels=0", "pixels: \"0\""),
+            ("measurement=m&start=-1h&pixels=9&fn=mean", "pixels and fn exclude"),
+            ("measurement=m&start=-1h&pixels=9&shape=grid", "pixels and shape exclude"),
+            ("measurement=m&start=-1h&buckets=9", "buckets needs shape=grid"),
+            ("measurement=m&start=-1h&shape=grid", "needs buckets"),
+            ("measurement=m&start=-1h&shape=tile", "shape: \"tile\" is not grid"),
+            ("measurement=m&start=-1h&shape=grid&buckets=3", "from 4 to 10000"),
+            ("measurement=m&start=-1h&shape=grid&buckets=9&every=1h", "shape=grid and every exclude"),
         ] {
             let error = parse(query).unwrap_err();
             assert!(error.contains(text), "{query}: {error}");

@@ -1,6 +1,7 @@
 //! The server over real sockets, on a store that lies on a simulated disk.
 
 mod docs;
+mod drawings;
 mod lifecycle;
 mod limits;
 mod reads;

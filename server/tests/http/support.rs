@@ -236,7 +236,7 @@ impl Client {
             .map(|line| line.split_once(':').unwrap())
             .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
             .collect();
-        let body = if method == "HEAD" || status < 200 || status == 204 {
+        let body = if method == "HEAD" || status < 200 || status == 204 || status == 304 {
             Vec::new()
         } else if headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") {
             self.chunked().await
