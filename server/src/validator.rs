@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use parking_lot::Mutex;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use wattlog_engine::query::{QueryRequest, QueryResult, ResultValues};
+use wattlog_model::Unit;
 
 /// Questions remembered. One takes 32 bytes.
 const PLACES: usize = 4096;
@@ -72,7 +73,7 @@ impl Tag {
             series.tags.hash(&mut hasher);
             for column in &series.columns {
                 column.name.hash(&mut hasher);
-                column.unit.as_ref().map(|unit| unit.as_str()).hash(&mut hasher);
+                column.unit.as_ref().map(Unit::as_str).hash(&mut hasher);
                 match &column.values {
                     ResultValues::Time(v) | ResultValues::Integer(v) => v.hash(&mut hasher),
                     ResultValues::Float(v) => v.iter().for_each(|v| v.map(f64::to_bits).hash(&mut hasher)),

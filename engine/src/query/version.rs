@@ -5,6 +5,7 @@ use super::plan::Plan;
 use super::request::{QueryLimits, QueryRequest};
 use crate::snapshot::Snapshot;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use wattlog_model::Unit;
 
 /// A number that is the same in two snapshots of one run of the process only if the answer to `request` is: files that
 /// meet its range, rows in memory that do, deletes that do, and what the catalog says of its fields and series.
@@ -17,8 +18,7 @@ pub fn version(snapshot: &Snapshot, request: &QueryRequest, limits: &QueryLimits
     let mut hasher = DefaultHasher::new();
     let Some(plan) = Plan::new(snapshot.catalog(), request, limits)? else { return Ok(hasher.finish()) };
     for field in &plan.fields {
-        (field.def.id.0, field.def.unit.as_ref().map(|unit| unit.as_str()), field.def.kind as u8)
-            .hash(&mut hasher);
+        (field.def.id.0, field.def.unit.as_ref().map(Unit::as_str), field.def.kind as u8).hash(&mut hasher);
     }
     plan.series.iter().for_each(|series| series.0.hash(&mut hasher));
     for handle in snapshot.segments().for_range(plan.namespace, plan.measurement, plan.range.clone()) {
