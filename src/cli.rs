@@ -165,6 +165,9 @@ pub(crate) struct QueryArgs {
     /// KEY=VALUE, repeatable; `!VALUE` is not, `~REGEX` matches
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) tags: Vec<(String, String)>,
+    /// Condition on rows: "battery_soc < 20 and (price > 0.8 or mode = 'boost')"
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub(crate) condition: Option<String>,
     /// Length of a bucket: 10s, 15m, 1h, 1d, 1w, 1mo, 1q, 1y
     #[arg(long)]
     pub(crate) every: Option<String>,

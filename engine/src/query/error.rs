@@ -51,6 +51,37 @@ pub enum QueryError {
         /// Its unit.
         unit: Option<Unit>,
     },
+    /// A name in a condition that says nothing.
+    #[error("the measurement has neither a field nor a tag \"{name}\"")]
+    UnknownName {
+        /// As it stands in the condition.
+        name: String,
+    },
+    /// A comparison of what cannot be compared.
+    #[error(
+        "\"{name}\" is a {kind} and cannot be compared so: {name} {comparison}; numbers are compared with numbers, texts and tags \
+         with quoted texts, booleans by = or != with true or false"
+    )]
+    NotComparable {
+        /// The field or tag.
+        name: String,
+        /// What it is.
+        kind: String,
+        /// Operator and value.
+        comparison: String,
+    },
+    /// A condition nested too deeply.
+    #[error("the condition is nested more than {limit} deep: write it with fewer parentheses")]
+    ConditionTooDeep {
+        /// `Condition::MAX_DEPTH`.
+        limit: usize,
+    },
+    /// A condition with too many comparisons.
+    #[error("the condition has more than {limit} comparisons: ask in several queries")]
+    TooManyComparisons {
+        /// `Condition::MAX_COMPARISONS`.
+        limit: usize,
+    },
     /// A gap that is none.
     #[error("a gap must be at least 1 ns long")]
     BadGap,

@@ -13,7 +13,7 @@ use super::plan::is_defined;
 use super::request::{Aggregate, Function};
 use super::scan::{Block, GroupSource, Scan, Sink};
 use crate::column::{Column, Presence, SeriesRows, Values};
-use crate::ids::SeriesId;
+use crate::ids::{FieldId, SeriesId};
 use crate::segment::{Number, RowGroup};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -251,6 +251,12 @@ impl FoldSink<'_, '_> {
 }
 
 impl Sink for FoldSink<'_, '_> {
+    fn part(&mut self, field: FieldId) -> Result<(), QueryError> {
+        let slot = self.scan.plan.slot(field);
+        let curve = slot.and_then(|slot| self.found.fields[slot].curve.as_mut());
+        curve.map_or(Ok(()), |curve| curve.end_series(self.frame))
+    }
+
     fn rows(&mut self, rows: &SeriesRows, range: Range<usize>) -> Result<(), QueryError> {
         for (field, column) in &rows.columns {
             if let Some(slot) = self.scan.plan.slot(*field) {

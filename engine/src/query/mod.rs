@@ -2,7 +2,7 @@
 //!
 //! Flow: names to ids (`plan`), segments by time (`prune`), per series a scan in time order (`scan`) that merges only
 //! where ranges overlap (`merge`); what comes out is kept as rows (`raw`), as the newest values (`last`) or in buckets
-//! (`fold`, `aggregate`, `bucket`, `kernel`).
+//! (`fold`, `aggregate`, `bucket`, `kernel`). A condition on rows (`condition`) stands between the scan and those (`filter`).
 //!
 //! Promise: an answer speaks of one snapshot, whole; it does not depend on what is sealed, how rows were cut into
 //! blocks, or how many threads computed it. What cannot be read is told as a [`PartialRange`]; it is never replaced by
@@ -18,13 +18,16 @@ mod aggregate;
 mod answer;
 mod bucket;
 mod budget;
+mod condition;
 mod curve;
 mod deviation;
 mod error;
 mod fill;
+mod filter;
 mod fold;
 mod kernel;
 mod last;
+mod last_counted;
 mod merge;
 mod parallel;
 mod plan;
@@ -37,6 +40,7 @@ mod scan;
 mod zone;
 
 pub use bucket::Buckets;
+pub use condition::{Comparison, Condition, Literal, Name, Operator};
 pub use error::QueryError;
 pub(crate) use plan::{compile_filter, namespace};
 pub use prune::time_range;
@@ -48,8 +52,10 @@ pub use result::{PartialRange, QueryResult, QueryStats, ResultColumn, ResultSeri
 pub(crate) use rewrite::{MergeError, MergeSink, merge_series};
 pub use zone::Zone;
 
+use crate::ids::SeriesId;
 use crate::snapshot::Snapshot;
 use budget::Budget;
+use filter::Filter;
 use plan::Plan;
 use prune::{Losses, Sources};
 use scan::{Block, Scan};
@@ -73,13 +79,21 @@ pub fn run(
     budget.check()?;
     let aggregate = plan::buckets(request)?;
     let mut stats = QueryStats { as_of: snapshot.cursor(), ..QueryStats::default() };
-    let Some(plan) = Plan::new(snapshot.catalog(), request, limits)? else {
+    let Some(mut plan) = Plan::new(snapshot.catalog(), request, limits)? else {
         stats.elapsed_us = began.elapsed().as_micros() as u64;
         return Ok(QueryResult { stats, ..QueryResult::default() });
     };
+    let filter = Filter::new(snapshot.catalog(), request, &mut plan)?;
     let sources = Sources::new(snapshot, &plan);
     let losses = Losses::new(snapshot, plan.range.clone());
-    let scan = Scan { snapshot, plan: &plan, sources: &sources, losses: &losses, budget: &budget };
+    let scan = Scan {
+        snapshot,
+        plan: &plan,
+        filter: filter.as_ref(),
+        sources: &sources,
+        losses: &losses,
+        budget: &budget,
+    };
     let series = match (&request.shape, aggregate) {
         _ if request.limit == Some(0) => Vec::new(),
         (Shape::Last, _) => newest(scan)?,
@@ -94,9 +108,14 @@ pub fn run(
     stats.points_scanned = read(&budget.points_scanned);
     stats.blocks_decoded = read(&budget.blocks_decoded);
     stats.blocks_from_statistics = read(&budget.blocks_from_statistics);
+    stats.groups_pruned = read(&budget.groups_pruned);
     stats.segments_pruned = sources.pruned;
     stats.elapsed_us = began.elapsed().as_micros() as u64;
-    Ok(QueryResult { series, partial: losses.into_ranges(&plan), stats })
+    Ok(QueryResult {
+        series,
+        partial: losses.into_ranges(filter.as_ref().map_or(&plan, |filter| &filter.wide)),
+        stats,
+    })
 }
 
 /// Points of every group.
@@ -123,12 +142,16 @@ fn newest(scan: Scan<'_>) -> Result<Vec<ResultSeries>, QueryError> {
     let groups = parallel::map(scan, plan.groups.len(), |i| {
         let mut all: last::Newest = vec![None; plan.ids.len()];
         for series in &plan.series[plan.groups[i].members.clone()] {
-            last::join(&mut all, last::newest(scan, *series)?);
+            last::join(&mut all, newest_of(scan, *series)?);
         }
         scan.budget.answer_rows(1)?;
         Ok(answer::newest(plan, &plan.groups[i], all))
     })?;
     Ok(groups.into_iter().flatten().collect())
+}
+
+fn newest_of(scan: Scan<'_>, series: SeriesId) -> Result<last::Newest, QueryError> {
+    if scan.filter.is_some() { last_counted::newest(scan, series) } else { last::newest(scan, series) }
 }
 
 /// Buckets of every group, in the order of the groups.

@@ -1,5 +1,6 @@
 //! What a caller asks: names, a half-open range of time, a shape, and how much it may cost.
 
+use super::condition::Condition;
 use super::zone::Zone;
 use std::fmt;
 use std::str::FromStr;
@@ -25,6 +26,8 @@ pub struct QueryRequest {
     pub end: Timestamp,
     /// Conditions on tags; a series satisfies all of them.
     pub tags: Vec<TagFilter>,
+    /// What a row must satisfy to count; all count if there is none.
+    pub condition: Option<Condition>,
     /// Points, aggregates or newest values.
     pub shape: Shape,
     /// Which series of the store become one series of the answer.
@@ -46,6 +49,7 @@ impl QueryRequest {
             start,
             end,
             tags: Vec::new(),
+            condition: None,
             shape: Shape::Raw,
             group_by: GroupBy::Default,
             order: Order::Ascending,

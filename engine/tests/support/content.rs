@@ -167,6 +167,7 @@ fn ask(engine: &Engine, database: usize, measurement: &str) -> Result<Option<Que
         start: Timestamp::MIN,
         end: Timestamp::MAX,
         tags: Vec::new(),
+        condition: None,
         shape: Shape::Raw,
         group_by: GroupBy::Default,
         order: Order::Ascending,

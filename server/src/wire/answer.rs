@@ -152,6 +152,7 @@ fn json_end(out: &mut Vec<u8>, result: &QueryResult, time_format: &TimeFormat) {
         ("points_scanned", stats.points_scanned),
         ("blocks_decoded", stats.blocks_decoded),
         ("blocks_from_statistics", stats.blocks_from_statistics),
+        ("groups_pruned", stats.groups_pruned),
         ("segments_pruned", stats.segments_pruned),
         ("elapsed_us", stats.elapsed_us),
     ];
@@ -450,7 +451,8 @@ mod tests {
             \"columns\":[\"time\",\"pv\",\"n\",\"big\",\"ok\",\"mode\"],\"units\":[null,\"W\",null,null,null,null],\
             \"values\":[[1,-1],[55.5,null],[9007199254740992,\"9007199254740993\"],[\"18446744073709551615\",0],\
             [true,null],[\"a \\\"b\\\",\u{fc}\",null]]}],\"partial\":false,\"stats\":{\"as_of\":\"0-0\",\"series\":0,\
-            \"points_scanned\":0,\"blocks_decoded\":0,\"blocks_from_statistics\":0,\"segments_pruned\":0,\"elapsed_us\":0}}\n";
+            \"points_scanned\":0,\"blocks_decoded\":0,\"blocks_from_statistics\":0,\"groups_pruned\":0,\
+            \"segments_pruned\":0,\"elapsed_us\":0}}\n";
         assert_eq!(text, expected);
         serde_json::from_str::<serde_json::Value>(&text).unwrap();
     }

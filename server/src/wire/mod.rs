@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod bounded;
+pub mod condition;
 pub mod energy_data;
 pub mod line_protocol;
 mod number;

@@ -3,6 +3,7 @@
 //! Promise: every parameter is understood or refused by its name; nothing is guessed.
 
 use super::answer::{AnswerFormat, TimeFormat};
+use super::condition::parse_condition;
 use super::query_string::pairs;
 use super::time::{parse_every, parse_query_time, parse_signed_span, parse_span};
 use crate::error::shortened;
@@ -50,9 +51,10 @@ pub fn parse(
             add_filter(&mut tags, key, value)?;
             continue;
         }
-        let known =
-            matches!(&*name, "db" | "rp" | "measurement" | "fields" | "tz" | "time_format" | "format")
-                || (route == Route::Query && QUERY_ONLY.contains(&&*name));
+        let known = matches!(
+            &*name,
+            "db" | "rp" | "measurement" | "fields" | "where" | "tz" | "time_format" | "format"
+        ) || (route == Route::Query && QUERY_ONLY.contains(&&*name));
         if !known {
             return Err(format!(
                 "unknown parameter {:?}; docs/api.md lists what this route takes",
@@ -96,6 +98,9 @@ pub fn parse(
         start,
         end,
         tags,
+        condition: get("where")
+            .map(|text| parse_condition(text).map_err(|e| format!("where: {e}")))
+            .transpose()?,
         shape,
         group_by: match get("group_by") {
             None => GroupBy::Default,
@@ -423,6 +428,7 @@ mod tests {
             ("measurement=m&start=-1h&order=up", "order: \"up\""),
             ("measurement=m&start=-1h&format=xml", "format: \"xml\""),
             ("measurement=m&start=-1h&tag.=x", "tag.KEY=VALUE"),
+            ("measurement=m&start=-1h&where=soc%3C", "where: at character 5: a value expected"),
         ] {
             let error = parse(query).unwrap_err();
             assert!(error.contains(text), "{query}: {error}");
