@@ -175,7 +175,7 @@ fn each_number(
 }
 
 /// Whether the group lies in one bucket and within the range.
-fn is_inside(buckets: &Buckets, group: &RowGroup, range: &Range<i64>) -> bool {
+pub(super) fn is_inside(buckets: &Buckets, group: &RowGroup, range: &Range<i64>) -> bool {
     !group.compact
         && group.first_time >= range.start
         && group.last_time < range.end

@@ -22,6 +22,7 @@ mod condition;
 mod curve;
 mod deviation;
 mod error;
+mod explain;
 mod fill;
 mod filter;
 mod fold;
@@ -42,6 +43,7 @@ mod zone;
 pub use bucket::Buckets;
 pub use condition::{Comparison, Condition, Literal, Name, Operator};
 pub use error::QueryError;
+pub use explain::{Explanation, explain};
 pub(crate) use plan::{compile_filter, namespace};
 pub use prune::time_range;
 pub use request::{
@@ -154,6 +156,13 @@ fn newest_of(scan: Scan<'_>, series: SeriesId) -> Result<last::Newest, QueryErro
     if scan.filter.is_some() { last_counted::newest(scan, series) } else { last::newest(scan, series) }
 }
 
+/// Series of a part, and number of parts. They depend on the number of series alone: sums of floats that are no decimals
+/// round alike everywhere.
+fn fold_parts(plan: &Plan) -> (usize, usize) {
+    let part_len = (plan.series.len() / 64).max(1);
+    (part_len, plan.series.len().div_ceil(part_len))
+}
+
 /// Buckets of every group, in the order of the groups.
 fn fold_all(
     scan: Scan<'_>,
@@ -161,10 +170,9 @@ fn fold_all(
     buckets: &Buckets,
 ) -> Result<Vec<fold::Accumulators>, QueryError> {
     let plan = scan.plan;
-    // Parts depend on the number of series alone: sums of floats that are no decimals round alike everywhere.
-    let part_len = (plan.series.len() / 64).max(1);
+    let (part_len, parts) = fold_parts(plan);
     let group_of = |at: usize| plan.groups.partition_point(|group| group.members.end <= at);
-    let parts = parallel::map(scan, plan.series.len().div_ceil(part_len), |part| {
+    let parts = parallel::map(scan, parts, |part| {
         let mut block = Block::default();
         let mut out: Vec<(usize, fold::Accumulators)> = Vec::new();
         for at in part * part_len..((part + 1) * part_len).min(plan.series.len()) {

@@ -64,7 +64,7 @@ pub(super) struct GroupSource<'a> {
 /// A row group of one series, and its place in the order of precedence.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Piece {
-    precedence: usize,
+    pub(super) precedence: usize,
     pub(super) group: RowGroup,
 }
 
@@ -81,6 +81,17 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
+    /// Which groups meet nothing else, as far as that can be told without decoding: by the times of their ends.
+    pub(super) fn alone(&self) -> Vec<bool> {
+        let mut before = None;
+        let alone = self.groups.iter().enumerate().map(|(i, piece)| {
+            let meets_earlier = before.is_some_and(|last| piece.group.first_time <= last);
+            before = before.max(Some(piece.group.last_time));
+            !meets_earlier && is_alone(piece, self.groups.get(i + 1), &self.carry, &self.holes)
+        });
+        alone.collect()
+    }
+
     /// Rows that are in memory already.
     pub(super) fn rows_in_memory(&self) -> usize {
         self.carry.rows()

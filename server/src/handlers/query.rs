@@ -1,14 +1,19 @@
 //! Reading: ranges, buckets, newest values.
 
+use super::health::json_response;
 use crate::answer::AnswerWatch;
 use crate::budget::Peer;
 use crate::error::ApiError;
+use crate::queries::Running;
 use crate::state::ServerState;
-use crate::wire::answer::{Asked, encode};
+use crate::wire::answer::{Asked, counts, encode};
 use crate::wire::params::{self, Parameters, Route};
+use crate::wire::time::rfc3339;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderName, HeaderValue, Response, header};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use serde_json::{Value, json};
+use wattlog_engine::query::{Explanation, QueryStats};
 
 /// Values of a measurement over a range: raw, or in buckets.
 #[utoipa::path(get, path = "/api/v1/query", tag = "read",
@@ -32,7 +37,8 @@ use axum::http::{HeaderName, HeaderValue, Response, header};
         ("order" = Option<String>, Query, description = "asc (default) or desc"),
         ("limit" = Option<u64>, Query, description = "Rows per series"),
         ("time_format" = Option<String>, Query, description = "ms (default), ns, rfc3339"),
-        ("format" = Option<String>, Query, description = "json (default), csv, ndjson")),
+        ("format" = Option<String>, Query, description = "json (default), csv, ndjson"),
+        ("explain" = Option<u8>, Query, description = "1: what would be read, instead of reading it")),
     responses(
         (status = 200, description = "Columns, in order of time"),
         (status = 400, description = "A parameter is wrong; the message names it"),
@@ -69,6 +75,53 @@ pub(crate) async fn last(
     answer(state, peer, query, Route::Last).await
 }
 
+/// Queries that took long of late, newest first, and those that run now.
+#[utoipa::path(get, path = "/api/v1/queries/slow", tag = "status",
+    responses((status = 200, description = "`{\"threshold_ms\",\"slow\":[..],\"running\":[..]}`: times, parameters and statistics")))]
+pub(crate) async fn slow(State(state): State<ServerState>) -> Response<Body> {
+    let queries = &state.shared.queries;
+    let millis = |duration: std::time::Duration| duration.as_secs_f64() * 1e3;
+    let began = |query: &Running| json!({ "endpoint": query.endpoint, "query": query.text, "began": rfc3339(query.began.0) });
+    let slow = queries.slow().into_iter().map(|ended| {
+        let mut entry = began(&ended.query);
+        entry["took_ms"] = json!(millis(ended.took));
+        entry["stats"] = ended.stats.map_or(Value::Null, |stats| stats_json(&stats));
+        entry["error"] = json!(ended.error);
+        entry
+    });
+    let running = queries.running().into_iter().map(|query| {
+        let mut entry = began(&query);
+        entry["running_ms"] = json!(millis(query.elapsed()));
+        entry
+    });
+    let body = json!({
+        "threshold_ms": millis(queries.threshold()),
+        "slow": slow.collect::<Vec<_>>(), "running": running.collect::<Vec<_>>(),
+    });
+    json_response(StatusCode::OK, body.to_string())
+}
+
+fn stats_json(stats: &QueryStats) -> Value {
+    let counts = counts(stats).map(|(name, count)| (name.to_owned(), json!(count)));
+    Value::Object(counts.into_iter().collect())
+}
+
+fn explanation_json(told: &Explanation) -> Value {
+    json!({
+        "as_of": told.as_of.to_string(),
+        "series": told.series, "answer_series": told.answer_series, "threads": told.threads,
+        "segments": { "read": told.segments, "lost": told.segments_lost, "pruned": told.segments_pruned },
+        "rows_in_memory": told.rows_in_memory,
+        "row_groups": {
+            "outside": told.groups_outside, "merged": told.groups_merged, "pruned": told.groups_pruned,
+            "judged": told.groups_judged, "whole": told.groups_whole,
+        },
+        "blocks_of_whole_groups": {
+            "from_statistics": told.blocks_from_statistics, "decoded": told.blocks_decoded,
+        },
+    })
+}
+
 async fn answer(
     state: ServerState,
     peer: Peer,
@@ -85,16 +138,23 @@ async fn answer(
         now,
     )
     .map_err(ApiError::bad_request)?;
-    let Parameters { request, time_format, format } = parameters;
+    let Parameters { request, time_format, format, explain } = parameters;
+    let text = query.unwrap_or_default();
+    if explain {
+        let told =
+            state.query("explain", text, move |engine, control, _| Ok(engine.explain(&request, control)?));
+        let body = json!({ "explain": explanation_json(&told.await?) });
+        return Ok(json_response(StatusCode::OK, body.to_string()));
+    }
     let (endpoint, range) = match route {
         Route::Query => ("query", Some((request.start.0, request.end.0))),
         Route::Last => ("last", None),
     };
     let shared = state.clone();
     let (answer, partial, as_of) = state
-        .query(endpoint, move |engine, control, scanned| {
+        .query(endpoint, text, move |engine, control, watched| {
             let result = engine.query(&request, control)?;
-            *scanned = result.stats.points_scanned;
+            watched.stats = Some(result.stats);
             let asked = Asked { measurement: &request.measurement, range, time_format };
             let mut watch = AnswerWatch::new(&shared, peer, control);
             let bytes = encode(&result, format, &asked, &mut |bytes| watch.look(bytes))?;

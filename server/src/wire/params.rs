@@ -22,6 +22,8 @@ pub struct Parameters {
     pub time_format: TimeFormat,
     /// How the answer is written.
     pub format: AnswerFormat,
+    /// Tell what would be read instead of reading it.
+    pub explain: bool,
 }
 
 /// Which route asks.
@@ -33,8 +35,9 @@ pub enum Route {
     Last,
 }
 
-const QUERY_ONLY: &[&str] =
-    &["start", "end", "every", "offset", "fill", "gap", "unit", "fn", "group_by", "order", "limit"];
+const QUERY_ONLY: &[&str] = &[
+    "explain", "start", "end", "every", "offset", "fill", "gap", "unit", "fn", "group_by", "order", "limit",
+];
 
 /// Reads the parameters. `now` is the time of the request; buckets are those of `home_zone` unless another is named.
 pub fn parse(
@@ -126,7 +129,12 @@ pub fn parse(
         Some("ndjson") => AnswerFormat::Ndjson,
         Some(other) => return Err(format!("format: {:?} is none of json, csv, ndjson", shortened(other))),
     };
-    Ok(Parameters { request, time_format, format })
+    let explain = match get("explain") {
+        None | Some("0") => false,
+        Some("1") => true,
+        Some(other) => return Err(format!("explain: {:?} is neither 0 nor 1", shortened(other))),
+    };
+    Ok(Parameters { request, time_format, format, explain })
 }
 
 const DELETE_TAKES: &[&str] = &["db", "rp", "measurement", "fields", "start", "end"];
@@ -426,6 +434,7 @@ mod tests {
             ("measurement=m&start=-1h&fields=a,,b", "empty name"),
             ("measurement=m&start=-1h&limit=0", "limit: \"0\""),
             ("measurement=m&start=-1h&order=up", "order: \"up\""),
+            ("measurement=m&start=-1h&explain=yes", "explain: \"yes\""),
             ("measurement=m&start=-1h&format=xml", "format: \"xml\""),
             ("measurement=m&start=-1h&tag.=x", "tag.KEY=VALUE"),
             ("measurement=m&start=-1h&where=soc%3C", "where: at character 5: a value expected"),

@@ -70,6 +70,12 @@ impl<'a, 's, S: Sink> FilterSink<'a, 's, S> {
         }
     }
 
+    /// What statistics say of each group as a whole.
+    pub(in crate::query) fn judge(&self, source: GroupSource<'_>) -> Result<Vec<Verdict>, QueryError> {
+        let verdicts = self.verdicts(source)?;
+        Ok(verdicts.iter().map(|own| judged(self.condition, own)).collect())
+    }
+
     /// Hands on the rows of `range` that are in the mask.
     fn hand_on(&mut self, rows: &SeriesRows, range: Range<usize>, mask: &Mask) -> Result<(), QueryError> {
         if !self.filter.parts {
