@@ -171,6 +171,9 @@ pub(crate) struct QueryArgs {
     /// Length of a bucket: 10s, 15m, 1h, 1d, 1w, 1mo, 1q, 1y
     #[arg(long)]
     pub(crate) every: Option<String>,
+    /// Functions over the columns, one after the other: derivative(1h), moving_average(5), top(3), histogram(10)
+    #[arg(long, value_name = "STEPS")]
+    pub(crate) then: Option<String>,
     /// How much later buckets begin: 6h, -15m
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) offset: Option<String>,

@@ -93,6 +93,7 @@ fn request(arguments: &QueryArgs, format: OutputFormat) -> String {
         ("gap", arguments.gap.as_deref()),
         ("unit", arguments.unit.as_deref()),
         ("fn", arguments.functions.as_deref()),
+        ("then", arguments.then.as_deref()),
         ("group_by", arguments.group_by.as_deref()),
         ("order", arguments.order.as_deref()),
         ("limit", limit.as_deref()),

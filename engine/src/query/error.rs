@@ -82,6 +82,20 @@ pub enum QueryError {
         /// `Condition::MAX_COMPARISONS`.
         limit: usize,
     },
+    /// A function over results that cannot be computed.
+    #[error("{reason}")]
+    BadStep {
+        /// What would be right.
+        reason: String,
+    },
+    /// A function over results of what are no numbers.
+    #[error("{step} is not defined for \"{column}\": it has no numbers")]
+    NoNumbers {
+        /// The function.
+        step: String,
+        /// Name of the column.
+        column: String,
+    },
     /// A gap that is none.
     #[error("a gap must be at least 1 ns long")]
     BadGap,

@@ -38,6 +38,7 @@ mod request;
 mod result;
 mod rewrite;
 mod scan;
+mod steps;
 mod zone;
 
 pub use bucket::Buckets;
@@ -47,8 +48,8 @@ pub use explain::{Explanation, explain};
 pub(crate) use plan::{compile_filter, namespace};
 pub use prune::time_range;
 pub use request::{
-    Aggregate, CancelFlag, Every, Fill, Function, GroupBy, Order, OutputUnit, QueryControl, QueryLimits,
-    QueryRequest, Shape, TagFilter, TagPredicate, UnknownFunction,
+    Aggregate, CancelFlag, Every, Fill, Function, GroupBy, HistogramEdges, Order, OutputUnit, QueryControl,
+    QueryLimits, QueryRequest, Shape, Step, TagFilter, TagPredicate, UnknownFunction,
 };
 pub use result::{PartialRange, QueryResult, QueryStats, ResultColumn, ResultSeries, ResultValues};
 pub(crate) use rewrite::{MergeError, MergeSink, merge_series};
@@ -76,6 +77,9 @@ pub fn run(
     limits: &QueryLimits,
     control: &QueryControl,
 ) -> Result<QueryResult, QueryError> {
+    if !request.steps.is_empty() {
+        return run_steps(snapshot, request, limits, control);
+    }
     let began = Instant::now();
     let budget = Budget::new(limits, control);
     budget.check()?;
@@ -118,6 +122,27 @@ pub fn run(
         partial: losses.into_ranges(filter.as_ref().map_or(&plan, |filter| &filter.wide)),
         stats,
     })
+}
+
+/// The same for a request with steps: the answer without them, all of it and oldest first, is what they are taken on.
+fn run_steps(
+    snapshot: &Snapshot,
+    request: &QueryRequest,
+    limits: &QueryLimits,
+    control: &QueryControl,
+) -> Result<QueryResult, QueryError> {
+    let began = Instant::now();
+    steps::check(request)?;
+    let plain = QueryRequest {
+        steps: Vec::new(),
+        order: Order::Ascending,
+        limit: request.limit.filter(|limit| *limit == 0),
+        ..request.clone()
+    };
+    let mut result = run(snapshot, &plain, limits, control)?;
+    result.series = steps::apply(result.series, request, &Budget::new(limits, control))?;
+    result.stats.elapsed_us = began.elapsed().as_micros() as u64;
+    Ok(result)
 }
 
 /// Points of every group.

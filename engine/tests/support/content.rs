@@ -169,6 +169,7 @@ fn ask(engine: &Engine, database: usize, measurement: &str) -> Result<Option<Que
         tags: Vec::new(),
         condition: None,
         shape: Shape::Raw,
+        steps: Vec::new(),
         group_by: GroupBy::Default,
         order: Order::Ascending,
         limit: None,

@@ -33,6 +33,7 @@ use wattlog_engine::query::{Explanation, QueryStats};
         ("fill" = Option<String>, Query, description = "What stands in buckets without a value: none (default: they are left out), null, previous, linear, a number"),
         ("tz" = Option<String>, Query, description = "IANA zone of buckets and of rfc3339 times; default for buckets the home zone, for times UTC"),
         ("fn" = Option<String>, Query, description = "Comma list of count, sum, mean, min, max, first, last, spread, stddev, median, p95 or quantile(0.95), mode, distinct, integral, twa, increase, rate, coverage"),
+        ("then" = Option<String>, Query, description = "Comma list of functions over the columns: derivative(1h), non_negative_derivative(1h), difference, non_negative_difference, cumulative_sum, moving_average(5), top(3), bottom(3), histogram(10) or histogram(0,10,50)"),
         ("group_by" = Option<String>, Query, description = "Comma list of tag keys, or *"),
         ("order" = Option<String>, Query, description = "asc (default) or desc"),
         ("limit" = Option<u64>, Query, description = "Rows per series"),

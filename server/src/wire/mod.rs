@@ -10,4 +10,5 @@ pub mod params;
 pub mod predicate;
 pub mod query_string;
 mod repeated_line;
+pub mod steps;
 pub(crate) mod time;

@@ -5,6 +5,7 @@
 use super::answer::{AnswerFormat, TimeFormat};
 use super::condition::parse_condition;
 use super::query_string::pairs;
+use super::steps::parse_steps;
 use super::time::{parse_every, parse_query_time, parse_signed_span, parse_span};
 use crate::error::shortened;
 use wattlog_engine::DeleteRequest;
@@ -36,7 +37,8 @@ pub enum Route {
 }
 
 const QUERY_ONLY: &[&str] = &[
-    "explain", "start", "end", "every", "offset", "fill", "gap", "unit", "fn", "group_by", "order", "limit",
+    "explain", "start", "end", "every", "offset", "fill", "gap", "unit", "fn", "then", "group_by", "order",
+    "limit",
 ];
 
 /// Reads the parameters. `now` is the time of the request; buckets are those of `home_zone` unless another is named.
@@ -105,6 +107,10 @@ pub fn parse(
             .map(|text| parse_condition(text).map_err(|e| format!("where: {e}")))
             .transpose()?,
         shape,
+        steps: match get("then") {
+            None => Vec::new(),
+            Some(text) => parse_steps(text).map_err(|e| format!("then: {e}"))?,
+        },
         group_by: match get("group_by") {
             None => GroupBy::Default,
             Some("*") => GroupBy::All,
@@ -434,6 +440,7 @@ mod tests {
             ("measurement=m&start=-1h&fields=a,,b", "empty name"),
             ("measurement=m&start=-1h&limit=0", "limit: \"0\""),
             ("measurement=m&start=-1h&order=up", "order: \"up\""),
+            ("measurement=m&start=-1h&then=top", "then: \"top\" is no function over results"),
             ("measurement=m&start=-1h&explain=yes", "explain: \"yes\""),
             ("measurement=m&start=-1h&format=xml", "format: \"xml\""),
             ("measurement=m&start=-1h&tag.=x", "tag.KEY=VALUE"),
