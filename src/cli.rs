@@ -165,9 +165,15 @@ pub(crate) struct QueryArgs {
     /// KEY=VALUE, repeatable; `!VALUE` is not, `~REGEX` matches
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) tags: Vec<(String, String)>,
+    /// Condition on rows: "battery_soc < 20 and (price > 0.8 or mode = 'boost')"
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub(crate) condition: Option<String>,
     /// Length of a bucket: 10s, 15m, 1h, 1d, 1w, 1mo, 1q, 1y
     #[arg(long)]
     pub(crate) every: Option<String>,
+    /// Functions over the columns, one after the other: derivative(1h), moving_average(5), top(3), histogram(10)
+    #[arg(long, value_name = "STEPS")]
+    pub(crate) then: Option<String>,
     /// How much later buckets begin: 6h, -15m
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) offset: Option<String>,

@@ -282,6 +282,15 @@ impl Engine {
         query::version(&self.snapshot(), request, &self.inner.shared.options.query)
     }
 
+    /// Tells what a query for points or functions would read, without reading it.
+    pub fn explain(
+        &self,
+        request: &QueryRequest,
+        control: &QueryControl,
+    ) -> Result<query::Explanation, QueryError> {
+        query::explain(&self.snapshot(), request, &self.inner.shared.options.query, control)
+    }
+
     /// An immutable view of all that was published before this call.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::take(&self.inner.shared)

@@ -21,6 +21,7 @@ mod exposition;
 mod handlers;
 mod metrics;
 mod options;
+mod queries;
 mod router;
 mod run;
 mod service;

@@ -25,6 +25,10 @@ pub struct ServerOptions {
     pub reported_version: String,
     /// Database of requests that name none.
     pub default_database: String,
+    /// Time from which a query counts as slow: such are listed by `/api/v1/queries/slow`.
+    pub slow_query_time: Span,
+    /// How many slow queries are kept, the newest; none are with 0.
+    pub slow_queries: u32,
     /// Bounds of what one client, one request and all requests together may use.
     pub limits: Limits,
 }
@@ -92,6 +96,8 @@ impl Default for ServerOptions {
             home_zone: "UTC".to_owned(),
             reported_version: "1.8.10-wattlog".to_owned(),
             default_database: "wattlog".to_owned(),
+            slow_query_time: Span::secs(1),
+            slow_queries: 100,
             limits: Limits::default(),
         }
     }
@@ -164,6 +170,14 @@ impl ServerOptions {
         }
         if self.default_database.is_empty() {
             return invalid("default_database", "must not be empty".to_owned());
+        }
+        let (span, most) = (self.slow_query_time, Span::secs(24 * 3600));
+        if span > most {
+            return invalid("slow_query_time", format!("{span} is beyond {most}"));
+        }
+        let (kept, most) = (self.slow_queries, 10_000);
+        if kept > most {
+            return invalid("slow_queries", format!("{kept} is beyond {most}"));
         }
         self.limits.check()
     }
@@ -380,6 +394,8 @@ mod tests {
         assert!(check(|o| o.path_prefix = "wattlog/".into()).starts_with("server.path_prefix:"));
         assert!(check(|o| o.home_zone = "Europe/Atlantis".into()).starts_with("server.home_zone:"));
         assert_eq!(check(|o| o.limits.body = Size(5)), "server.limits.body: 5B is not within 1KiB and 4GiB");
+        assert!(check(|o| o.slow_queries = 10_001).starts_with("server.slow_queries: 10001 is beyond"));
+        assert!(check(|o| o.slow_query_time = Span::secs(90_000)).starts_with("server.slow_query_time: 25h"));
         assert!(check(|o| o.limits.connections = 0).starts_with("server.limits.connections:"));
         assert!(
             check(|o| o.limits.query_time = Span::millis(1)).starts_with("server.limits.query_time: 1ms")

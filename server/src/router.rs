@@ -77,6 +77,7 @@ pub(crate) fn table() -> Vec<Route> {
         Route::get("/api/energy-data", Read, get(energy_data::list)),
         Route::get("/api/v1/query", Read, get(query::query)),
         Route::get("/api/v1/last", Read, get(query::last)),
+        Route::get("/api/v1/queries/slow", Read, get(query::slow)),
         Route::get("/api/v1/databases", Read, get(schema::databases)),
         Route::get("/api/v1/measurements", Read, get(schema::measurements)),
         Route::get("/api/v1/measurements/{measurement}", Read, get(schema::measurement)),

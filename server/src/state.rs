@@ -4,6 +4,7 @@ use crate::budget::{Bound, Budget};
 use crate::devices::DeviceStatusProvider;
 use crate::metrics::{IngestSource, ServerMetrics};
 use crate::options::{InvalidOption, ServerOptions};
+use crate::queries::Queries;
 use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::validator::Validators;
@@ -45,6 +46,7 @@ pub(crate) struct Inner {
     devices: RwLock<Arc<dyn DeviceStatusProvider>>,
     pub(crate) metrics: ServerMetrics,
     pub(crate) store: Store,
+    pub(crate) queries: Queries,
     /// Bodies being received or stored.
     pub(crate) bodies: Arc<Budget>,
     /// Answers of queries, until they are sent.
@@ -108,6 +110,7 @@ impl ServerState {
             devices: RwLock::new(Arc::new(())),
             metrics: ServerMetrics::default(),
             store: Store::new(&limits),
+            queries: Queries::new(options.slow_query_time.0, options.slow_queries),
             bodies: Budget::new(
                 Bound { name: "bodies_in_memory", bytes: limits.bodies_in_memory.0 },
                 Bound { name: "bodies_per_address", bytes: limits.bodies_per_address.0 },

@@ -10,6 +10,7 @@
 
 use crate::error::ApiError;
 use crate::options::Limits;
+use crate::queries::Watched;
 use crate::state::ServerState;
 use axum::http::StatusCode;
 use std::sync::{Arc, OnceLock};
@@ -86,17 +87,21 @@ impl ServerState {
         self.off_thread(permit, move || work(&engine, &control)).await
     }
 
-    /// Runs a query that `/metrics` tells of: its time from its turn on, and the points that `work` says it looked at,
-    /// however it ends.
+    /// Runs a query that `/metrics` and the list of slow queries tell of: its time from its turn on, its text in the URL,
+    /// and the statistics that `work` notes, however it ends.
     pub(crate) async fn query<T: Send + 'static>(
         &self,
         endpoint: &'static str,
-        work: impl FnOnce(&Engine, &QueryControl, &mut u64) -> Result<T, ApiError> + Send + 'static,
+        text: String,
+        work: impl FnOnce(&Engine, &QueryControl, &mut Watched) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let state = self.clone();
         self.read(move |engine, control| {
-            let (begun, mut scanned) = (Instant::now(), 0);
-            let result = work(engine, control, &mut scanned);
+            let begun = Instant::now();
+            let mut watched = state.shared.queries.begin(endpoint, &text, state.shared.clock.wall());
+            let result = work(engine, control, &mut watched);
+            let scanned = watched.stats.map_or(0, |stats| stats.points_scanned);
+            watched.error = result.as_ref().err().map(|error| error.message.clone());
             state.shared.metrics.query(endpoint, begun.elapsed(), scanned);
             result
         })
@@ -294,11 +299,14 @@ mod tests {
     #[tokio::test]
     async fn a_query_out_of_time_may_be_asked_again_and_is_observed() {
         let state = state(|_| {});
-        let failed = state.query("query", |_, _, _| Err::<(), _>(QueryError::TimedOut.into())).await;
+        let failed = state
+            .query("query", "start=-1h".into(), |_, _, _| Err::<(), _>(QueryError::TimedOut.into()))
+            .await;
         let error = failed.unwrap_err();
         assert_eq!((error.status.as_u16(), error.limit), (503, Some("query_time")));
         let response = error.render(Dialect::Own, "id");
         assert!(response.headers().contains_key(axum::http::header::RETRY_AFTER));
+        assert_eq!(state.shared.queries.running().len(), 0);
         let mut text = String::new();
         state.shared.metrics.encode(&mut text);
         assert!(text.contains("wattlog_query_duration_seconds_count{endpoint=\"query\"} 1"), "{text}");

@@ -76,6 +76,7 @@ fn request(arguments: &QueryArgs, format: OutputFormat) -> String {
     pairs
         .extend(tag_keys.iter().zip(&arguments.tags).map(|(key, (_, value))| (key.as_str(), value.as_str())));
     pairs.extend(arguments.fields.as_deref().map(|fields| ("fields", fields)));
+    pairs.extend(arguments.condition.as_deref().map(|condition| ("where", condition)));
     pairs.extend(arguments.tz.as_deref().map(|zone| ("tz", zone)));
     if format == OutputFormat::Csv {
         pairs.push(("format", "csv"));
@@ -92,6 +93,7 @@ fn request(arguments: &QueryArgs, format: OutputFormat) -> String {
         ("gap", arguments.gap.as_deref()),
         ("unit", arguments.unit.as_deref()),
         ("fn", arguments.functions.as_deref()),
+        ("then", arguments.then.as_deref()),
         ("group_by", arguments.group_by.as_deref()),
         ("order", arguments.order.as_deref()),
         ("limit", limit.as_deref()),
@@ -192,10 +194,12 @@ mod tests {
                 "mean,max",
                 "--tag",
                 "device_id=!a",
+                "--where",
+                "soc < 20",
                 "--start",
                 "-7d"
             ]),
-            "/api/v1/query?db=wattlog&measurement=energy_data&time_format=rfc3339&tag.device_id=%21a&start=-7d&end=now\
+            "/api/v1/query?db=wattlog&measurement=energy_data&time_format=rfc3339&tag.device_id=%21a&where=soc%20%3C%2020&start=-7d&end=now\
              &every=1h&fn=mean%2Cmax"
         );
         assert_eq!(

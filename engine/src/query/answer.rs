@@ -176,16 +176,19 @@ impl Output {
                 let product = |text: &str| format!("{text}{}{mark}", if joined { "" } else { " " });
                 Self { unit: Unit::new(&text.map_or_else(|| mark.to_owned(), product)), unit_ns }
             }
-            (Function::Rate, _) => {
-                let over = |text: &str| match text.strip_suffix('h').filter(|_| mark == "h") {
-                    Some(power) if power.ends_with(['W', 'A']) => power.to_owned(),
-                    _ => format!("{text}/{mark}"),
-                };
-                Self { unit: Unit::new(&text.map_or_else(|| format!("1/{mark}"), over)), unit_ns }
-            }
+            (Function::Rate, _) => Self { unit: per(text, mark), unit_ns },
             _ => Self { unit: own, unit_ns },
         })
     }
+}
+
+/// A unit over a time: `kWh` per `h` is `kW`.
+pub(super) fn per(text: Option<&str>, mark: &str) -> Option<Unit> {
+    let over = |text: &str| match text.strip_suffix('h').filter(|_| mark == "h") {
+        Some(power) if power.ends_with(['W', 'A']) => power.to_owned(),
+        _ => format!("{text}/{mark}"),
+    };
+    Unit::new(&text.map_or_else(|| format!("1/{mark}"), over))
 }
 
 fn single(value: &FieldValue) -> ResultValues {

@@ -19,6 +19,7 @@ pub(super) struct Budget<'a> {
     pub(super) points_scanned: AtomicU64,
     pub(super) blocks_decoded: AtomicU64,
     pub(super) blocks_from_statistics: AtomicU64,
+    pub(super) groups_pruned: AtomicU64,
 }
 
 impl<'a> Budget<'a> {
@@ -34,6 +35,7 @@ impl<'a> Budget<'a> {
             points_scanned: AtomicU64::new(0),
             blocks_decoded: AtomicU64::new(0),
             blocks_from_statistics: AtomicU64::new(0),
+            groups_pruned: AtomicU64::new(0),
         }
     }
 

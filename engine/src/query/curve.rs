@@ -170,7 +170,7 @@ impl Curve {
         Ok(())
     }
 
-    /// Ends a series; the next point is one of another.
+    /// Ends a series, or a stretch of one; the next point is no neighbour of the last.
     pub(super) fn end_series(&mut self, frame: Frame<'_>) -> Result<(), QueryError> {
         self.last = None;
         let Counter { level, pending } = std::mem::take(&mut self.counter);

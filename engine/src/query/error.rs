@@ -51,6 +51,54 @@ pub enum QueryError {
         /// Its unit.
         unit: Option<Unit>,
     },
+    /// A name in a condition that says nothing.
+    #[error("the measurement has neither a field nor a tag \"{name}\"")]
+    UnknownName {
+        /// As it stands in the condition.
+        name: String,
+    },
+    /// A comparison of what cannot be compared.
+    #[error(
+        "\"{name}\" is a {kind} and cannot be compared so: {name} {comparison}; numbers are compared with numbers, texts and tags \
+         with quoted texts, booleans by = or != with true or false"
+    )]
+    NotComparable {
+        /// The field or tag.
+        name: String,
+        /// What it is.
+        kind: String,
+        /// Operator and value.
+        comparison: String,
+    },
+    /// A condition nested too deeply.
+    #[error("the condition is nested more than {limit} deep: write it with fewer parentheses")]
+    ConditionTooDeep {
+        /// `Condition::MAX_DEPTH`.
+        limit: usize,
+    },
+    /// A condition with too many comparisons.
+    #[error("the condition has more than {limit} comparisons: ask in several queries")]
+    TooManyComparisons {
+        /// `Condition::MAX_COMPARISONS`.
+        limit: usize,
+    },
+    /// A function over results that cannot be computed.
+    #[error("{reason}")]
+    BadStep {
+        /// What would be right.
+        reason: String,
+    },
+    /// A function over results of what are no numbers.
+    #[error("{step} is not defined for \"{column}\": it has no numbers")]
+    NoNumbers {
+        /// The function.
+        step: String,
+        /// Name of the column.
+        column: String,
+    },
+    /// A picture of several series at once.
+    #[error("each series is drawn by itself: leave group_by out, or group by *")]
+    PictureOfGroups,
     /// A gap that is none.
     #[error("a gap must be at least 1 ns long")]
     BadGap,

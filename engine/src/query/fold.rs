@@ -185,7 +185,7 @@ fn each_number(
 }
 
 /// Whether the group lies in one bucket and within the range.
-fn is_inside(buckets: &Buckets, group: &RowGroup, range: &Range<i64>) -> bool {
+pub(super) fn is_inside(buckets: &Buckets, group: &RowGroup, range: &Range<i64>) -> bool {
     !group.compact
         && group.first_time >= range.start
         && group.last_time < range.end
@@ -353,6 +353,12 @@ impl FoldSink<'_, '_> {
 }
 
 impl Sink for FoldSink<'_, '_> {
+    fn part(&mut self, field: FieldId) -> Result<(), QueryError> {
+        let slot = self.scan.plan.slot(field);
+        let curve = slot.and_then(|slot| self.found.fields[slot].curve.as_mut());
+        curve.map_or(Ok(()), |curve| curve.end_series(self.frame))
+    }
+
     fn rows(&mut self, rows: &SeriesRows, range: Range<usize>) -> Result<(), QueryError> {
         for (field, column) in &rows.columns {
             if let Some(slot) = self.scan.plan.slot(*field) {

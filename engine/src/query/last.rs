@@ -300,7 +300,7 @@ fn described(
 }
 
 /// The last value of a column before row `end`.
-fn newest_of(times: &[i64], column: &Column, end: usize) -> Option<(i64, FieldValue)> {
+pub(super) fn newest_of(times: &[i64], column: &Column, end: usize) -> Option<(i64, FieldValue)> {
     let values = match &column.presence {
         crate::column::Presence::All => end.min(column.values.len()),
         crate::column::Presence::Rows(rows) => rows.partition_point(|row| (*row as usize) < end),

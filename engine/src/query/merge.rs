@@ -35,6 +35,13 @@ pub(super) struct Hole {
     pub(super) field: Option<FieldId>,
 }
 
+impl Hole {
+    /// Whether values of a field may be among what is gone.
+    pub(super) fn may_hold(&self, field: FieldId) -> bool {
+        self.field.is_none_or(|own| own == field)
+    }
+}
+
 impl Carry {
     pub(super) fn add(&mut self, precedence: usize, rows: SeriesRows) {
         if !rows.times.is_empty() {

@@ -2,7 +2,7 @@
 //!
 //! Flow: names to ids (`plan`), segments by time (`prune`), per series a scan in time order (`scan`) that merges only
 //! where ranges overlap (`merge`); what comes out is kept as rows (`raw`), as the newest values (`last`) or in buckets
-//! (`fold`, `aggregate`, `bucket`, `kernel`), or thinned out for a drawing (`picture`).
+//! (`fold`, `aggregate`, `bucket`, `kernel`), or thinned out for a drawing (`picture`). A condition on rows (`condition`) stands between the scan and those (`filter`).
 //!
 //! Promise: an answer speaks of one snapshot, whole; it does not depend on what is sealed, how rows were cut into
 //! blocks, or how many threads computed it. What cannot be read is told as a [`PartialRange`]; it is never replaced by
@@ -18,13 +18,17 @@ mod aggregate;
 mod answer;
 mod bucket;
 mod budget;
+mod condition;
 mod curve;
 mod deviation;
 mod error;
+mod explain;
 mod fill;
+mod filter;
 mod fold;
 mod kernel;
 mod last;
+mod last_counted;
 mod merge;
 mod parallel;
 mod picture;
@@ -35,24 +39,29 @@ mod request;
 mod result;
 mod rewrite;
 mod scan;
+mod steps;
 mod version;
 mod zone;
 
 pub use bucket::Buckets;
+pub use condition::{Comparison, Condition, Literal, Name, Operator};
 pub use error::QueryError;
+pub use explain::{Explanation, explain};
 pub(crate) use plan::{compile_filter, namespace};
 pub use prune::time_range;
 pub use request::{
-    Aggregate, CancelFlag, Every, Fill, Function, GroupBy, Order, OutputUnit, QueryControl, QueryLimits,
-    QueryRequest, Shape, TagFilter, TagPredicate, UnknownFunction,
+    Aggregate, CancelFlag, Every, Fill, Function, GroupBy, HistogramEdges, Order, OutputUnit, QueryControl,
+    QueryLimits, QueryRequest, Shape, Step, TagFilter, TagPredicate, UnknownFunction,
 };
 pub use result::{PartialRange, QueryResult, QueryStats, ResultColumn, ResultSeries, ResultValues};
 pub(crate) use rewrite::{MergeError, MergeSink, merge_series};
 pub use version::version;
 pub use zone::Zone;
 
+use crate::ids::SeriesId;
 use crate::snapshot::Snapshot;
 use budget::Budget;
+use filter::Filter;
 use plan::Plan;
 use prune::{Losses, Sources};
 use scan::{Block, Scan};
@@ -71,18 +80,29 @@ pub fn run(
     limits: &QueryLimits,
     control: &QueryControl,
 ) -> Result<QueryResult, QueryError> {
+    if !request.steps.is_empty() {
+        return run_steps(snapshot, request, limits, control);
+    }
     let began = Instant::now();
     let budget = Budget::new(limits, control);
     budget.check()?;
     let aggregate = plan::buckets(request)?;
     let mut stats = QueryStats { as_of: snapshot.cursor(), ..QueryStats::default() };
-    let Some(plan) = Plan::new(snapshot.catalog(), request, limits)? else {
+    let Some(mut plan) = Plan::new(snapshot.catalog(), request, limits)? else {
         stats.elapsed_us = began.elapsed().as_micros() as u64;
         return Ok(QueryResult { stats, ..QueryResult::default() });
     };
+    let filter = Filter::new(snapshot.catalog(), request, &mut plan)?;
     let sources = Sources::new(snapshot, &plan);
     let losses = Losses::new(snapshot, plan.range.clone());
-    let scan = Scan { snapshot, plan: &plan, sources: &sources, losses: &losses, budget: &budget };
+    let scan = Scan {
+        snapshot,
+        plan: &plan,
+        filter: filter.as_ref(),
+        sources: &sources,
+        losses: &losses,
+        budget: &budget,
+    };
     let series = match (&request.shape, aggregate) {
         _ if request.limit == Some(0) => Vec::new(),
         (Shape::Last, _) => newest(scan)?,
@@ -100,9 +120,35 @@ pub fn run(
     stats.points_scanned = read(&budget.points_scanned);
     stats.blocks_decoded = read(&budget.blocks_decoded);
     stats.blocks_from_statistics = read(&budget.blocks_from_statistics);
+    stats.groups_pruned = read(&budget.groups_pruned);
     stats.segments_pruned = sources.pruned;
     stats.elapsed_us = began.elapsed().as_micros() as u64;
-    Ok(QueryResult { series, partial: losses.into_ranges(&plan), stats })
+    Ok(QueryResult {
+        series,
+        partial: losses.into_ranges(filter.as_ref().map_or(&plan, |filter| &filter.wide)),
+        stats,
+    })
+}
+
+/// The same for a request with steps: the answer without them, all of it and oldest first, is what they are taken on.
+fn run_steps(
+    snapshot: &Snapshot,
+    request: &QueryRequest,
+    limits: &QueryLimits,
+    control: &QueryControl,
+) -> Result<QueryResult, QueryError> {
+    let began = Instant::now();
+    steps::check(request)?;
+    let plain = QueryRequest {
+        steps: Vec::new(),
+        order: Order::Ascending,
+        limit: request.limit.filter(|limit| *limit == 0),
+        ..request.clone()
+    };
+    let mut result = run(snapshot, &plain, limits, control)?;
+    result.series = steps::apply(result.series, request, &Budget::new(limits, control))?;
+    result.stats.elapsed_us = began.elapsed().as_micros() as u64;
+    Ok(result)
 }
 
 /// Points of every group.
@@ -129,12 +175,23 @@ fn newest(scan: Scan<'_>) -> Result<Vec<ResultSeries>, QueryError> {
     let groups = parallel::map(scan, plan.groups.len(), |i| {
         let mut all: last::Newest = vec![None; plan.ids.len()];
         for series in &plan.series[plan.groups[i].members.clone()] {
-            last::join(&mut all, last::newest(scan, *series)?);
+            last::join(&mut all, newest_of(scan, *series)?);
         }
         scan.budget.answer_rows(1)?;
         Ok(answer::newest(plan, &plan.groups[i], all))
     })?;
     Ok(groups.into_iter().flatten().collect())
+}
+
+fn newest_of(scan: Scan<'_>, series: SeriesId) -> Result<last::Newest, QueryError> {
+    if scan.filter.is_some() { last_counted::newest(scan, series) } else { last::newest(scan, series) }
+}
+
+/// Series of a part, and number of parts. They depend on the number of series alone: sums of floats that are no decimals
+/// round alike everywhere.
+fn fold_parts(plan: &Plan) -> (usize, usize) {
+    let part_len = (plan.series.len() / 64).max(1);
+    (part_len, plan.series.len().div_ceil(part_len))
 }
 
 /// Buckets of every group, in the order of the groups.
@@ -144,10 +201,9 @@ fn fold_all(
     buckets: &Buckets,
 ) -> Result<Vec<fold::Accumulators>, QueryError> {
     let plan = scan.plan;
-    // Parts depend on the number of series alone: sums of floats that are no decimals round alike everywhere.
-    let part_len = (plan.series.len() / 64).max(1);
+    let (part_len, parts) = fold_parts(plan);
     let group_of = |at: usize| plan.groups.partition_point(|group| group.members.end <= at);
-    let parts = parallel::map(scan, plan.series.len().div_ceil(part_len), |part| {
+    let parts = parallel::map(scan, parts, |part| {
         let mut block = Block::default();
         let mut out: Vec<(usize, fold::Accumulators)> = Vec::new();
         for at in part * part_len..((part + 1) * part_len).min(plan.series.len()) {

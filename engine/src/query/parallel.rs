@@ -14,8 +14,7 @@ pub(super) fn map<T: Send>(
     parts: usize,
     part: impl Fn(usize) -> Result<T, QueryError> + Sync,
 ) -> Result<Vec<T>, QueryError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = if estimated_rows(scan) < MIN_ROWS { 1 } else { cores.min(parts) };
+    let threads = threads(scan, parts);
     if threads <= 1 {
         return (0..parts).map(part).collect();
     }
@@ -52,6 +51,12 @@ pub(super) fn map<T: Send>(
         Some(error) => Err(error),
         None => Ok(done.into_inner().into_iter().flatten().collect()),
     }
+}
+
+/// How many threads share so many parts.
+pub(super) fn threads(scan: Scan<'_>, parts: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if estimated_rows(scan) < MIN_ROWS { 1 } else { cores.min(parts) }
 }
 
 /// Rows that may have to be read, from above: those of all segments, by the share of series asked for.

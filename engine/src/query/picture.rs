@@ -13,6 +13,7 @@ use super::answer::{column, time_column};
 use super::error::QueryError;
 use super::fold::{Accumulators, Field};
 use super::plan::{Group, Plan};
+use super::raw::has_value;
 use super::request::{Aggregate, Every, Function, Order, QueryRequest};
 use super::result::{ResultSeries, ResultValues};
 use super::scan::Scan;
@@ -67,8 +68,9 @@ fn series(
     let mut columns = vec![time_column(times[shown.clone()].iter().copied().map(Some).collect())];
     for field in &plan.fields {
         let (own, values) = &kept[field.slot];
-        if plan.named || !own.is_empty() {
-            columns.push(column(field, spread(values, own, &times).slice(shown.clone())));
+        let values = spread(values, own, &times).slice(shown.clone());
+        if plan.named || has_value(&values) {
+            columns.push(column(field, values));
         }
     }
     if request.order == Order::Descending {

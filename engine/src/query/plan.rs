@@ -88,6 +88,17 @@ impl Plan {
         Ok(Some(Self { namespace, measurement, asked, range, fields, ids, named, series, groups }))
     }
 
+    /// Keeps some of the series, and all groups, of which some may then have none.
+    pub(super) fn keep_series(&mut self, keep: impl Fn(SeriesId) -> bool) {
+        let mut kept = Vec::with_capacity(self.series.len());
+        for group in &mut self.groups {
+            let start = kept.len();
+            kept.extend(self.series[group.members.clone()].iter().copied().filter(|id| keep(*id)));
+            group.members = start..kept.len();
+        }
+        self.series = kept;
+    }
+
     /// Slot of a field, if it is asked for.
     pub(super) fn slot(&self, field: FieldId) -> Option<usize> {
         self.ids.binary_search(&field).ok()
@@ -196,6 +207,7 @@ fn group(
             let members = 0..selected.len();
             return Ok((selected, vec![Group { tags: Vec::new(), members }]));
         }
+        (GroupBy::Keys(_), Shape::Pixels(_)) => return Err(QueryError::PictureOfGroups),
         (GroupBy::Keys(keys), _) => Some(keys),
         (GroupBy::All | GroupBy::Default, _) => None,
     };

@@ -337,7 +337,7 @@ fn gather(
 }
 
 /// Where to begin so that about `wanted` rows lie between there and the end of `range`.
-fn newest_part(pieces: &Pieces, wanted: usize, range: Range<i64>) -> i64 {
+pub(super) fn newest_part(pieces: &Pieces, wanted: usize, range: Range<i64>) -> i64 {
     let mut rows = pieces.rows_in_memory();
     for piece in pieces.groups.iter().rev() {
         // Enough without this group, as far as one can tell: begin behind it, if that leaves anything at all.
@@ -352,7 +352,7 @@ fn newest_part(pieces: &Pieces, wanted: usize, range: Range<i64>) -> i64 {
 
 /// Times within the range at which to pause and see whether there are enough rows: ends of sources, at doubling
 /// distances from the end that is asked for.
-fn cuts(scan: Scan<'_>, series: SeriesId, order: Order) -> Vec<i64> {
+pub(super) fn cuts(scan: Scan<'_>, series: SeriesId, order: Order) -> Vec<i64> {
     let seq = scan.snapshot.seq();
     let in_memory = scan.snapshot.memtables().iter().filter_map(|m| m.time_range(series, seq));
     let spans = scan.sources.list.iter().map(super::prune::Source::times).chain(in_memory);

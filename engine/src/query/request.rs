@@ -1,5 +1,6 @@
 //! What a caller asks: names, a half-open range of time, a shape, and how much it may cost.
 
+use super::condition::Condition;
 use super::zone::Zone;
 use std::fmt;
 use std::str::FromStr;
@@ -25,8 +26,12 @@ pub struct QueryRequest {
     pub end: Timestamp,
     /// Conditions on tags; a series satisfies all of them.
     pub tags: Vec<TagFilter>,
+    /// What a row must satisfy to count; all count if there is none.
+    pub condition: Option<Condition>,
     /// Points, aggregates or newest values.
     pub shape: Shape,
+    /// What is then made of the columns, one after the other.
+    pub steps: Vec<Step>,
     /// Which series of the store become one series of the answer.
     pub group_by: GroupBy,
     /// Order of the rows of each series of the answer.
@@ -46,7 +51,9 @@ impl QueryRequest {
             start,
             end,
             tags: Vec::new(),
+            condition: None,
             shape: Shape::Raw,
+            steps: Vec::new(),
             group_by: GroupBy::Default,
             order: Order::Ascending,
             limit: None,
@@ -357,6 +364,72 @@ impl FromStr for Function {
             (None, Some(percent)) => quantile(percent, 4, 10_000).ok_or_else(unknown),
             (None, None) => Err(unknown()),
         }
+    }
+}
+
+/// A function over the columns of an answer. The value before another is the nearest earlier one that is there.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Each value less the one before it, over the time between them.
+    Derivative {
+        /// Time that the slope speaks of, in nanoseconds.
+        unit_ns: i64,
+        /// Leave out what falls.
+        non_negative: bool,
+    },
+    /// Each value less the one before it.
+    Difference {
+        /// Leave out what falls.
+        non_negative: bool,
+    },
+    /// All values up to here together.
+    CumulativeSum,
+    /// Mean of so many values up to here, from where there are so many.
+    MovingAverage(u32),
+    /// The greatest values; of equal ones the oldest.
+    Top(u32),
+    /// The least values; of equal ones the oldest.
+    Bottom(u32),
+    /// How many values are in each of some bins: one row per bin.
+    Histogram(HistogramEdges),
+}
+
+/// Bins of a histogram. A bin holds its lower edge, the last one its upper edge too.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HistogramEdges {
+    /// So many of one width from the least to the greatest value; one if all values are equal.
+    Equal(u32),
+    /// Between neighbours of these; what lies outside is not counted.
+    Given(Vec<f64>),
+}
+
+impl Step {
+    /// Most steps of one query.
+    pub const MAX_STEPS: usize = 8;
+    /// Most values that a moving average is over.
+    pub const MAX_WINDOW: u32 = 100_000;
+    /// Most bins of a histogram.
+    pub const MAX_BINS: u32 = 10_000;
+
+    /// Its name in requests and in column names.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Derivative { non_negative: false, .. } => "derivative",
+            Self::Derivative { non_negative: true, .. } => "non_negative_derivative",
+            Self::Difference { non_negative: false } => "difference",
+            Self::Difference { non_negative: true } => "non_negative_difference",
+            Self::CumulativeSum => "cumulative_sum",
+            Self::MovingAverage(_) => "moving_average",
+            Self::Top(_) => "top",
+            Self::Bottom(_) => "bottom",
+            Self::Histogram(_) => "histogram",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 

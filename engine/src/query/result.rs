@@ -153,6 +153,8 @@ pub struct QueryStats {
     pub blocks_decoded: u64,
     /// Field blocks answered from their statistics.
     pub blocks_from_statistics: u64,
+    /// Row groups not decoded because their statistics prove that no row satisfies the condition.
+    pub groups_pruned: u64,
     /// Segments of the namespace that were left out by time or measurement.
     pub segments_pruned: u64,
     /// Time it took, in microseconds.

@@ -10,6 +10,7 @@
 
 use super::budget::Budget;
 use super::error::QueryError;
+use super::filter::{Filter, FilterSink};
 use super::merge::{Carry, Hole, masked, slice};
 use super::plan::Plan;
 use super::prune::{Losses, Open, Opened, Source, Sources};
@@ -25,7 +26,10 @@ use std::sync::atomic::Ordering;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scan<'a> {
     pub(super) snapshot: &'a Snapshot,
+    /// Fields that the taker of the rows wants.
     pub(super) plan: &'a Plan,
+    /// Which rows count; all if there is none.
+    pub(super) filter: Option<&'a Filter>,
     pub(super) sources: &'a Sources,
     pub(super) losses: &'a Losses<'a>,
     pub(super) budget: &'a Budget<'a>,
@@ -37,6 +41,12 @@ pub(super) trait Sink {
     fn rows(&mut self, rows: &SeriesRows, range: Range<usize>) -> Result<(), QueryError>;
     /// Groups of one segment that meet nothing else; the first and the last may reach beyond the asked range.
     fn groups(&mut self, source: GroupSource<'_>, range: &Range<i64>) -> Result<(), QueryError>;
+    /// A value of `field` that does not count stood here: those on either side of it are no neighbours.
+    fn part(&mut self, _field: FieldId) -> Result<(), QueryError> {
+        Ok(())
+    }
+    /// Something of the series cannot be read.
+    fn lost(&mut self, _hole: &Hole) {}
     /// True if nothing more is wanted.
     fn is_full(&self) -> bool {
         false
@@ -54,20 +64,34 @@ pub(super) struct GroupSource<'a> {
 /// A row group of one series, and its place in the order of precedence.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Piece {
-    precedence: usize,
+    pub(super) precedence: usize,
     pub(super) group: RowGroup,
 }
 
 /// What a range of one series is made of, before anything is decoded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pieces {
+    series: SeriesId,
     /// By first time.
     pub(super) groups: Vec<Piece>,
+    /// What is lost, then what is deleted.
     holes: Vec<Hole>,
+    lost_count: usize,
     carry: Carry,
 }
 
 impl Pieces {
+    /// Which groups meet nothing else, as far as that can be told without decoding: by the times of their ends.
+    pub(super) fn alone(&self) -> Vec<bool> {
+        let mut before = None;
+        let alone = self.groups.iter().enumerate().map(|(i, piece)| {
+            let meets_earlier = before.is_some_and(|last| piece.group.first_time <= last);
+            before = before.max(Some(piece.group.last_time));
+            !meets_earlier && is_alone(piece, self.groups.get(i + 1), &self.carry, &self.holes)
+        });
+        alone.collect()
+    }
+
     /// Rows that are in memory already.
     pub(super) fn rows_in_memory(&self) -> usize {
         self.carry.rows()
@@ -78,6 +102,11 @@ impl Pieces {
 const FLUSH_ROWS: usize = 4096;
 
 impl Scan<'_> {
+    /// The same for all fields that have to be read, those of a condition among them.
+    pub(super) fn wide(self) -> Self {
+        Self { plan: self.filter.map_or(self.plan, |filter| &filter.wide), filter: None, ..self }
+    }
+
     /// Hands all rows of `series` in `range` to `sink`.
     pub(super) fn run(
         self,
@@ -91,8 +120,13 @@ impl Scan<'_> {
 
     /// Finds what there is of `series` in `range`.
     pub(super) fn pieces(self, series: SeriesId, range: &Range<i64>) -> Result<Pieces, QueryError> {
+        self.wide().find(series, range)
+    }
+
+    fn find(self, series: SeriesId, range: &Range<i64>) -> Result<Pieces, QueryError> {
         self.budget.check()?;
-        let mut pieces = Pieces::default();
+        let (groups, holes) = (Vec::new(), Vec::new());
+        let mut pieces = Pieces { series, groups, holes, lost_count: 0, carry: Carry::default() };
         for (precedence, source) in self.sources.list.iter().enumerate() {
             let (first, last) = source.times();
             if first >= range.end || last < range.start {
@@ -120,6 +154,7 @@ impl Scan<'_> {
             }
         }
         pieces.groups.sort_by_key(|piece| (piece.group.first_time, piece.precedence));
+        pieces.lost_count = pieces.holes.len();
         pieces.holes.extend(self.deleted(series, range));
         for (i, memtable) in self.snapshot.memtables().iter().enumerate() {
             let fields = FieldSet::Only(&self.plan.ids);
@@ -167,14 +202,23 @@ impl Scan<'_> {
         holes
     }
 
-    /// Hands `pieces` to `sink`, clipped to `range`.
+    /// Hands `pieces` to `sink`, clipped to `range`: the rows that count.
     pub(super) fn sweep(
         self,
         pieces: Pieces,
         range: &Range<i64>,
         sink: &mut impl Sink,
     ) -> Result<(), QueryError> {
-        let Pieces { groups, mut holes, mut carry } = pieces;
+        let Some(filter) = self.filter else { return self.sweep_all(pieces, range, sink) };
+        match FilterSink::new(self, filter, pieces.series, sink) {
+            Ok(mut filtered) => self.wide().sweep_all(pieces, range, &mut filtered),
+            Err(sink) => self.wide().sweep_all(pieces, range, sink),
+        }
+    }
+
+    fn sweep_all(self, pieces: Pieces, range: &Range<i64>, sink: &mut impl Sink) -> Result<(), QueryError> {
+        let Pieces { groups, mut holes, mut carry, lost_count, .. } = pieces;
+        holes[..lost_count].iter().for_each(|hole| sink.lost(hole));
         let mut batch: Vec<RowGroup> = Vec::new();
         let mut at = 0;
         while at < groups.len() && !sink.is_full() {
@@ -189,7 +233,9 @@ impl Scan<'_> {
             batch.extend(alone.take(MAX_BATCH).map(|(_, piece)| piece.group));
             if batch.is_empty() {
                 at += 1;
+                let known = holes.len();
                 let loaded = self.load(&first, range, &mut holes, &mut carry)?;
+                holes[known..].iter().for_each(|hole| sink.lost(hole));
                 carry.add(first.precedence, loaded);
                 if carry.rows() >= FLUSH_ROWS {
                     let end = groups.get(at).map(|next| next.group.first_time);
@@ -355,7 +401,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    fn begin(&mut self, plan: &Plan) {
+    pub(super) fn begin(&mut self, plan: &Plan) {
         self.times.clear();
         self.present.clear();
         self.present.resize(plan.ids.len(), false);

@@ -45,6 +45,6 @@ pub use reader::{RowGroup, Segment};
 pub use section::Section;
 pub use set::{SegmentHandle, SegmentOpener, SegmentSet};
 pub use statistics::BlockStatistics;
-pub(crate) use statistics::Number;
+pub(crate) use statistics::{Extent, Number};
 pub use verify::{differs_from, verify_file};
 pub use writer::SegmentWriter;

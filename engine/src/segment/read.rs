@@ -9,7 +9,7 @@ use super::layout::{BlockEntry, HEADER_LEN, MAX_BLOCK_BYTES, STATISTICS_CHUNK, T
 use super::meta::Table;
 use super::reader::{RowGroup, Segment};
 use super::section::{Level, Section};
-use super::statistics::BlockStatistics;
+use super::statistics::{BlockStatistics, Extent};
 use crate::codec::{self, NotFolded, Stretch, Wanted};
 use crate::column::Column;
 use crate::error::Damage;
@@ -198,6 +198,33 @@ impl Segment {
                 for group in same {
                     let at = group.ordinal % STATISTICS_CHUNK as u32;
                     visit(group, chunk.get(at, group.frame(), field_type, &texts)?);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Count and extremes of one field in many groups of one section, in their order; none for a group without a value of
+    /// it, and where none are kept: in compact groups and for plain texts.
+    pub(crate) fn extents_of(
+        &self,
+        groups: &[RowGroup],
+        field: FieldId,
+        mut visit: impl FnMut(Option<Extent>),
+    ) -> Result<(), SegmentError> {
+        let Some(first) = groups.first() else { return Ok(()) };
+        let section = self.section_of(first)?;
+        let Some(place) = section.field_place(field) else {
+            groups.iter().for_each(|_| visit(None));
+            return Ok(());
+        };
+        let field_type = section.fields()[place].field_type;
+        let chunk_of = |group: &RowGroup| (group.section, group.ordinal / STATISTICS_CHUNK as u32);
+        for same in groups.chunk_by(|a, b| chunk_of(a) == chunk_of(b)) {
+            section.with_chunk(&self.meta, Level::Groups, place, same[0].ordinal, |chunk| {
+                for group in same {
+                    visit(chunk.extent(group.ordinal % STATISTICS_CHUNK as u32, group.rows, field_type)?);
                 }
                 Ok(())
             })?;

@@ -37,6 +37,15 @@ pub struct BlockStatistics {
     pub exceptions: u32,
 }
 
+/// What a filter needs to know of the values of one field in one block.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Extent {
+    /// Values, at least one.
+    pub count: u32,
+    /// Least and greatest value; none for texts, booleans and if every value is NaN.
+    pub extremes: Option<(FieldValue, FieldValue)>,
+}
+
 impl BlockStatistics {
     /// Statistics of `values` at `times`, which rise strictly; none if there is no value.
     pub fn compute(times: &[i64], values: &Values, range: Range<usize>) -> Option<Self> {

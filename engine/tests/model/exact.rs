@@ -3,6 +3,8 @@
 //! A value that is a short decimal counts as that decimal, any other as the double it is; the sum of all is rounded
 //! once, to nearest, ties to even.
 
+use wattlog_model::FieldValue;
+
 /// Two's complement number of 2304 bits, in units of 2^-1074 / 10^9.
 #[derive(Debug, Clone)]
 pub(crate) struct Wide([u64; WORDS]);
@@ -17,18 +19,38 @@ impl Wide {
         Self([0; WORDS])
     }
 
+    /// One value as the double or integer that it is.
+    pub(crate) fn of(value: &FieldValue) -> Self {
+        let mut wide = Self::zero();
+        match value {
+            FieldValue::Float(v) => wide.add_bits(*v),
+            FieldValue::Integer(v) => wide.add_integer((*v).into()),
+            FieldValue::Unsigned(v) => wide.add_integer((*v).into()),
+            other => unreachable!("{other:?} is no number"),
+        }
+        wide
+    }
+
+    pub(crate) fn order(&self, other: &Self) -> std::cmp::Ordering {
+        let sign = |wide: &Self| wide.0[WORDS - 1] >> 63 == 0;
+        sign(self).cmp(&sign(other)).then_with(|| self.0.iter().rev().cmp(other.0.iter().rev()))
+    }
+
     /// Adds a float as the definition counts it.
     pub(crate) fn add_float(&mut self, value: f64) {
         match decimal(value) {
             Some(billionths) => self.add_shifted(billionths < 0, billionths.unsigned_abs(), FRACTION_BITS),
-            None => {
-                let bits = value.to_bits();
-                let exponent = (bits >> 52 & 0x7ff) as usize;
-                let hidden = u64::from(exponent > 0) << 52;
-                let mantissa = u128::from(bits & ((1 << 52) - 1) | hidden) * u128::from(BILLION);
-                self.add_shifted(value.is_sign_negative(), mantissa, exponent.max(1) - 1);
-            }
+            None => self.add_bits(value),
         }
+    }
+
+    /// Adds a float as the double it is.
+    fn add_bits(&mut self, value: f64) {
+        let bits = value.to_bits();
+        let exponent = (bits >> 52 & 0x7ff) as usize;
+        let hidden = u64::from(exponent > 0) << 52;
+        let mantissa = u128::from(bits & ((1 << 52) - 1) | hidden) * u128::from(BILLION);
+        self.add_shifted(value.is_sign_negative(), mantissa, exponent.max(1) - 1);
     }
 
     pub(crate) fn add_integer(&mut self, value: i128) {

@@ -4,7 +4,8 @@ use crate::naive::{Body, Deletion, FIELDS, Point, SERIES, Store};
 use std::time::Duration;
 use wattlog_engine::io::sim::Rng;
 use wattlog_engine::query::{
-    Aggregate, Every, Fill, Function, GroupBy, Order, QueryRequest, Shape, TagFilter, TagPredicate, Zone,
+    Aggregate, Comparison, Condition, Every, Fill, Function, GroupBy, Literal, Name, Operator, Order,
+    QueryRequest, Shape, TagFilter, TagPredicate, Zone,
 };
 use wattlog_model::{FieldType, FieldValue, Timestamp};
 
@@ -201,6 +202,7 @@ impl History {
         request.shape = match self.rng.below(10) {
             0..=3 => Shape::Raw,
             4 => Shape::Last,
+            5 => Shape::Pixels(*self.rng.pick(&[1, 2, 10, 1000, u32::MAX])),
             _ => {
                 let functions = Function::ALL.into_iter().filter(|_| self.rng.chance(30)).collect::<Vec<_>>();
                 let functions = if functions.is_empty() { vec![Function::Sum] } else { functions };
@@ -229,6 +231,7 @@ impl History {
             request.fields = Some(self.fields(&request.shape));
         }
         request.tags = (0..self.rng.below(3)).map(|_| self.filter()).collect();
+        request.condition = self.rng.chance(40).then(|| self.condition(series, 0));
         request.group_by = match self.rng.below(4) {
             0 | 1 => GroupBy::Default,
             2 => GroupBy::All,
@@ -238,10 +241,78 @@ impl History {
                 GroupBy::Keys(self.rng.pick(keys).iter().map(|key| (*key).to_owned()).collect())
             }
         };
+        if matches!(request.shape, Shape::Pixels(_)) && matches!(request.group_by, GroupBy::Keys(_)) {
+            // Each series is drawn by itself.
+            request.group_by = GroupBy::Default;
+        }
         request.order = if self.rng.chance(50) { Order::Ascending } else { Order::Descending };
         let limit = *self.rng.pick(&[0, 1, 2, 7, 100, 100_000]);
         request.limit = self.rng.chance(50).then_some(limit);
         request
+    }
+
+    /// Comparisons that hold often, seldom, always or never, joined in any way.
+    fn condition(&mut self, series: usize, depth: u32) -> Condition {
+        match self.rng.below(10) {
+            0 | 1 if depth < 3 => Condition::All(
+                (0..1 + self.rng.below(3)).map(|_| self.condition(series, depth + 1)).collect(),
+            ),
+            2 | 3 if depth < 3 => Condition::Any(
+                (0..1 + self.rng.below(3)).map(|_| self.condition(series, depth + 1)).collect(),
+            ),
+            4 if depth < 3 => Condition::Not(Box::new(self.condition(series, depth + 1))),
+            5 => {
+                // Keys that the measurement has.
+                let keys: &[&str] = if SERIES[series].0 == "weather_data" {
+                    &["location"]
+                } else {
+                    &["device_id", "location"]
+                };
+                let key = (*self.rng.pick(keys)).to_owned();
+                let value = (*self.rng.pick(&["a", "b", "roof", "garage", ""])).to_owned();
+                let name = if self.rng.chance(50) { Name::Any(key) } else { Name::Tag(key) };
+                let operator = self.operator();
+                Condition::Compare(Comparison { name, operator, value: Literal::Text(value) })
+            }
+            _ => self.comparison(),
+        }
+    }
+
+    fn operator(&mut self) -> Operator {
+        use Operator::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
+        *self.rng.pick(&[Equal, NotEqual, Less, LessOrEqual, Greater, GreaterOrEqual])
+    }
+
+    fn comparison(&mut self) -> Condition {
+        let field = self.rng.index(FIELDS.len());
+        let mut operator = self.operator();
+        let value = match (self.value(field), self.rng.below(6)) {
+            (FieldValue::Boolean(v), _) => {
+                operator = if self.rng.chance(50) { Operator::Equal } else { Operator::NotEqual };
+                Literal::Boolean(v)
+            }
+            (FieldValue::String(v), _) => Literal::Text(v.to_string()),
+            // Beyond all values, or at their edge.
+            (_, 0) => Literal::Integer(*self.rng.pick(&[
+                -5000,
+                0,
+                1_000_000,
+                i128::from(i64::MIN),
+                i128::from(i64::MAX),
+            ])),
+            (_, 1) => Literal::Float(*self.rng.pick(&[
+                -0.0,
+                -5000.5,
+                0.5,
+                1e300,
+                -1e300,
+                9_223_372_036_854_775_807.0,
+            ])),
+            (FieldValue::Float(v), _) => Literal::Float(v),
+            (FieldValue::Integer(v), _) => Literal::Integer(v.into()),
+            (FieldValue::Unsigned(v), _) => Literal::Integer(i64::try_from(v).unwrap_or(i64::MAX).into()),
+        };
+        Condition::compare(FIELDS[field].0, operator, value)
     }
 
     /// Buckets of any length in any zone, or one.

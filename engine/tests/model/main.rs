@@ -60,6 +60,8 @@ struct Seen {
     merged: u64,
     from_statistics: u64,
     decoded: u64,
+    /// Row groups that conditions ruled out by their statistics.
+    pruned: u64,
     answered_rows: usize,
 }
 
@@ -122,6 +124,7 @@ fn run(seed: u64, read_mode: ReadMode, at: &mut u64) {
     }
     println!("seed {seed}: {seen:?}");
     assert!(seen.segments > 8 && seen.from_statistics > 100 && seen.decoded > 1000, "{seen:?}");
+    assert!(seen.pruned > 2, "{seen:?}");
     assert!(seen.merged > 20 && seen.deletes > 5, "{seen:?}");
 }
 
@@ -132,6 +135,7 @@ fn ask(engine: &Engine, request: &QueryRequest, seen: &mut Seen) -> Vec<naive::S
     assert!(!result.is_partial(), "{:?}: {request:?}", result.partial);
     seen.from_statistics += result.stats.blocks_from_statistics;
     seen.decoded += result.stats.blocks_decoded;
+    seen.pruned += result.stats.groups_pruned;
     seen.answered_rows += result.rows();
     result.series.iter().map(naive::Series::of).collect()
 }

@@ -5,8 +5,8 @@ use crate::history::PATTERNS;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use wattlog_engine::query::{
-    Aggregate, Buckets, Every, Fill, Function, GroupBy, Order, QueryRequest, ResultSeries, ResultValues,
-    Shape, TagFilter, TagPredicate, Zone,
+    Aggregate, Buckets, Comparison, Condition, Every, Fill, Function, GroupBy, Literal, Name, Operator,
+    Order, QueryRequest, ResultSeries, ResultValues, Shape, TagFilter, TagPredicate, Zone,
 };
 use wattlog_engine::{DeleteRequest, WriteBatch};
 use wattlog_model::{FieldType, FieldValue, TagSet, Timestamp};
@@ -276,9 +276,9 @@ impl Store {
         // By time; at one time by the order of series.
         let mut rows: Vec<(i64, &Row)> = Vec::new();
         for series in members {
-            rows.extend(
-                self.rows.range((*series, start)..(*series, end)).map(|((_, time), row)| (*time, row)),
-            );
+            let own = self.rows.range((*series, start)..(*series, end));
+            let counts = own.filter(|(_, row)| counts(request, *series, row));
+            rows.extend(counts.map(|((_, time), row)| (*time, row)));
         }
         rows.retain(|(_, row)| fields.iter().any(|field| row[*field].is_some()));
         rows.sort_by_key(|(time, _)| *time);
@@ -292,7 +292,10 @@ impl Store {
         };
         let fields: Vec<usize> = fields.iter().filter(has).copied().collect();
         let columns = match &request.shape {
-            Shape::Raw => raw(request, &fields, rows),
+            Shape::Raw => {
+                raw(request, &fields, rows.into_iter().map(|(time, row)| (time, row.clone())).collect())
+            }
+            Shape::Pixels(pixels) => raw(request, &fields, picture(request, *pixels, &fields, &rows)),
             Shape::Last => last(&fields, &rows),
             Shape::Aggregate(aggregate) => buckets(request, &fields, aggregate, &rows, &curves),
         };
@@ -322,47 +325,106 @@ impl Store {
             let curve = curves.entry(*field).or_default();
             for series in members {
                 let rows = self.rows.range((*series, from)..(*series, to));
-                let points: Vec<(i64, FieldValue)> =
-                    rows.filter_map(|((_, time), row)| Some((*time, row[*field].clone()?))).collect();
-                let numbers: Vec<(i64, f64)> = points.iter().map(|(time, v)| (*time, number(v))).collect();
-                if area {
-                    for pair in numbers
-                        .windows(2)
-                        .filter(|pair| i128::from(pair[1].0) - i128::from(pair[0].0) <= i128::from(gap))
-                    {
-                        divide(&buckets, &range, pair[0].0, pair[1].0, |bucket, a, b| {
-                            let ((t0, v0), (t1, v1)) = (pair[0], pair[1]);
-                            let at = |t: i64| v0 + (v1 - v0) * ((t - t0) as f64 / (t1 - t0) as f64);
-                            let piece = f64::midpoint(at(a), at(b)) * (b - a) as f64;
-                            let bucket = curve.entry(bucket).or_default();
-                            bucket.area += piece;
-                            bucket.size += v0.abs().max(v1.abs()) * (b - a) as f64;
-                            bucket.covered += (b - a) as f64;
-                            bucket.parts += 1.0;
-                        });
+                let points: Vec<(i64, f64, bool)> = rows
+                    .filter_map(|((_, time), row)| {
+                        Some((*time, number(row[*field].as_ref()?), counts(request, *series, row)))
+                    })
+                    .collect();
+                // A value that does not count parts its neighbours.
+                for numbers in points.split(|(.., counts)| !counts) {
+                    let numbers: Vec<(i64, f64)> = numbers.iter().map(|(time, v, _)| (*time, *v)).collect();
+                    if area {
+                        for pair in numbers
+                            .windows(2)
+                            .filter(|pair| i128::from(pair[1].0) - i128::from(pair[0].0) <= i128::from(gap))
+                        {
+                            divide(&buckets, &range, pair[0].0, pair[1].0, |bucket, a, b| {
+                                let ((t0, v0), (t1, v1)) = (pair[0], pair[1]);
+                                let at = |t: i64| v0 + (v1 - v0) * ((t - t0) as f64 / (t1 - t0) as f64);
+                                let piece = f64::midpoint(at(a), at(b)) * (b - a) as f64;
+                                let bucket = curve.entry(bucket).or_default();
+                                bucket.area += piece;
+                                bucket.size += v0.abs().max(v1.abs()) * (b - a) as f64;
+                                bucket.covered += (b - a) as f64;
+                                bucket.parts += 1.0;
+                            });
+                        }
                     }
-                }
-                if rise {
-                    for ((t0, v0), (t1, v1)) in growths(numbers) {
-                        let span = (i128::from(t1) - i128::from(t0)) as f64;
-                        divide(&buckets, &range, t0, t1, |bucket, a, b| {
-                            let bucket = curve.entry(bucket).or_default();
-                            let length = (i128::from(b) - i128::from(a)) as f64;
-                            bucket.rise += (v1 - v0) * (length / span);
-                            bucket.risen += v0.abs().max(v1.abs()) * (length / span);
-                            bucket.observed += length;
-                            bucket.parts += 1.0;
-                        });
+                    if rise {
+                        for ((t0, v0), (t1, v1)) in growths(numbers) {
+                            let span = (i128::from(t1) - i128::from(t0)) as f64;
+                            divide(&buckets, &range, t0, t1, |bucket, a, b| {
+                                let bucket = curve.entry(bucket).or_default();
+                                let length = (i128::from(b) - i128::from(a)) as f64;
+                                bucket.rise += (v1 - v0) * (length / span);
+                                bucket.risen += v0.abs().max(v1.abs()) * (length / span);
+                                bucket.observed += length;
+                                bucket.parts += 1.0;
+                            });
+                        }
                     }
                 }
             }
             let series = members.iter().filter(|series| {
-                self.rows.range((**series, from)..(**series, to)).any(|(_, row)| row[*field].is_some())
+                let counted = |row: &Row| row[*field].is_some() && counts(request, **series, row);
+                self.rows.range((**series, from)..(**series, to)).any(|(_, row)| counted(row))
             });
             let series = series.count() as f64;
             curve.values_mut().for_each(|bucket| bucket.series = series);
         }
         curves
+    }
+}
+
+/// Whether a row satisfies the condition of a request.
+fn counts(request: &QueryRequest, series: usize, row: &Row) -> bool {
+    request.condition.as_ref().is_none_or(|condition| holds(condition, series, row))
+}
+
+fn holds(condition: &Condition, series: usize, row: &Row) -> bool {
+    match condition {
+        Condition::Not(inner) => !holds(inner, series, row),
+        Condition::All(parts) => parts.iter().all(|part| holds(part, series, row)),
+        Condition::Any(parts) => parts.iter().any(|part| holds(part, series, row)),
+        Condition::Compare(comparison) => compare(comparison, series, row),
+    }
+}
+
+/// Numbers are compared as billionths of an integer, so that no rule of doubles is needed.
+fn compare(comparison: &Comparison, series: usize, row: &Row) -> bool {
+    let Comparison { name, operator, value } = comparison;
+    let says = |order: std::cmp::Ordering| match operator {
+        Operator::Equal => order.is_eq(),
+        Operator::NotEqual => order.is_ne(),
+        Operator::Less => order.is_lt(),
+        Operator::LessOrEqual => order.is_le(),
+        Operator::Greater => order.is_gt(),
+        Operator::GreaterOrEqual => order.is_ge(),
+    };
+    let (Name::Any(text) | Name::Tag(text)) = name;
+    let field = match name {
+        Name::Any(text) => FIELDS.iter().position(|(own, _)| own == text),
+        Name::Tag(_) => None,
+    };
+    let Some(field) = field else {
+        let own = SERIES[series].1.iter().find(|(key, _)| key == text).map_or("", |(_, value)| *value);
+        let Literal::Text(wanted) = value else { unreachable!("tags are asked for texts") };
+        return says(own.cmp(wanted));
+    };
+    match (&row[field], value) {
+        (None, _) => false,
+        (Some(FieldValue::String(own)), Literal::Text(wanted)) => says((**own).cmp(&**wanted)),
+        (Some(FieldValue::Boolean(own)), Literal::Boolean(wanted)) => says(own.cmp(wanted)),
+        (Some(own), wanted) => {
+            let wanted = match wanted {
+                Literal::Float(v) => FieldValue::Float(*v),
+                Literal::Integer(v) => {
+                    FieldValue::Integer(i64::try_from(*v).expect("the history asks for such"))
+                }
+                other => unreachable!("numbers are not asked for {other:?}"),
+            };
+            says(Wide::of(own).order(&Wide::of(&wanted)))
+        }
     }
 }
 
@@ -475,7 +537,7 @@ fn times(times: impl Iterator<Item = i64>) -> Column {
     Column::exact("time".to_owned(), times.map(|time| Some(FieldValue::Integer(time))).collect())
 }
 
-fn raw(request: &QueryRequest, fields: &[usize], mut rows: Vec<(i64, &Row)>) -> Vec<Column> {
+fn raw(request: &QueryRequest, fields: &[usize], mut rows: Vec<(i64, Row)>) -> Vec<Column> {
     if request.order == Order::Descending {
         rows.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
     }
@@ -489,6 +551,38 @@ fn raw(request: &QueryRequest, fields: &[usize], mut rows: Vec<(i64, &Row)>) -> 
         }
     }
     columns
+}
+
+/// The rows that draw a series: of each part of the range the first, the last, the first least and the first greatest of
+/// each field, and nothing but those.
+fn picture(request: &QueryRequest, pixels: u32, fields: &[usize], rows: &[(i64, &Row)]) -> Vec<(i64, Row)> {
+    let (start, end) = (i128::from(request.start.0), i128::from(request.end.0));
+    let part = |time: i64| (i128::from(time) - start) * i128::from(pixels) / (end - start);
+    let mut kept: BTreeMap<i64, Row> = BTreeMap::new();
+    for field in fields {
+        let points: Vec<(i64, &FieldValue)> =
+            rows.iter().filter_map(|(time, row)| Some((*time, row[*field].as_ref()?))).collect();
+        for own in points.chunk_by(|a, b| part(a.0) == part(b.0)) {
+            let mut wanted = vec![own[0], own[own.len() - 1]];
+            if is_defined(Function::Min, *field) {
+                let by = |a: &FieldValue, b: &FieldValue| Wide::of(a).order(&Wide::of(b));
+                let better = |is: std::cmp::Ordering| {
+                    own.iter()
+                        .copied()
+                        .reduce(|best, point| if by(point.1, best.1) == is { point } else { best })
+                };
+                wanted.extend(
+                    [better(std::cmp::Ordering::Less), better(std::cmp::Ordering::Greater)]
+                        .into_iter()
+                        .flatten(),
+                );
+            }
+            for (time, value) in wanted {
+                kept.entry(time).or_insert_with(|| FIELDS.map(|_| None))[*field] = Some(value.clone());
+            }
+        }
+    }
+    kept.into_iter().collect()
 }
 
 fn last(fields: &[usize], rows: &[(i64, &Row)]) -> Vec<Column> {

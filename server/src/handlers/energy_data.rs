@@ -107,6 +107,7 @@ pub(crate) async fn list(
     query: QueryPairs,
 ) -> Result<Response<Body>, ApiError> {
     let options = &state.shared.options;
+    let text: Vec<String> = query.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let [start, end, device] = query.only(["start_time", "end_time", "device_id"])?;
     let time = |name: &str, text: Option<String>, fold: Fold| {
         let text = text.ok_or_else(|| ApiError::bad_request(format!("parameter {name:?} is required")))?;
@@ -122,14 +123,14 @@ pub(crate) async fn list(
     }
     let shared = state.clone();
     let (answer, partial) = state
-        .query("energy_data", move |engine, control, scanned| {
+        .query("energy_data", text.join("&"), move |engine, control, watched| {
             let result = match engine.query(&request, control) {
                 Ok(result) => result,
                 // Before the first point the default database is not there; the plan's answer is an empty list.
                 Err(QueryError::DatabaseNotFound(_)) => QueryResult::default(),
                 Err(error) => return Err(error.into()),
             };
-            *scanned = result.stats.points_scanned;
+            watched.stats = Some(result.stats);
             let mut watch = AnswerWatch::new(&shared, peer, control);
             let bytes = energy_data::encode(&result, &mut |bytes| watch.look(bytes))?;
             Ok((watch.finish(bytes), result.is_partial()))

@@ -22,6 +22,7 @@ use utoipa::OpenApi;
         energy_data::list,
         query::query,
         query::last,
+        query::slow,
         schema::databases,
         schema::measurements,
         schema::measurement,

@@ -7,7 +7,7 @@ use super::bounded::{Bounded, Watch};
 use super::number::{write_float, write_integer};
 use super::time::{write_rfc3339, write_rfc3339_in};
 use std::collections::HashMap;
-use wattlog_engine::query::{QueryResult, ResultSeries, ResultValues, Zone};
+use wattlog_engine::query::{QueryResult, QueryStats, ResultSeries, ResultValues, Zone};
 
 /// How times are written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -126,6 +126,19 @@ fn json_series<E>(
     bounded.check()
 }
 
+/// The numbers of the statistics, with the names they have on the wire.
+pub(crate) fn counts(stats: &QueryStats) -> [(&'static str, u64); 7] {
+    [
+        ("series", stats.series),
+        ("points_scanned", stats.points_scanned),
+        ("blocks_decoded", stats.blocks_decoded),
+        ("blocks_from_statistics", stats.blocks_from_statistics),
+        ("groups_pruned", stats.groups_pruned),
+        ("segments_pruned", stats.segments_pruned),
+        ("elapsed_us", stats.elapsed_us),
+    ]
+}
+
 /// What follows the series: missing parts and statistics.
 fn json_end(out: &mut Vec<u8>, result: &QueryResult, time_format: &TimeFormat) {
     out.extend_from_slice(b"],\"partial\":");
@@ -147,15 +160,7 @@ fn json_end(out: &mut Vec<u8>, result: &QueryResult, time_format: &TimeFormat) {
     let stats = &result.stats;
     out.extend_from_slice(b",\"stats\":{\"as_of\":");
     text(out, &stats.as_of.to_string());
-    let counts = [
-        ("series", stats.series),
-        ("points_scanned", stats.points_scanned),
-        ("blocks_decoded", stats.blocks_decoded),
-        ("blocks_from_statistics", stats.blocks_from_statistics),
-        ("segments_pruned", stats.segments_pruned),
-        ("elapsed_us", stats.elapsed_us),
-    ];
-    for (name, count) in counts {
+    for (name, count) in counts(stats) {
         out.push(b',');
         text(out, name);
         out.push(b':');
@@ -450,7 +455,8 @@ mod tests {
             \"columns\":[\"time\",\"pv\",\"n\",\"big\",\"ok\",\"mode\"],\"units\":[null,\"W\",null,null,null,null],\
             \"values\":[[1,-1],[55.5,null],[9007199254740992,\"9007199254740993\"],[\"18446744073709551615\",0],\
             [true,null],[\"a \\\"b\\\",\u{fc}\",null]]}],\"partial\":false,\"stats\":{\"as_of\":\"0-0\",\"series\":0,\
-            \"points_scanned\":0,\"blocks_decoded\":0,\"blocks_from_statistics\":0,\"segments_pruned\":0,\"elapsed_us\":0}}\n";
+            \"points_scanned\":0,\"blocks_decoded\":0,\"blocks_from_statistics\":0,\"groups_pruned\":0,\
+            \"segments_pruned\":0,\"elapsed_us\":0}}\n";
         assert_eq!(text, expected);
         serde_json::from_str::<serde_json::Value>(&text).unwrap();
     }

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod bounded;
+pub mod condition;
 mod drawing;
 pub mod energy_data;
 pub mod line_protocol;
@@ -10,4 +11,5 @@ pub mod params;
 pub mod predicate;
 pub mod query_string;
 mod repeated_line;
+pub mod steps;
 pub(crate) mod time;

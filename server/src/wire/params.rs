@@ -3,8 +3,10 @@
 //! Promise: every parameter is understood or refused by its name; nothing is guessed.
 
 use super::answer::{AnswerFormat, TimeFormat};
+use super::condition::parse_condition;
 use super::drawing::{GRID_BUCKETS, grid};
 use super::query_string::pairs;
+use super::steps::parse_steps;
 use super::time::{parse_every, parse_query_time, parse_signed_span, parse_span};
 use crate::error::shortened;
 use wattlog_engine::DeleteRequest;
@@ -24,6 +26,8 @@ pub struct Parameters {
     pub format: AnswerFormat,
     /// Whether it is to be drawn, so that it will be asked for again: it gets an entity tag.
     pub is_drawn: bool,
+    /// Tell what would be read instead of reading it.
+    pub explain: bool,
 }
 
 /// Which route asks.
@@ -36,8 +40,8 @@ pub enum Route {
 }
 
 const QUERY_ONLY: &[&str] = &[
-    "start", "end", "every", "offset", "fill", "gap", "unit", "fn", "pixels", "shape", "buckets", "group_by",
-    "order", "limit",
+    "start", "end", "every", "offset", "fill", "gap", "unit", "fn", "then", "pixels", "shape", "buckets",
+    "group_by", "order", "limit", "explain",
 ];
 
 /// Reads the parameters. `now` is the time of the request; buckets are those of `home_zone` unless another is named.
@@ -55,9 +59,10 @@ pub fn parse(
             add_filter(&mut tags, key, value)?;
             continue;
         }
-        let known =
-            matches!(&*name, "db" | "rp" | "measurement" | "fields" | "tz" | "time_format" | "format")
-                || (route == Route::Query && QUERY_ONLY.contains(&&*name));
+        let known = matches!(
+            &*name,
+            "db" | "rp" | "measurement" | "fields" | "where" | "tz" | "time_format" | "format"
+        ) || (route == Route::Query && QUERY_ONLY.contains(&&*name));
         if !known {
             return Err(format!(
                 "unknown parameter {:?}; docs/api.md lists what this route takes",
@@ -105,7 +110,14 @@ pub fn parse(
         start,
         end,
         tags,
+        condition: get("where")
+            .map(|text| parse_condition(text).map_err(|e| format!("where: {e}")))
+            .transpose()?,
         shape,
+        steps: match get("then") {
+            None => Vec::new(),
+            Some(text) => parse_steps(text).map_err(|e| format!("then: {e}"))?,
+        },
         group_by: match get("group_by") {
             None => GroupBy::Default,
             Some("*") => GroupBy::All,
@@ -130,7 +142,12 @@ pub fn parse(
         Some("ndjson") => AnswerFormat::Ndjson,
         Some(other) => return Err(format!("format: {:?} is none of json, csv, ndjson", shortened(other))),
     };
-    Ok(Parameters { request, time_format, format, is_drawn })
+    let explain = match get("explain") {
+        None | Some("0") => false,
+        Some("1") => true,
+        Some(other) => return Err(format!("explain: {:?} is neither 0 nor 1", shortened(other))),
+    };
+    Ok(Parameters { request, time_format, format, is_drawn, explain })
 }
 
 const DELETE_TAKES: &[&str] = &["db", "rp", "measurement", "fields", "start", "end"];
@@ -200,7 +217,8 @@ fn drawn<'a>(
         (true, Some(_)) => return Err("pixels and shape exclude each other".to_owned()),
         (false, Some(other)) => return Err(format!("shape: {:?} is not grid", shortened(other))),
     };
-    let own = ["every", "offset", "fill", "fn", "gap", "unit"].into_iter().find(|name| get(name).is_some());
+    let own =
+        ["every", "offset", "fill", "fn", "gap", "unit", "then"].into_iter().find(|name| get(name).is_some());
     if let Some(own) = own {
         return Err(format!("{name} and {own} exclude each other: {name} chooses by itself"));
     }
@@ -472,6 +490,8 @@ mod tests {
             ("measurement=m&start=-1h&fields=a,,b", "empty name"),
             ("measurement=m&start=-1h&limit=0", "limit: \"0\""),
             ("measurement=m&start=-1h&order=up", "order: \"up\""),
+            ("measurement=m&start=-1h&then=top", "then: \"top\" is no function over results"),
+            ("measurement=m&start=-1h&explain=yes", "explain: \"yes\""),
             ("measurement=m&start=-1h&format=xml", "format: \"xml\""),
             ("measurement=m&start=-1h&tag.=x", "tag.KEY=VALUE"),
             ("measurement=m&start=-1h&pixels=0", "pixels: \"0\""),
@@ -482,6 +502,7 @@ mod tests {
             ("measurement=m&start=-1h&shape=tile", "shape: \"tile\" is not grid"),
             ("measurement=m&start=-1h&shape=grid&buckets=3", "from 4 to 10000"),
             ("measurement=m&start=-1h&shape=grid&buckets=9&every=1h", "shape=grid and every exclude"),
+            ("measurement=m&start=-1h&where=soc%3C", "where: at character 5: a value expected"),
         ] {
             let error = parse(query).unwrap_err();
             assert!(error.contains(text), "{query}: {error}");

@@ -5,7 +5,7 @@ use crate::column::Values;
 use crate::segment::layout::STATISTICS_CHUNK;
 use crate::segment::statistics::BlockStatistics;
 use proptest::prelude::*;
-use wattlog_model::FieldType;
+use wattlog_model::{FieldType, FieldValue};
 
 fn unpack(bytes: &[u8], entries: &[(u32, Frame, BlockStatistics)], field_type: FieldType) {
     let chunk = Chunk::parse(bytes).unwrap();
@@ -14,6 +14,14 @@ fn unpack(bytes: &[u8], entries: &[(u32, Frame, BlockStatistics)], field_type: F
     for place in 0..STATISTICS_CHUNK as u32 {
         let frame = next.map_or(Frame { rows: 1, first_time: 0, last_time: 0 }, |entry| entry.1);
         let found = chunk.get(place, frame, field_type, &[]).unwrap();
+        let extent = chunk.extent(place, frame.rows, field_type).unwrap();
+        let bits = |low: &FieldValue, high: &FieldValue| format!("{low:?} {high:?}");
+        assert_eq!(
+            extent.map(|e| (e.count, e.extremes.map(|(low, high)| bits(&low, &high)))),
+            found
+                .as_ref()
+                .map(|s| (s.count, s.min.as_ref().zip(s.max.as_ref()).map(|(a, b)| bits(&a.1, &b.1)))),
+        );
         match next {
             Some((at, _, statistics)) if *at == place => {
                 assert!(found.unwrap().same_bits(statistics));
