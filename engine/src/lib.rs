@@ -28,6 +28,7 @@ pub mod options;
 pub mod query;
 mod recovery;
 pub mod rows;
+pub mod salvage;
 mod seal;
 pub mod segment;
 mod snapshot;

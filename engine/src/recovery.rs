@@ -186,7 +186,7 @@ pub(crate) fn recover(
 }
 
 /// Whether a segment that should be there is not, or has another length.
-fn names_missing_files(disk: &dyn Disk, state: &State) -> io::Result<bool> {
+pub(crate) fn names_missing_files(disk: &dyn Disk, state: &State) -> io::Result<bool> {
     let present = disk.list("segments")?;
     Ok(state.segments.values().filter(|entry| !entry.quarantined).any(|entry| {
         let path = entry.path();
@@ -480,7 +480,7 @@ fn apply(
 }
 
 /// The identity in the header of any file that is there.
-fn existing_identity(disk: &dyn Disk) -> io::Result<Option<StoreId>> {
+pub(crate) fn existing_identity(disk: &dyn Disk) -> io::Result<Option<StoreId>> {
     for entry in disk.list("wal")?.iter().rev() {
         let path = format!("wal/{}", entry.name);
         let mut header = [0; FILE_HEADER_LEN];
@@ -549,7 +549,7 @@ fn segment_refused(error: SegmentError) -> OpenError {
     OpenError::Disk { action: "open the segments", source }
 }
 
-fn catalog_refused(action: &'static str, error: CatalogError) -> OpenError {
+pub(crate) fn catalog_refused(action: &'static str, error: CatalogError) -> OpenError {
     let source = match error {
         CatalogError::TooNew(header) => return OpenError::too_new(header),
         CatalogError::Io { source, .. } => source,
