@@ -205,6 +205,11 @@ impl CatalogFile {
         Ok(bytes)
     }
 
+    /// From now on it counts as one of which a block could not be used.
+    pub(crate) fn distrust(&self) {
+        self.broken.store(true, Relaxed);
+    }
+
     /// Whether a block of it could not be used since it was opened.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken.load(Relaxed)

@@ -172,6 +172,17 @@ impl Catalog {
         Ok(whole.iter().map(|file| *file.entry()).collect())
     }
 
+    /// Files in use.
+    pub(crate) fn file_entries(&self) -> Vec<CatalogEntry> {
+        self.state.read().files.iter().map(|file| *file.entry()).collect()
+    }
+
+    /// A file in use is not what was written, as its reader may not have noticed yet.
+    pub(crate) fn distrust(&self, id: CatalogFileId) {
+        let files = self.state.read().files.clone();
+        files.iter().filter(|file| file.entry().id == id).for_each(|file| file.distrust());
+    }
+
     /// Files in use of which a block could not be used.
     pub(crate) fn broken_files(&self) -> Vec<CatalogFileId> {
         let files = self.state.read().files.clone();
