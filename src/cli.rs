@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Print one file of a store with the names of format-spec.md
     Dump(DumpArgs),
+    /// Read all that is left of a damaged store, as line protocol or CSV; changes nothing, exit code 65 if something is lost
+    Salvage(SalvageArgs),
     /// Check, print or explain the configuration
     Config(ConfigArgs),
     /// Probe a running server: exit code 0 if it is well, 69 if not
@@ -281,6 +283,30 @@ pub(crate) struct CheckArgs {
     /// One JSON object instead of text
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SalvageArgs {
+    /// Folder of a store that no process has open, or a copy of one
+    pub(crate) folder: PathBuf,
+    /// Line protocol with times in nanoseconds, for `wattlog write`; or CSV, a row for each value
+    #[arg(long, value_enum, default_value = "lp")]
+    pub(crate) format: SalvageFormat,
+    /// File to make, outside of the store [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Only this database; needed for line protocol if there are several
+    #[arg(long)]
+    pub(crate) db: Option<String>,
+    /// Only this retention policy
+    #[arg(long)]
+    pub(crate) rp: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SalvageFormat {
+    Lp,
+    Csv,
 }
 
 #[derive(Debug, Args)]

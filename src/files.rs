@@ -4,7 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the module that may")]
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// Longest configuration or secret, in bytes: more is a mistake in the path.
@@ -29,6 +29,11 @@ pub(crate) fn open_input(path: &Path) -> io::Result<Box<dyn Read>> {
         return Ok(Box::new(io::stdin()));
     }
     Ok(Box::new(fs::File::open(path)?))
+}
+
+/// Makes a file for output; `AlreadyExists` if there is one.
+pub(crate) fn create_new(path: &Path) -> io::Result<Box<dyn Write>> {
+    Ok(Box::new(fs::File::create_new(path)?))
 }
 
 /// Makes `path` and its parents, if they are not there.

@@ -1,7 +1,8 @@
 //! The handle: open, write, query, seal, close. Owns the threads and the order of locks.
 //!
-//! Threads: callers (any number), one writer (`ingest::writer`), one sealer (`seal`), one compactor (`compaction`). They
-//! share [`Shared`]; the writer alone gives ids and sequences, the sealer and the compactor alone write segments.
+//! Threads: callers (any number), one writer (`ingest::writer`), one sealer (`seal`), one compactor (`compaction`), one
+//! scrubber (`scrub`), which only reads. They share [`Shared`]; the writer alone gives ids and sequences, the sealer and
+//! the compactor alone write segments.
 //!
 //! Lock order: `manifest`, then `view`; both are held for moments, never across a sync except the manifest's own.
 //! Data never flows back: ingest -> WAL -> memtable -> segment; queries read a [`Snapshot`].
@@ -21,6 +22,7 @@ use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::options::{Durability, Options};
 use crate::query::{self, QueryControl, QueryError, QueryRequest, QueryResult};
 use crate::recovery::{self, RecoveryReport};
+use crate::scrub::{ScrubReport, ScrubStatus, Scrubber};
 use crate::seal::SealReport;
 use crate::segment::{SegmentEntry, SegmentOpener, SegmentSet};
 use crate::snapshot::{Snapshot, View};
@@ -46,6 +48,7 @@ struct Inner {
     shared: Arc<Shared>,
     ingest: Ingest,
     compactor: Compactor,
+    scrubber: Scrubber,
     report: RecoveryReport,
     /// Held for as long as the store is open.
     _lock: Box<dyn Lock>,
@@ -209,6 +212,25 @@ impl Shared {
         self.durability.read().get(&namespace).copied().unwrap_or(self.options.default_durability)
     }
 
+    /// Readers do without a segment from now on, and say so.
+    pub(crate) fn quarantine(&self, segment: SegmentId) -> Result<(), EngineError> {
+        let wall = self.clock.wall().0;
+        let disk =
+            |error: std::io::Error| EngineError::Disk { action: "quarantine", message: error.to_string() };
+        // Held until readers know: a compaction looks at both under it.
+        let mut manifest = self.manifest.lock();
+        manifest.append(&Edit::Quarantined(segment), wall).map_err(disk)?;
+        let mut view = self.view.write();
+        let Some(handle) = view.segments.iter().find(|h| h.entry().id == segment).cloned() else {
+            return Ok(());
+        };
+        let entry = SegmentEntry { quarantined: true, ..handle.entry().clone() };
+        let segments = Arc::new(view.segments.with([self.opener.handle(entry)], &[segment]));
+        *view = Arc::new(View { segments, ..(**view).clone() });
+        self.view_version.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
     pub(crate) fn report_damage(&self, damage: &Damage) {
         if self.status.add_damage(damage) {
             self.metrics.damaged_parts.add(1);
@@ -235,11 +257,27 @@ impl Engine {
         clock: Arc<dyn Clock>,
         seed: [u8; 16],
     ) -> Result<Self, OpenError> {
-        let lock = disk.lock("LOCK").map_err(|source| match source.kind() {
+        let lock = Self::lock(&*disk)?;
+        Self::open_locked(disk, options, clock, StoreId(seed), lock)
+    }
+
+    /// Keeps every other process out.
+    pub(crate) fn lock(disk: &dyn Disk) -> Result<Box<dyn Lock>, OpenError> {
+        disk.lock("LOCK").map_err(|source| match source.kind() {
             std::io::ErrorKind::WouldBlock => OpenError::InUse(source.to_string()),
             _ => OpenError::Disk { action: "lock the store", source },
-        })?;
-        let recovered = recovery::recover(&disk, &options, StoreId(seed))?;
+        })
+    }
+
+    /// [`Engine::open`] for who holds the lock.
+    pub(crate) fn open_locked(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        seed: StoreId,
+        lock: Box<dyn Lock>,
+    ) -> Result<Self, OpenError> {
+        let recovered = recovery::recover(&disk, &options, seed)?;
         let shared = Arc::new(Shared::new(disk, options, clock, recovered.found));
         for damage in &recovered.report.damage {
             shared.report_damage(damage);
@@ -250,8 +288,9 @@ impl Engine {
         shared.ballast.lay(&*shared.disk);
         let ingest = Ingest::start(&shared, recovered.writer);
         let compactor = Compactor::start(&shared);
+        let scrubber = Scrubber::start(&shared);
         let report = recovered.report;
-        Ok(Self { inner: Arc::new(Inner { shared, ingest, compactor, report, _lock: lock }) })
+        Ok(Self { inner: Arc::new(Inner { shared, ingest, compactor, scrubber, report, _lock: lock }) })
     }
 
     /// What opening found and did.
@@ -311,6 +350,19 @@ impl Engine {
     pub fn compact(&self) -> Result<CompactionReport, EngineError> {
         self.seal()?;
         self.inner.compactor.everything()
+    }
+
+    /// Reads and verifies every sealed file now, as fast as it goes.
+    ///
+    /// # Errors
+    /// If the store closes meanwhile. Damage is no error: it is counted, and told by [`Engine::health`].
+    pub fn scrub(&self) -> Result<ScrubReport, EngineError> {
+        self.inner.scrubber.full_pass()
+    }
+
+    /// How far the scrub has come, and when it last went through.
+    pub fn scrub_status(&self) -> ScrubStatus {
+        self.inner.scrubber.status(&self.inner.shared)
     }
 
     /// Waits until everything committed before the call is in segments.
@@ -494,27 +546,13 @@ impl Engine {
 
     /// Sets a segment aside for good: readers say "partial" where it would have counted.
     pub fn quarantine(&self, segment: SegmentId) -> Result<(), EngineError> {
-        let shared = &self.inner.shared;
-        let wall = shared.clock.wall().0;
-        let disk =
-            |error: std::io::Error| EngineError::Disk { action: "quarantine", message: error.to_string() };
-        // Held until readers know: a compaction looks at both under it.
-        let mut manifest = shared.manifest.lock();
-        manifest.append(&Edit::Quarantined(segment), wall).map_err(disk)?;
-        let mut view = shared.view.write();
-        let Some(handle) = view.segments.iter().find(|h| h.entry().id == segment).cloned() else {
-            return Ok(());
-        };
-        let entry = SegmentEntry { quarantined: true, ..handle.entry().clone() };
-        let segments = Arc::new(view.segments.with([shared.opener.handle(entry)], &[segment]));
-        *view = Arc::new(View { segments, ..(**view).clone() });
-        shared.view_version.fetch_add(1, Ordering::Release);
-        Ok(())
+        self.inner.shared.quarantine(segment)
     }
 }
 
 impl Inner {
     fn close(&self) -> Result<(), EngineError> {
+        self.scrubber.stop();
         self.compactor.stop();
         self.ingest.close(&self.shared)
     }

@@ -122,6 +122,11 @@ pub enum EngineError {
 }
 
 impl OpenError {
+    /// For a header that names a newer version.
+    pub(crate) fn too_new(header: Damage) -> Self {
+        Self::TooNew { file: header.file, found: header.found as u32, supported: header.expected as u32 }
+    }
+
     /// For `map_err` on a call of the disk.
     pub(crate) fn disk(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Disk { action, source }

@@ -28,6 +28,8 @@ pub mod options;
 pub mod query;
 mod recovery;
 pub mod rows;
+pub mod salvage;
+mod scrub;
 mod seal;
 pub mod segment;
 mod snapshot;
@@ -47,6 +49,7 @@ pub use ingest::{
 pub use metrics::{DURATION_BUCKETS_S, HistogramSnapshot, MetricsSnapshot};
 pub use options::{Durability, Options};
 pub use recovery::{RecoveryReport, TornEnd};
+pub use scrub::{ScrubReport, ScrubStatus};
 pub use seal::SealReport;
 pub use snapshot::Snapshot;
 pub use status::Health;

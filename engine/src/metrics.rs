@@ -126,6 +126,14 @@ metrics! {
     compaction_bytes_read,
     /// Bytes of segments that compactions wrote.
     compaction_bytes_written,
+    /// Passes of the scrub over all sealed files.
+    scrub_passes,
+    /// Files that the scrub read.
+    scrub_files,
+    /// Bytes of them.
+    scrub_bytes,
+    /// Files in which the scrub found damage.
+    scrub_damaged_files,
     /// Parts of files found damaged while reading.
     damaged_parts,
     /// Catalog files given up for what segments tell.

@@ -46,6 +46,10 @@ pub struct Options {
     pub max_tombstones: usize,
     /// Bytes a second that background compaction may read and write together; zero stops it.
     pub compaction_bytes_per_second: u64,
+    /// Every sealed file is read and verified this often; zero: never in the background.
+    pub scrub_interval: Duration,
+    /// Bytes a second that the background scrub may read; zero stops it.
+    pub scrub_bytes_per_second: u64,
     /// Midnights of the home zone: where compaction cuts row groups, so that daily answers come from statistics.
     pub midnights: Midnights,
     /// Most segments open at a time.
@@ -114,6 +118,8 @@ impl Default for Options {
             max_fields: 16_384,
             max_tombstones: 1024,
             compaction_bytes_per_second: 32 << 20,
+            scrub_interval: Duration::from_hours(7 * 24),
+            scrub_bytes_per_second: 4 << 20,
             midnights: Midnights::utc(),
             max_open_maps: 1024,
             auto_create_databases: true,

@@ -186,7 +186,7 @@ pub(crate) fn recover(
 }
 
 /// Whether a segment that should be there is not, or has another length.
-fn names_missing_files(disk: &dyn Disk, state: &State) -> io::Result<bool> {
+pub(crate) fn names_missing_files(disk: &dyn Disk, state: &State) -> io::Result<bool> {
     let present = disk.list("segments")?;
     Ok(state.segments.values().filter(|entry| !entry.quarantined).any(|entry| {
         let path = entry.path();
@@ -278,7 +278,7 @@ impl<'a> Attempt<'a> {
                 Ok(segment) => {
                     self.state.segments.insert(id, segment.entry());
                 }
-                Err(error) if error.is_out_of_resources() => return Err(out_of_resources(error)),
+                Err(error) if refuses_opening(&error) => return Err(segment_refused(error)),
                 Err(error) => {
                     report.damage.push(damage_of(&path, &error));
                     let aside = format!("quarantine/{}", file.name);
@@ -288,7 +288,7 @@ impl<'a> Attempt<'a> {
             }
         }
         let catalogs = Catalog::list_files(self.disk, self.store, self.options.read_mode);
-        self.state.catalogs = catalogs.map_err(OpenError::disk("list the catalog files"))?;
+        self.state.catalogs = catalogs.map_err(|error| catalog_refused("list the catalog files", error))?;
         Ok(())
     }
 
@@ -322,7 +322,7 @@ impl<'a> Attempt<'a> {
         let segments =
             SegmentSet::new(self.state.segments.values().map(|entry| opener.handle(entry.clone())));
         let opened = Catalog::open(self.disk, self.store, self.options.read_mode, &self.state.catalogs)
-            .map_err(OpenError::disk("open the catalog files"))?;
+            .map_err(|error| catalog_refused("open the catalog files", error))?;
         let whole = opened.damage.is_empty() && !self.adopted;
         if !opened.damage.is_empty() {
             report.damage.extend(opened.damage.iter().cloned());
@@ -394,7 +394,7 @@ fn names_from_segments(
         let mut definitions = Vec::new();
         match names_of(handle, &mut definitions) {
             Ok(()) => {}
-            Err(error) if error.is_out_of_resources() => return Err(out_of_resources(error)),
+            Err(error) if refuses_opening(&error) => return Err(segment_refused(error)),
             Err(error) => {
                 report.damage.push(damage_of(&handle.entry().path(), &error));
                 catalog.keep_lost_files();
@@ -480,7 +480,7 @@ fn apply(
 }
 
 /// The identity in the header of any file that is there.
-fn existing_identity(disk: &dyn Disk) -> io::Result<Option<StoreId>> {
+pub(crate) fn existing_identity(disk: &dyn Disk) -> io::Result<Option<StoreId>> {
     for entry in disk.list("wal")?.iter().rev() {
         let path = format!("wal/{}", entry.name);
         let mut header = [0; FILE_HEADER_LEN];
@@ -535,13 +535,27 @@ fn next_file(disk: &dyn Disk, state: &State) -> io::Result<u64> {
     Ok(next)
 }
 
-/// The process has too many files open, or too little memory. Nothing is known of the file: it is no damage.
-fn out_of_resources(error: SegmentError) -> OpenError {
+/// The process has too many files open, or too little memory, or a newer version wrote the file: it is no damage.
+fn refuses_opening(error: &SegmentError) -> bool {
+    error.is_out_of_resources() || matches!(error, SegmentError::TooNew(_))
+}
+
+fn segment_refused(error: SegmentError) -> OpenError {
     let source = match error {
+        SegmentError::TooNew(header) => return OpenError::too_new(header),
         SegmentError::Io { source, .. } => source,
-        other => io::Error::other(other),
+        other @ SegmentError::Damage(_) => io::Error::other(other),
     };
     OpenError::Disk { action: "open the segments", source }
+}
+
+pub(crate) fn catalog_refused(action: &'static str, error: CatalogError) -> OpenError {
+    let source = match error {
+        CatalogError::TooNew(header) => return OpenError::too_new(header),
+        CatalogError::Io { source, .. } => source,
+        other @ CatalogError::Damage(_) => io::Error::other(other),
+    };
+    OpenError::Disk { action, source }
 }
 
 fn damage_of(path: &str, error: &SegmentError) -> Damage {
@@ -557,7 +571,7 @@ fn damage_of(path: &str, error: &SegmentError) -> Damage {
 impl From<CatalogError> for Damage {
     fn from(error: CatalogError) -> Self {
         match error {
-            CatalogError::Damage(damage) => damage,
+            CatalogError::Damage(damage) | CatalogError::TooNew(damage) => damage,
             CatalogError::Io { file, .. } => {
                 Self { file, offset: 0, part: "catalog file", expected: 1, found: 0 }
             }

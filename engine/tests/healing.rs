@@ -24,6 +24,7 @@ on_both_read_modes! {
     nothing_is_given_up_while_a_segment_cannot_be_read,
     a_lack_of_descriptors_is_told_and_heals_nothing,
     a_segment_that_cannot_be_read_when_the_manifest_is_rebuilt_is_set_aside,
+    a_file_of_a_newer_version_is_refused_and_left_alone,
 }
 
 struct Store {
@@ -348,5 +349,34 @@ fn a_segment_that_cannot_be_read_when_the_manifest_is_rebuilt_is_set_aside(read_
             .filter(|(path, _)| store.disk.read_file(path).as_ref() == Some(&damaged))
             .collect();
         assert_eq!(kept.len(), 1, "most of it can still be read by a person: {kept:?}");
+    }
+}
+
+/// What the user would have seen: an older program took the catalog file of a newer one for damaged, and put a poorer one in
+/// its place; with the manifest damaged as well it moved the segments of the newer one aside.
+fn a_file_of_a_newer_version_is_refused_and_left_alone(read_mode: ReadMode) {
+    for (folder, manifest_lost) in [("catalog/", false), ("catalog/", true), ("segments/", true)] {
+        let store = Store::new(8, read_mode);
+        let engine = store.open();
+        write(&engine, "a", 0, 1.0);
+        store.seal(&engine);
+        drop(engine);
+        if manifest_lost {
+            store.files("manifest/").iter().for_each(|file| store.disk.remove_file(file));
+        }
+        let file = store.files(folder).remove(0);
+        let mut bytes = store.disk.read_file(&file).unwrap();
+        // `oldest_reader`, and the checksums over it (format-spec.md sections 3 and 5.2).
+        bytes[10..12].copy_from_slice(&2_u16.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..60]).to_le_bytes();
+        bytes[60..64].copy_from_slice(&crc);
+        store.disk.write_file(&file, bytes.clone());
+        for _ in 0..2 {
+            let error = store.try_open().expect_err("only the newer version can read it");
+            let told = error.to_string();
+            assert!(matches!(error, OpenError::TooNew { found: 2, supported: 1, .. }), "{told}");
+            assert!(told.contains(&file), "{told}");
+            assert_eq!(store.disk.read_file(&file).as_ref(), Some(&bytes), "{file} is left alone");
+        }
     }
 }

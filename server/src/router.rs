@@ -88,6 +88,7 @@ pub(crate) fn table() -> Vec<Route> {
         Route::get("/api/v1/tasks/{id}", Read, get(status::task)),
         Route::post("/api/v1/admin/seal", Admin, post(admin::seal)),
         Route::post("/api/v1/admin/compact", Admin, post(admin::compact)),
+        Route::post("/api/v1/admin/scrub", Admin, post(admin::scrub)),
         Route::get("/ping", Open, get(health::ping)),
         Route::get("/health", Open, get(health::health)),
         Route::get("/ready", Open, get(health::ready)),

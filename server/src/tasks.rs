@@ -30,11 +30,11 @@ struct List {
 pub struct Task {
     /// Number within this run of the process.
     pub id: u64,
-    /// What it does: `seal`, `compact`.
+    /// What it does: `seal`, `compact`, `scrub`.
     pub kind: &'static str,
     /// Whether it still runs, and how it ended.
     pub state: TaskState,
-    /// Units of work done, of the kind the task counts in: `seal` and `compact` count values.
+    /// Units of work done, of the kind the task counts in: `seal` counts values, `compact` and `scrub` bytes.
     pub done: u64,
     /// Units of work in all, if known.
     pub total: Option<u64>,

@@ -4,7 +4,9 @@ mod check;
 mod config;
 mod demo;
 mod health;
+mod line;
 mod query;
+mod salvage;
 mod serve;
 mod shell;
 mod simulate;
@@ -27,6 +29,7 @@ pub(crate) fn run(arguments: Cli) -> Result<(), Failure> {
         Command::Simulate(command) => simulate::run(&command),
         Command::Check(arguments) => check::check(&arguments),
         Command::Dump(arguments) => check::dump(&arguments),
+        Command::Salvage(arguments) => salvage::run(&arguments),
     }
 }
 

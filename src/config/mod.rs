@@ -64,6 +64,8 @@ pub(crate) struct EngineSection {
     pub(crate) max_open_maps: usize,
     pub(crate) max_tombstones: usize,
     pub(crate) compaction_rate: Size,
+    pub(crate) scrub_interval: Span,
+    pub(crate) scrub_rate: Size,
     pub(crate) read_mode: ReadWay,
 }
 
@@ -89,6 +91,8 @@ impl Default for EngineSection {
             max_open_maps: own.max_open_maps,
             max_tombstones: own.max_tombstones,
             compaction_rate: Size(own.compaction_bytes_per_second),
+            scrub_interval: Span(own.scrub_interval),
+            scrub_rate: Size(own.scrub_bytes_per_second),
             read_mode: ReadWay::Auto,
         }
     }

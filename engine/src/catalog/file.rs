@@ -11,7 +11,7 @@ use super::layout::{
 };
 use crate::bytes::Reader;
 use crate::error::Damage;
-use crate::file_header::{FILE_HEADER_LEN, FileHeader, HeaderError, field};
+use crate::file_header::{FILE_HEADER_LEN, FileHeader, field};
 use crate::ids::{CatalogFileId, MeasurementId, SeriesId, StoreId};
 use crate::io::reread::RereadMap;
 use crate::io::{Disk, Map, ReadMode};
@@ -73,8 +73,7 @@ impl CatalogFile {
         }
         let mut header = [0; FILE_HEADER_LEN];
         map.copy_at(0, &mut header).map_err(io)?;
-        FileHeader::decode(&header, &path, CATALOG_MAGIC, Some(store), Some(id.0))
-            .map_err(HeaderError::into_damage)?;
+        FileHeader::decode(&header, &path, CATALOG_MAGIC, Some(store), Some(id.0))?;
         let footer_at = len - FOOTER_LEN as u64;
         let mut footer = [0; FOOTER_LEN];
         map.copy_at(footer_at, &mut footer).map_err(io)?;
@@ -204,6 +203,11 @@ impl CatalogFile {
             return Err(CatalogError::Damage(self.damage(number, u64::from(entry.crc), u64::from(crc))));
         }
         Ok(bytes)
+    }
+
+    /// From now on it counts as one of which a block could not be used.
+    pub(crate) fn distrust(&self) {
+        self.broken.store(true, Relaxed);
     }
 
     /// Whether a block of it could not be used since it was opened.

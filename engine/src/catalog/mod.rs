@@ -41,6 +41,7 @@ pub(crate) use layout::{
 };
 
 use crate::error::Damage;
+use crate::file_header::HeaderError;
 use crate::ids::{CatalogFileId, FieldId, MeasurementId, NamespaceId, NextIds, SeriesId};
 use crate::io::ReadMode;
 use crate::segment::FieldDef;
@@ -75,6 +76,9 @@ pub enum CatalogError {
     /// The file's bytes are not what was written.
     #[error(transparent)]
     Damage(#[from] Damage),
+    /// It is whole, and a newer version wrote it.
+    #[error("written by a newer version: {0}")]
+    TooNew(Damage),
 }
 
 impl CatalogError {
@@ -82,6 +86,20 @@ impl CatalogError {
     pub(crate) fn is_for_want_of_resources(&self) -> bool {
         let Self::Io { source, .. } = self else { return false };
         matches!(crate::io::os_code(source), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+    }
+
+    /// Whether the store must not be opened for it: nothing is wrong with the file, so nothing may take its place.
+    pub(crate) fn refuses_opening(&self) -> bool {
+        self.is_for_want_of_resources() || matches!(self, Self::TooNew(_))
+    }
+}
+
+impl From<HeaderError> for CatalogError {
+    fn from(error: HeaderError) -> Self {
+        match error {
+            HeaderError::Damage(damage) => Self::Damage(damage),
+            HeaderError::TooNew(damage) => Self::TooNew(damage),
+        }
     }
 }
 

@@ -94,13 +94,14 @@ impl Catalog {
     /// the names in it have to come from the log and from the segments.
     ///
     /// # Errors
-    /// The system's, if it refuses file descriptors or memory: that says nothing of the file.
+    /// The system's, if it refuses file descriptors or memory: that says nothing of the file. `TooNew` for a file of a newer
+    /// version, which only that can read.
     pub fn open(
         disk: &Arc<dyn Disk>,
         store: StoreId,
         mode: ReadMode,
         entries: &[CatalogEntry],
-    ) -> io::Result<OpenedCatalog> {
+    ) -> Result<OpenedCatalog, CatalogError> {
         let catalog = Self { mode, ..Self::default() };
         let (mut damage, mut told, mut pending) = (Vec::new(), HashMap::new(), Vec::new());
         {
@@ -124,7 +125,7 @@ impl Catalog {
                             state.next.series.max(file.ids.max().map_or(1, |id| id.saturating_add(1)));
                         files.push(Arc::new(file));
                     }
-                    Err(error) if error.is_for_want_of_resources() => return Err(io_error(error)),
+                    Err(error) if error.refuses_opening() => return Err(error),
                     Err(error) => {
                         state.lost.push(entry.id);
                         damage.push(damage_of(error));
@@ -144,10 +145,15 @@ impl Catalog {
     /// The catalog files that lie in the folder and are whole, oldest first: for a store whose manifest is lost.
     ///
     /// # Errors
-    /// The disk's, if the folder cannot be listed or the system refuses file descriptors or memory.
-    pub fn list_files(disk: &Arc<dyn Disk>, store: StoreId, mode: ReadMode) -> io::Result<Vec<CatalogEntry>> {
-        let mut ids: Vec<CatalogFileId> =
-            disk.list("catalog")?.iter().filter_map(|entry| file_id_of(&entry.name)).collect();
+    /// The disk's, if the folder cannot be listed or the system refuses file descriptors or memory; `TooNew`.
+    pub fn list_files(
+        disk: &Arc<dyn Disk>,
+        store: StoreId,
+        mode: ReadMode,
+    ) -> Result<Vec<CatalogEntry>, CatalogError> {
+        let listed =
+            disk.list("catalog").map_err(|source| CatalogError::Io { file: "catalog".to_owned(), source })?;
+        let mut ids: Vec<CatalogFileId> = listed.iter().filter_map(|entry| file_id_of(&entry.name)).collect();
         ids.sort_unstable();
         let mut whole: Vec<CatalogFile> = Vec::new();
         for id in ids {
@@ -157,13 +163,24 @@ impl Catalog {
                     whole.retain(|older| !older.ids.is_subset(&file.ids) || older.ids.is_empty());
                     whole.push(file);
                 }
-                Err(error) if error.is_for_want_of_resources() => return Err(io_error(error)),
+                Err(error) if error.refuses_opening() => return Err(error),
                 Err(error) => {
                     tracing::warn!(id = id.0, %error, "a catalog file is not whole and is left out");
                 }
             }
         }
         Ok(whole.iter().map(|file| *file.entry()).collect())
+    }
+
+    /// Files in use.
+    pub(crate) fn file_entries(&self) -> Vec<CatalogEntry> {
+        self.state.read().files.iter().map(|file| *file.entry()).collect()
+    }
+
+    /// A file in use is not what was written, as its reader may not have noticed yet.
+    pub(crate) fn distrust(&self, id: CatalogFileId) {
+        let files = self.state.read().files.clone();
+        files.iter().filter(|file| file.entry().id == id).for_each(|file| file.distrust());
     }
 
     /// Files in use of which a block could not be used.
@@ -277,7 +294,7 @@ impl Catalog {
 
 fn damage_of(error: CatalogError) -> Damage {
     match error {
-        CatalogError::Damage(damage) => damage,
+        CatalogError::Damage(damage) | CatalogError::TooNew(damage) => damage,
         CatalogError::Io { file, source } => {
             tracing::error!(%file, error = %source, "a catalog file cannot be read");
             Damage { file, offset: 0, part: "catalog file", expected: 1, found: 0 }
@@ -288,6 +305,8 @@ fn damage_of(error: CatalogError) -> Damage {
 fn io_error(error: CatalogError) -> io::Error {
     match error {
         CatalogError::Io { file, source } => io::Error::new(source.kind(), format!("{file}: {source}")),
-        CatalogError::Damage(damage) => io::Error::new(io::ErrorKind::InvalidData, damage),
+        CatalogError::Damage(damage) | CatalogError::TooNew(damage) => {
+            io::Error::new(io::ErrorKind::InvalidData, damage)
+        }
     }
 }

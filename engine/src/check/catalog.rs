@@ -22,7 +22,7 @@ pub(super) fn verify_file(disk: &dyn Disk, path: &str, owner: Owner) -> FileRepo
     let mut report = FileReport::new(path);
     if let Err(error) = prove(disk, path, owner, &mut report) {
         report.damage.push(match error {
-            CatalogError::Damage(damage) => damage,
+            CatalogError::Damage(damage) | CatalogError::TooNew(damage) => damage,
             CatalogError::Io { source, .. } => super::unreadable(path, &source),
         });
     }

@@ -171,7 +171,7 @@ pub fn parts() -> impl Iterator<Item = PartSpec> {
                 1 => "u8",
                 2 => "u16",
                 4 => "u32",
-                8 if name.ends_with("wall_ns") => "i64",
+                8 if name.ends_with("_ns") => "i64",
                 8 => "u64",
                 _ => "bytes",
             };
@@ -186,6 +186,7 @@ pub fn parts() -> impl Iterator<Item = PartSpec> {
         .chain(wal.map(by_size("wal")))
         .chain(crate::manifest::RECORD_PARTS.iter().map(by_size("manifest")))
         .chain(DIRECTORY_PARTS.iter().chain(FOOTER_PARTS).map(by_size("catalog")))
+        .chain(crate::scrub::PARTS.iter().map(by_size("scrub")))
 }
 
 /// Verifies one file of a store. `InvalidInput` if its name belongs to no kind of file.
@@ -301,7 +302,7 @@ fn header_lines(bytes: &[u8], out: &mut Vec<DumpLine>) {
 }
 
 /// The whole of a file that cannot be read is damage at its start.
-fn unreadable(path: &str, error: &io::Error) -> Damage {
+pub(crate) fn unreadable(path: &str, error: &io::Error) -> Damage {
     let found = error.raw_os_error().map_or(u64::MAX, |code| code as u64);
     Damage { file: path.to_owned(), offset: 0, part: "read", expected: 0, found }
 }

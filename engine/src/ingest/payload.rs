@@ -104,6 +104,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(NamespaceId, Vec<SeriesBatch>), Co
     Ok((namespace, batches))
 }
 
+/// Namespace of a payload, without a look at the rest.
+pub(crate) fn namespace(bytes: &[u8]) -> Option<NamespaceId> {
+    let mut reader = Reader { cursor: Cursor::new(bytes), len: bytes.len() };
+    if reader.byte().ok()? == VERSION { reader.u32().ok().map(NamespaceId) } else { None }
+}
+
 struct Reader<'a> {
     cursor: Cursor<'a>,
     len: usize,

@@ -17,6 +17,7 @@
 
 pub mod map;
 pub mod os;
+pub mod read_only;
 pub(crate) mod reread;
 pub mod sim;
 

@@ -105,10 +105,7 @@ impl Manifest {
             };
             let header = match FileHeader::decode(&bytes, &path, MANIFEST_MAGIC, None, Some(*generation)) {
                 Ok(header) => header,
-                Err(HeaderError::TooNew(found)) => {
-                    let (found, supported) = (found.found as u32, found.expected as u32);
-                    return Err(OpenError::TooNew { file: path, found, supported });
-                }
+                Err(HeaderError::TooNew(found)) => return Err(OpenError::too_new(found)),
                 Err(HeaderError::Damage(found)) => {
                     damage.push(found);
                     continue;

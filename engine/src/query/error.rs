@@ -160,7 +160,7 @@ impl From<CatalogError> for QueryError {
     fn from(error: CatalogError) -> Self {
         Self::Catalog(match &error {
             CatalogError::Io { source, .. } => format!("{error}: {source}"),
-            CatalogError::Damage(_) => error.to_string(),
+            CatalogError::Damage(_) | CatalogError::TooNew(_) => error.to_string(),
         })
     }
 }

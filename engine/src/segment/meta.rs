@@ -69,6 +69,17 @@ impl Meta {
                 Damage { file, offset: base, part: "meta_len", expected: source.len(), found: len }.into()
             );
         };
+        Self::of_pages(source, (file, base), page_count, (store, segment), cache)
+    }
+
+    /// Opens a meta region of `page_count` pages from byte `base` of the file on, of which some may not be there.
+    pub(super) fn of_pages(
+        source: Arc<dyn Map>,
+        (file, base): (String, u64),
+        page_count: u32,
+        (store, segment): (StoreId, SegmentId),
+        cache: Arc<PageCache>,
+    ) -> Result<Self, SegmentError> {
         let owner = OWNERS.fetch_add(1, Ordering::Relaxed);
         let mut meta = Self {
             source,
@@ -290,6 +301,14 @@ impl<T: Pod> Table<'_, T> {
             other => &mut other.insert((number, self.meta.page(number)?)).1,
         };
         Ok(bytemuck::pod_read_unaligned(&page.content()[start..start + size_of::<T>()]))
+    }
+
+    /// The first index whose entry begins on a later page than that of `index`.
+    pub(crate) fn after_page(&self, index: u32) -> u32 {
+        let size = size_of::<T>() as u64;
+        let page_end = (self.place(index) / PAGE_CONTENT_LEN as u64 + 1) * PAGE_CONTENT_LEN as u64;
+        // Entries never straddle pages, so the end of the page is the place of one.
+        u32::try_from((page_end - self.offset) / size).unwrap_or(u32::MAX).max(index.saturating_add(1))
     }
 
     /// First index of `range` for which `before` is false, given that it is true up to there and false from there.

@@ -107,7 +107,7 @@ impl Segment {
     }
 
     /// Decodes a block of times, whose ends must be those of the group.
-    fn take_times(
+    pub(super) fn take_times(
         &self,
         bytes: &[u8],
         group: &RowGroup,
@@ -279,7 +279,7 @@ impl Segment {
         blocks.with_verified(&entry, |bytes, offset| read(bytes, entry.presence, offset)).map(Some)
     }
 
-    fn with_compact<R>(
+    pub(super) fn with_compact<R>(
         &self,
         group: &RowGroup,
         read: impl FnOnce(&[u8]) -> Result<R, SegmentError>,
@@ -324,7 +324,7 @@ impl Segment {
         result
     }
 
-    fn bad_block(&self, part: &'static str, offset: u64, bad: BadBlock) -> SegmentError {
+    pub(super) fn bad_block(&self, part: &'static str, offset: u64, bad: BadBlock) -> SegmentError {
         self.damage(part, offset + bad.offset as u64, 0, 0).into()
     }
 

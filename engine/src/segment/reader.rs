@@ -23,16 +23,16 @@ use std::sync::{Arc, OnceLock};
 use wattlog_model::TagSet;
 
 /// Pages that a segment opened by itself keeps.
-const OWN_CACHE_PAGES: usize = 64;
+pub(super) const OWN_CACHE_PAGES: usize = 64;
 
 /// An open segment.
 #[derive(Debug)]
 pub struct Segment {
     pub(super) data: Arc<dyn Map>,
     pub(crate) meta: Meta,
-    spec: SegmentSpec,
+    pub(super) spec: SegmentSpec,
     pub(crate) footer: Footer,
-    sections: Vec<(SectionEntry, OnceLock<Arc<Section>>)>,
+    pub(super) sections: Vec<(SectionEntry, OnceLock<Arc<Section>>)>,
 }
 
 /// A row group: up to 1024 rows of one series with one block of times and one block for each field that has values.
@@ -248,7 +248,7 @@ impl Segment {
         (0..self.sections.len()).map(|index| self.section_at(index)).collect()
     }
 
-    fn section_at(&self, index: usize) -> Result<Arc<Section>, SegmentError> {
+    pub(super) fn section_at(&self, index: usize) -> Result<Arc<Section>, SegmentError> {
         let (entry, section) = &self.sections[index];
         if let Some(section) = section.get() {
             return Ok(Arc::clone(section));

@@ -163,26 +163,36 @@ impl Section {
         visit: &mut dyn FnMut(SeriesId, TagSet),
     ) -> Result<(), SegmentError> {
         let mut series = self.series_table(meta)?;
-        let mut chunks = self.key_chunk_table(meta)?;
-        if chunks.len() as usize != (series.len() as usize).div_ceil(KEY_CHUNK_SERIES) {
-            let expected = u64::from(series.len()).div_ceil(KEY_CHUNK_SERIES as u64);
-            return Err(meta.damage("key_chunk_count", 0, expected, u64::from(chunks.len())).into());
-        }
+        let chunks = self.key_chunk_count();
         let mut place = 0;
-        for i in 0..chunks.len() {
-            let chunk = chunks.get(i)?;
-            let count = (series.len() - place).min(KEY_CHUNK_SERIES as u32);
-            let (offset, len) = (chunk.offset.get(), u64::from(chunk.stored_len.get()));
-            let raw_len = chunk.raw_len.get() as usize;
-            let keys =
-                meta.with_bytes("key_chunk", offset, len, |bytes| take_keys(bytes, raw_len, count as usize))?;
-            let keys = keys.ok_or_else(|| meta.damage("key_chunk", offset, u64::from(count), 0))?;
-            for key in keys {
+        for i in 0..chunks {
+            for key in self.key_chunk(meta, i)? {
                 visit(SeriesId(series.get(place)?.series.get()), key);
                 place += 1;
             }
         }
         Ok(())
+    }
+
+    /// Chunks of keys that the series of the section need.
+    fn key_chunk_count(&self) -> u32 {
+        self.series_count().div_ceil(KEY_CHUNK_SERIES as u32)
+    }
+
+    /// Keys of the series `chunk * KEY_CHUNK_SERIES` and those that follow, in their order.
+    pub(crate) fn key_chunk(&self, meta: &Meta, chunk: u32) -> Result<Vec<TagSet>, SegmentError> {
+        let mut chunks = self.key_chunk_table(meta)?;
+        if chunks.len() != self.key_chunk_count() {
+            let (expected, found) = (u64::from(self.key_chunk_count()), u64::from(chunks.len()));
+            return Err(meta.damage("key_chunk_count", 0, expected, found).into());
+        }
+        let count = (self.series_count() - chunk * KEY_CHUNK_SERIES as u32).min(KEY_CHUNK_SERIES as u32);
+        let chunk = chunks.get(chunk)?;
+        let (offset, len) = (chunk.offset.get(), u64::from(chunk.stored_len.get()));
+        let raw_len = chunk.raw_len.get() as usize;
+        let keys =
+            meta.with_bytes("key_chunk", offset, len, |bytes| take_keys(bytes, raw_len, count as usize))?;
+        keys.ok_or_else(|| meta.damage("key_chunk", offset, u64::from(count), 0).into())
     }
 
     /// Lets `read` see the chunk of statistics of a field that has the entry of `ordinal`.

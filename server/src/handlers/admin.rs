@@ -70,6 +70,33 @@ pub(crate) async fn compact(State(state): State<ServerState>) -> Result<Response
     Ok(done(&state, id, "compacted", compacted))
 }
 
+/// Reads and verifies every sealed file.
+#[utoipa::path(post, path = "/api/v1/admin/scrub", tag = "admin",
+    responses((status = 200, description = "Done; tells files, bytes and how many files are damaged"),
+        (status = 503, description = "The store is being opened or closed")))]
+pub(crate) async fn scrub(State(state): State<ServerState>) -> Result<Response<Body>, ApiError> {
+    let task = state.tasks().begin("scrub", "waiting for its turn");
+    let id = task.id();
+    let report = state
+        .long_work(move |engine| {
+            task.progress(0, Some(engine.scrub_status().total_bytes), "reading");
+            match engine.scrub() {
+                Ok(report) => {
+                    task.progress(report.bytes, Some(report.bytes), "read");
+                    task.finish(&format!("{} of {} files are damaged", report.damaged, report.files));
+                    Ok(report)
+                }
+                Err(error) => {
+                    task.fail(&error.to_string());
+                    Err(error.into())
+                }
+            }
+        })
+        .await?;
+    let scrubbed = json!({ "files": report.files, "bytes": report.bytes, "damaged": report.damaged });
+    Ok(done(&state, id, "scrubbed", scrubbed))
+}
+
 fn done(state: &ServerState, task: u64, what: &str, report: Value) -> Response<Body> {
     let task = state.tasks().find(task).map(|task| task_json(&task));
     json_response(StatusCode::OK, json!({ what: report, "task": task }).to_string())

@@ -33,6 +33,7 @@ use utoipa::OpenApi;
         status::task,
         admin::seal,
         admin::compact,
+        admin::scrub,
         health::ping,
         health::health,
         health::ready,

@@ -138,6 +138,7 @@ fn store_groups(engine: &Engine) -> Vec<Group> {
     let storage = engine.storage();
     let metrics = engine.metrics();
     let health = engine.health();
+    let scrub = engine.scrub_status();
     let sealed_values = storage.values - storage.memtable_values.min(storage.values);
     let sealed_bytes = storage.data_bytes + storage.time_bytes + storage.meta_bytes;
     let hot = vec![(vec![("tier", "hot".to_owned())], sealed_bytes as f64)];
@@ -184,6 +185,22 @@ fn store_groups(engine: &Engine) -> Vec<Group> {
             "Bytes of segments written by merges",
             metrics.compaction_bytes_written,
         ),
+        Group::counter(
+            "scrub_passes",
+            "Full passes of the scrub over all sealed files",
+            metrics.scrub_passes,
+        ),
+        Group::counter("scrub_read_bytes", "Bytes that the scrub read", metrics.scrub_bytes),
+        Group::counter(
+            "scrub_damaged_files",
+            "Files in which the scrub found damage",
+            metrics.scrub_damaged_files,
+        ),
+        Group::gauge(
+            "scrub_progress_ratio",
+            "Share of the sealed bytes that the pass going on has read; 0 between passes",
+            scrub.done_bytes as f64 / scrub.total_bytes.max(1) as f64,
+        ),
         Group::gauge(
             "write_amplification_ratio",
             "Bytes written to logs, segments and by merges, over 16 bytes a value stored",
@@ -197,6 +214,12 @@ fn store_groups(engine: &Engine) -> Vec<Group> {
         histogram("wal_fsync_duration_seconds", "Time of each sync of the log", &metrics.wal_sync),
         histogram("seal_duration_seconds", "Time of each seal", &metrics.seal),
     ];
+    if let Some(finished) = scrub.finished {
+        let seconds = finished.0 as f64 / 1e9;
+        let help =
+            "When the last full pass of the scrub ended, in seconds since 1970; not there before the first";
+        groups.push(Group::gauge("scrub_finished_timestamp_seconds", help, seconds));
+    }
     if sealed_bytes > 0 {
         // Raw is a time and a value of eight bytes each.
         let ratio = sealed_values as f64 * 16.0 / sealed_bytes as f64;

@@ -3,6 +3,7 @@
 //! A column is the time, a tag (`--tags`) or a field. Cells: empty is missing, `true` and `false` are booleans, what reads as a
 //! finite number is a float, everything else is a string.
 
+use super::super::line::escaped;
 use super::Body;
 use crate::cli::WriteArgs;
 use crate::failure::{Failure, Kind};
@@ -141,28 +142,6 @@ fn key(name: &str) -> Result<String, String> {
         return Err("a column without a name".into());
     }
     escaped(name, &[',', '=', ' ']).map_err(|why| format!("column {name:?}: {why}"))
-}
-
-/// A name or a tag value as line protocol writes it.
-///
-/// # Errors
-/// What line protocol cannot carry: a line break would begin a line of its own, a backslash at the end would take the
-/// meaning of what follows.
-fn escaped(text: &str, special: &[char]) -> Result<String, String> {
-    if text.contains(['\n', '\r']) {
-        return Err(format!("{text:?} has a line break, which line protocol keeps in string fields only"));
-    }
-    if text.ends_with('\\') {
-        return Err(format!("{text:?} ends in a backslash, which line protocol cannot carry there"));
-    }
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if special.contains(&c) {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    Ok(out)
 }
 
 /// Records of a CSV text, one at a time.
