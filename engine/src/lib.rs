@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod options;
 pub mod query;
 mod recovery;
+pub mod retention;
 pub mod rows;
 mod seal;
 pub mod segment;
@@ -47,6 +48,7 @@ pub use ingest::{
 pub use metrics::{DURATION_BUCKETS_S, HistogramSnapshot, MetricsSnapshot};
 pub use options::{Durability, Options};
 pub use recovery::{RecoveryReport, TornEnd};
+pub use retention::{ClockCondition, RetentionClockInfo, RetentionInfo, RetentionReport, Rule};
 pub use seal::SealReport;
 pub use snapshot::Snapshot;
 pub use status::Health;

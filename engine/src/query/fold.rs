@@ -174,11 +174,11 @@ fn each_number(
     }
 }
 
-/// Whether the group lies in one bucket and within the range.
-fn is_inside(buckets: &Buckets, group: &RowGroup, range: &Range<i64>) -> bool {
+/// Whether the group lies in one bucket and within what was asked for, and all of its rows are read: retention may hide some.
+fn is_inside(buckets: &Buckets, group: &RowGroup, asked: &Range<i64>, read: &Range<i64>) -> bool {
     !group.compact
-        && group.first_time >= range.start
-        && group.last_time < range.end
+        && group.first_time >= asked.start.max(read.start)
+        && group.last_time < asked.end.min(read.end)
         && group.last_time < buckets.of(group.first_time).end
 }
 
@@ -263,7 +263,7 @@ impl Sink for FoldSink<'_, '_> {
 
     fn groups(&mut self, source: GroupSource<'_>, range: &Range<i64>) -> Result<(), QueryError> {
         let (buckets, asked) = (self.frame.buckets, self.frame.asked);
-        let inside = |group: &RowGroup| is_inside(buckets, group, asked);
+        let inside = |group: &RowGroup| is_inside(buckets, group, asked, range);
         for alike in source.groups.chunk_by(|a, b| inside(a) == inside(b)) {
             if inside(&alike[0]) {
                 self.add_from_statistics(GroupSource { groups: alike, ..source }, range)?;
