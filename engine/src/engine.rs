@@ -12,7 +12,7 @@ use crate::catalog::Catalog;
 use crate::compaction::{CompactionReport, Compactor};
 use crate::error::{Damage, EngineError, OpenError, WriteError};
 use crate::feed::{Cursor, Feed, FeedReader, FeedStart};
-use crate::ids::{LogId, NamespaceId, SegmentId, Seq, StoreId};
+use crate::ids::{LogId, MeasurementId, NamespaceId, SegmentId, Seq, StoreId};
 use crate::info::{DatabaseInfo, FieldInfo, MeasurementInfo, StorageInfo};
 use crate::ingest::{DeleteError, DeleteReceipt, DeleteRequest, Ingest, WriteBatch, WriteReceipt};
 use crate::io::{Disk, Lock};
@@ -22,6 +22,10 @@ use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::options::{Durability, Options};
 use crate::query::{self, QueryControl, QueryError, QueryRequest, QueryResult};
 use crate::recovery::{self, RecoveryReport};
+use crate::retention::{
+    self, NO_CUTOFF, Purpose, Retained, RetentionClockInfo, RetentionInfo, RetentionReport, Retentions, Rule,
+    Watch,
+};
 use crate::scrub::{ScrubReport, ScrubStatus, Scrubber};
 use crate::seal::SealReport;
 use crate::segment::{SegmentEntry, SegmentOpener, SegmentSet};
@@ -68,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) ballast: Ballast,
     pub(crate) feed: Feed,
     pub(crate) opener: Arc<SegmentOpener>,
+    pub(crate) retention: Watch,
     durability: RwLock<HashMap<NamespaceId, Durability>>,
     view: RwLock<Arc<View>>,
     published: (AtomicU64, AtomicU64),
@@ -101,9 +106,12 @@ impl Shared {
         let durability = state.durability.iter().map(|(id, d)| (*id, *d)).collect();
         let sealed = state.flushed_seq;
         let tombstones = tombstones.into_iter().map(Arc::new).collect();
-        let view = View { active, frozen, segments: Arc::new(segments), tombstones, sealed };
+        let retentions = Arc::new(state.retentions.clone());
+        let retention = Watch::new(retentions.clock, &*clock);
+        let view = View { active, frozen, segments: Arc::new(segments), tombstones, sealed, retentions };
         Self {
             store: manifest.store(),
+            retention,
             ballast: Ballast::new(options.ballast_bytes),
             feed: Feed::new(published, options.feed_bytes),
             manifest: Mutex::new(manifest),
@@ -198,6 +206,13 @@ impl Shared {
         self.view_version.fetch_add(1, Ordering::Release);
     }
 
+    /// Readers and writers go by these cutoffs from now on.
+    pub(crate) fn publish_retentions(&self, retentions: Arc<Retentions>) {
+        let mut view = self.view.write();
+        *view = Arc::new(View { retentions, ..(**view).clone() });
+        self.view_version.fetch_add(1, Ordering::Release);
+    }
+
     /// A number for a new segment or catalog file, never given before.
     pub(crate) fn next_file_id(&self) -> u64 {
         self.next_file.fetch_add(1, Ordering::Relaxed)
@@ -286,6 +301,9 @@ impl Engine {
             shared.status.add_alarm(alarm.clone());
         }
         shared.ballast.lay(&*shared.disk);
+        if let Err(error) = retention::look(&shared) {
+            tracing::warn!(%error, "cutoffs could not be moved on; this is tried again");
+        }
         let ingest = Ingest::start(&shared, recovered.writer);
         let compactor = Compactor::start(&shared);
         let scrubber = Scrubber::start(&shared);
@@ -411,6 +429,81 @@ impl Engine {
             shared.durability.write().insert(id, durability);
         }
         Ok(())
+    }
+
+    /// Sets for how long points are kept: those of one measurement, which is made if it is not there, or of all of a
+    /// namespace that have no rule of their own. Durable, in force when it returns; gives what is in force then.
+    ///
+    /// What is hidden once stays hidden: a longer rule brings nothing back. A wall clock that cannot be believed hides
+    /// nothing; see [`Engine::retention_clock`].
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing changed. `InvalidName` also for a namespace that is to inherit.
+    pub fn set_retention(
+        &self,
+        database: &str,
+        policy: Option<&str>,
+        measurement: Option<&str>,
+        rule: Rule,
+    ) -> Result<RetentionInfo, WriteError> {
+        let shared = &self.inner.shared;
+        let id = shared
+            .catalog
+            .namespace(database, policy)
+            .ok_or_else(|| WriteError::DatabaseNotFound(database.to_owned()))?;
+        let rule = match rule {
+            Rule::Inherited if measurement.is_none() => Rule::Forever,
+            rule => rule,
+        };
+        let own =
+            measurement.map(|name| self.inner.ingest.create_measurement(shared, id, name)).transpose()?;
+        let retained = retention::set(shared, (id, own), rule)?;
+        Ok(self.retention_info((id, own), retained))
+    }
+
+    /// All rules, by namespace and measurement.
+    pub fn retentions(&self) -> Vec<RetentionInfo> {
+        let retentions = self.inner.shared.view().retentions.clone();
+        retentions.entries.iter().map(|(key, entry)| self.retention_info(*key, *entry)).collect()
+    }
+
+    fn retention_info(
+        &self,
+        (namespace, measurement): (NamespaceId, Option<MeasurementId>),
+        retained: Retained,
+    ) -> RetentionInfo {
+        let shared = &self.inner.shared;
+        let (database, policy) = shared.catalog.namespace_name(namespace).unwrap_or_default();
+        let cutoff = shared.view().retentions.cutoff(namespace, measurement, Purpose::Hide);
+        RetentionInfo {
+            database: database.to_string(),
+            policy: policy.to_string(),
+            measurement: measurement
+                .map(|id| shared.catalog.measurement_name(id).unwrap_or_default().to_string()),
+            rule: retained.rule,
+            cutoff: (cutoff != NO_CUTOFF).then_some(Timestamp(cutoff)),
+        }
+    }
+
+    /// What retention believes the time to be; none before the first rule.
+    pub fn retention_clock(&self) -> Option<RetentionClockInfo> {
+        retention::clock(&self.inner.shared)
+    }
+
+    /// Says that the wall clock is right: what retention held counts from now on, and for good.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing changed.
+    pub fn confirm_clock(&self) -> Result<(), WriteError> {
+        retention::confirm(&self.inner.shared)
+    }
+
+    /// Moves cutoffs on and drops the files that have nothing to show any more; happens by itself once a second.
+    ///
+    /// # Errors
+    /// If the store closes meanwhile, or the disk refuses.
+    pub fn retain(&self) -> Result<RetentionReport, EngineError> {
+        self.inner.compactor.retain()
     }
 
     /// Tells units and kinds of fields that exist; durable, nothing is written if nothing changes. Names of fields that

@@ -60,6 +60,12 @@ pub enum WriteError {
         /// Most that may wait.
         limit: usize,
     },
+    /// So many retention rules that one more would make every manifest long.
+    #[error("{limit} retention rules are set, no more can be")]
+    TooManyRetentions {
+        /// Most of a store.
+        limit: usize,
+    },
     /// The disk is full: nothing of the body was stored. Writes resume by themselves when space returns.
     #[error("the disk is full, nothing was stored: {0}")]
     DiskFull(String),

@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod options;
 pub mod query;
 mod recovery;
+pub mod retention;
 pub mod rows;
 pub mod salvage;
 mod scrub;
@@ -49,6 +50,7 @@ pub use ingest::{
 pub use metrics::{DURATION_BUCKETS_S, HistogramSnapshot, MetricsSnapshot};
 pub use options::{Durability, Options};
 pub use recovery::{RecoveryReport, TornEnd};
+pub use retention::{ClockCondition, RetentionClockInfo, RetentionInfo, RetentionReport, Rule};
 pub use scrub::{ScrubReport, ScrubStatus};
 pub use seal::SealReport;
 pub use snapshot::Snapshot;

@@ -138,6 +138,14 @@ metrics! {
     damaged_parts,
     /// Catalog files given up for what segments tell.
     catalog_files_lost,
+    /// Segments that retention dropped as a whole.
+    retention_segments,
+    /// Bytes of them.
+    retention_bytes,
+    /// Rows stored with a time more than 24 hours ahead of the clock.
+    future_points,
+    /// Times that retention would not follow the wall clock ahead.
+    clocks_held,
     /// Steps of the wall clock of more than two seconds.
     clock_steps,
     /// Times the ballast was given up for room.

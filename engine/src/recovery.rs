@@ -13,7 +13,7 @@ use crate::engine::Found;
 use crate::error::{Damage, OpenError};
 use crate::feed::Cursor;
 use crate::file_header::{FILE_HEADER_LEN, FileHeader};
-use crate::ids::{LogId, SegmentId, Seq, StoreId};
+use crate::ids::{LogId, NextIds, SegmentId, Seq, StoreId};
 use crate::ingest::payload;
 use crate::ingest::writer::WriterStart;
 use crate::io::{Access, Disk, ReadMode, open_sealed, read_exact_at};
@@ -149,7 +149,7 @@ pub(crate) fn recover(
             .alarms
             .push(
                 "the manifest was damaged: the list of files was rebuilt from the segments; what was deleted and not yet \
-                 compacted may show again: delete it once more"
+                 compacted may show again: delete it once more; retention that was set over HTTP is gone: set it once more"
                     .to_owned(),
             );
         manifest.restart_above(replay.manifest_edit_attested);
@@ -164,7 +164,7 @@ pub(crate) fn recover(
     let last = replay.last_seq.max(state.flushed_seq);
     let next_file = next_file(&**disk, &state).map_err(OpenError::disk("list the segments"))?;
     let recycler = Recycler::open(disk).map_err(OpenError::disk("list the logs"))?;
-    catalog.raise_next_ids(state.next_ids);
+    catalog.raise_next_ids(above_rules(state.next_ids, &state));
     let writer = WriterStart {
         last,
         next_log: LogId(replay.max_log_id.0 + 1),
@@ -183,6 +183,16 @@ pub(crate) fn recover(
     let found =
         Found { manifest, catalog, opener, segments, active, frozen, tombstones, published, next_file };
     Ok(Recovered { found, writer, report })
+}
+
+/// Ids above all that retention speaks of: a rule must not meet another measurement than the one it was made for, even if the
+/// log that defined it was lost.
+fn above_rules(mut next: NextIds, state: &State) -> NextIds {
+    for (namespace, measurement) in state.retentions.entries.keys() {
+        next.namespace = next.namespace.max(namespace.0.saturating_add(1));
+        next.measurement = next.measurement.max(measurement.map_or(0, |id| id.0.saturating_add(1)));
+    }
+    next
 }
 
 /// Whether a segment that should be there is not, or has another length.

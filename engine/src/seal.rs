@@ -15,6 +15,7 @@ use crate::heal::Healer;
 use crate::ids::{CatalogFileId, MeasurementId, NamespaceId, SegmentId, Seq};
 use crate::manifest::Edit;
 use crate::memtable::{FieldSet, Memtable, SeriesDay};
+use crate::retention::{Purpose, Retentions};
 use crate::segment::{SegmentEntry, SegmentSpec, SegmentWriter, segment_path};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{BTreeMap, BTreeSet};
@@ -169,8 +170,11 @@ fn seal(shared: &Arc<Shared>, job: &SealJob) -> io::Result<(u64, SealReport)> {
     let mut entries = Vec::new();
     let mut report = SealReport::default();
     let mut begun = Begun::new(shared);
+    let retentions = shared.view().retentions.clone();
     for window in windows(&days) {
-        let entry = write_segment(shared, job, &window, &days, &mut begun)?;
+        let file = Output { shared, job, days: &days, retentions: &retentions };
+        // All of it may have become too old while it lay in memory.
+        let Some(entry) = file.write(&window, &mut begun)? else { continue };
         report.segments += 1;
         report.rows += entry.rows;
         report.values += entry.values;
@@ -256,61 +260,74 @@ pub(crate) fn month_of(day: i32) -> Range<i32> {
     (year_start + first_of(month)) as i32..(year_start + end) as i32
 }
 
-fn write_segment(
-    shared: &Arc<Shared>,
-    job: &SealJob,
-    window: &Window,
-    days: &[SeriesDay],
-    begun: &mut Begun<'_>,
-) -> io::Result<SegmentEntry> {
-    let belongs = |d: &&SeriesDay| {
-        d.namespace == window.namespace
-            && window.days.contains(&d.day)
-            && window.measurements.binary_search(&d.measurement).is_ok()
-    };
-    let mut series: Vec<SeriesDay> = days.iter().filter(belongs).copied().collect();
-    series.sort_unstable_by_key(|d| (d.measurement, d.series));
-    series.dedup_by_key(|d| d.series);
+/// What a seal writes files from.
+struct Output<'a> {
+    shared: &'a Arc<Shared>,
+    job: &'a SealJob,
+    days: &'a [SeriesDay],
+    retentions: &'a Retentions,
+}
 
-    let id = SegmentId(shared.next_file_id());
-    let path = segment_path(id);
-    let temporary = format!("{path}.tmp");
-    begun.add(&path);
-    let names = shared.catalog.namespace_name(window.namespace).unwrap_or_default();
-    let spec = SegmentSpec {
-        store: shared.store,
-        id,
-        namespace: window.namespace,
-        namespace_name: (names.0.to_string(), names.1.to_string()),
-        min_seq: Seq(job.memtable.base().0 + 1),
-        max_seq: job.through,
-        first_day: window.days.start,
-        end_day: window.days.end,
-        midnights: Vec::new(),
-    };
-    let range = Timestamp::of_utc_days(window.days.clone());
-    let mut writer = SegmentWriter::create(&*shared.disk, &temporary, spec.clone())?;
-    for section in series.chunk_by(|a, b| a.measurement == b.measurement) {
-        let measurement = section[0].measurement;
-        let name = shared.catalog.measurement_name(measurement).unwrap_or_else(|| "".into());
-        let mut used = BTreeSet::new();
-        section.iter().for_each(|item| job.memtable.fields_of(item.series, &mut used));
-        let mut fields = shared.catalog.fields(measurement).as_ref().clone();
-        fields.retain(|field| used.contains(&field.id));
-        writer.begin_section(measurement, &name, &fields)?;
-        for item in section {
-            let Some((_, tags)) = shared.catalog.series_tags(item.series).map_err(io::Error::other)? else {
-                return Err(io::Error::other(format!("series {} has rows but no name", item.series)));
-            };
-            if let Some(rows) = job.memtable.read(item.series, &range, FieldSet::All, job.through) {
-                writer.write_series(item.series, &tags, &rows)?;
+impl Output<'_> {
+    /// Writes the file of a window; none if retention has left nothing for it.
+    fn write(&self, window: &Window, begun: &mut Begun<'_>) -> io::Result<Option<SegmentEntry>> {
+        let Self { shared, job, days, retentions } = *self;
+        let belongs = |d: &&SeriesDay| {
+            d.namespace == window.namespace
+                && window.days.contains(&d.day)
+                && window.measurements.binary_search(&d.measurement).is_ok()
+        };
+        let mut series: Vec<SeriesDay> = days.iter().filter(belongs).copied().collect();
+        series.sort_unstable_by_key(|d| (d.measurement, d.series));
+        series.dedup_by_key(|d| d.series);
+
+        let id = SegmentId(shared.next_file_id());
+        let path = segment_path(id);
+        let temporary = format!("{path}.tmp");
+        begun.add(&path);
+        let names = shared.catalog.namespace_name(window.namespace).unwrap_or_default();
+        let spec = SegmentSpec {
+            store: shared.store,
+            id,
+            namespace: window.namespace,
+            namespace_name: (names.0.to_string(), names.1.to_string()),
+            min_seq: Seq(job.memtable.base().0 + 1),
+            max_seq: job.through,
+            first_day: window.days.start,
+            end_day: window.days.end,
+            midnights: Vec::new(),
+        };
+        let range = Timestamp::of_utc_days(window.days.clone());
+        let mut writer = SegmentWriter::create(&*shared.disk, &temporary, spec.clone())?;
+        for section in series.chunk_by(|a, b| a.measurement == b.measurement) {
+            let measurement = section[0].measurement;
+            let name = shared.catalog.measurement_name(measurement).unwrap_or_else(|| "".into());
+            let mut used = BTreeSet::new();
+            section.iter().for_each(|item| job.memtable.fields_of(item.series, &mut used));
+            let mut fields = shared.catalog.fields(measurement).as_ref().clone();
+            fields.retain(|field| used.contains(&field.id));
+            writer.begin_section(measurement, &name, &fields)?;
+            let kept = retentions.cutoff(window.namespace, Some(measurement), Purpose::Drop);
+            let range = range.start.max(kept)..range.end;
+            for item in section {
+                let Some((_, tags)) = shared.catalog.series_tags(item.series).map_err(io::Error::other)?
+                else {
+                    return Err(io::Error::other(format!("series {} has rows but no name", item.series)));
+                };
+                if let Some(rows) = job.memtable.read(item.series, &range, FieldSet::All, job.through) {
+                    writer.write_series(item.series, &tags, &rows)?;
+                }
             }
         }
+        let summary = writer.finish()?;
+        if summary.rows == 0 {
+            shared.disk.remove(&temporary)?;
+            return Ok(None);
+        }
+        shared.disk.rename(&temporary, &path)?;
+        shared.disk.sync_dir("segments")?;
+        Ok(Some(summary.entry(&spec)))
     }
-    let entry = writer.finish()?.entry(&spec);
-    shared.disk.rename(&temporary, &path)?;
-    shared.disk.sync_dir("segments")?;
-    Ok(entry)
 }
 
 #[cfg(test)]

@@ -2,15 +2,17 @@
 //!
 //! Invariants
 //! 1. A snapshot holds every body published before it was taken, whole, and nothing of any body published later.
-//! 2. Rows are in memtables or in segments, never in neither: a seal publishes the segments and lets the memtable go
+//! 2. It hides by age what was hidden at its moment, whatever is set or passes while it lives.
+//! 3. Rows are in memtables or in segments, never in neither: a seal publishes the segments and lets the memtable go
 //!    in one step.
 
 use crate::catalog::Catalog;
 use crate::engine::Shared;
 use crate::error::Damage;
 use crate::feed::Cursor;
-use crate::ids::{MeasurementId, Seq};
+use crate::ids::{MeasurementId, NamespaceId, Seq};
 use crate::memtable::Memtable;
+use crate::retention::{Purpose, Retentions};
 use crate::segment::SegmentSet;
 use crate::tombstone::Tombstone;
 use std::sync::Arc;
@@ -28,6 +30,8 @@ pub(crate) struct View {
     pub(crate) tombstones: Arc<[Arc<Tombstone>]>,
     /// Everything up to here is in segments.
     pub(crate) sealed: Seq,
+    /// What is hidden by age.
+    pub(crate) retentions: Arc<Retentions>,
 }
 
 /// An immutable view of the store. Cheap to take; holds memory and files for as long as it lives.
@@ -39,6 +43,7 @@ pub struct Snapshot {
     memtables: Vec<Arc<Memtable>>,
     segments: Arc<SegmentSet>,
     tombstones: Arc<[Arc<Tombstone>]>,
+    retentions: Arc<Retentions>,
 }
 
 impl Snapshot {
@@ -51,7 +56,8 @@ impl Snapshot {
         let mut memtables = view.frozen.clone();
         memtables.push(view.active.clone());
         let (segments, tombstones) = (view.segments.clone(), view.tombstones.clone());
-        Self { shared: shared.clone(), cursor, memtables, segments, tombstones }
+        let retentions = view.retentions.clone();
+        Self { shared: shared.clone(), cursor, memtables, segments, tombstones, retentions }
     }
 
     /// The same with no rows but those of `segments`: what a compaction reads.
@@ -62,7 +68,13 @@ impl Snapshot {
             memtables: Vec::new(),
             segments: Arc::new(segments),
             tombstones: self.tombstones.clone(),
+            retentions: self.retentions.clone(),
         }
+    }
+
+    /// First instant of a measurement that readers see, or that files have to keep.
+    pub(crate) fn cutoff(&self, namespace: NamespaceId, measurement: MeasurementId, purpose: Purpose) -> i64 {
+        self.retentions.cutoff(namespace, Some(measurement), purpose)
     }
 
     /// Deletes that are part of the snapshot and may hide rows.

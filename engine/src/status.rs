@@ -29,6 +29,8 @@ pub(crate) struct Status {
     closing: AtomicBool,
     damage: RwLock<Vec<Damage>>,
     alarms: RwLock<Vec<String>>,
+    /// For as long as retention cannot follow the wall clock.
+    clock_alarm: RwLock<Option<String>>,
     unsealed_logs: AtomicU64,
     log_bytes: AtomicU64,
 }
@@ -84,6 +86,10 @@ impl Status {
         self.alarms.write().push(alarm);
     }
 
+    pub(crate) fn set_clock_alarm(&self, alarm: Option<String>) {
+        *self.clock_alarm.write() = alarm;
+    }
+
     pub(crate) fn set_wal(&self, unsealed_logs: u64, log_bytes: u64) {
         self.unsealed_logs.store(unsealed_logs, Ordering::Relaxed);
         self.log_bytes.store(log_bytes, Ordering::Relaxed);
@@ -95,7 +101,7 @@ impl Status {
             writable: reason.is_none(),
             reason,
             damage: self.damage.read().clone(),
-            alarms: self.alarms.read().clone(),
+            alarms: self.alarms.read().iter().cloned().chain(self.clock_alarm.read().clone()).collect(),
         }
     }
 }

@@ -36,10 +36,14 @@ fn body(database: usize, time: i64) -> Body {
 fn deletion(database: usize, times: std::ops::Range<i64>) -> Body {
     let times = START_NS + times.start..START_NS + times.end;
     let deletion = Deletion { series: 1, field: None, times };
-    Body { database, cells: Vec::new(), deletion: Some(deletion) }
+    Body { deletion: Some(deletion), ..Body::new(database, Vec::new()) }
 }
 
-/// Two databases, seals, a wait that makes an interval sync due, a second start, a delete, a compaction.
+fn cutoff(database: usize, time: i64) -> Body {
+    Body { cutoff: Some(START_NS + time), ..Body::new(database, Vec::new()) }
+}
+
+/// Two databases, seals, a wait that makes an interval sync due, a second start, a delete, retention, a compaction.
 fn script() -> Vec<Step> {
     vec![
         Step::Write(body(0, 1)),
@@ -54,6 +58,8 @@ fn script() -> Vec<Step> {
         Step::Write(deletion(0, 1..4)),
         Step::Seal,
         Step::Write(body(0, 6)),
+        Step::Write(body(0, -5_000_000_000)),
+        Step::Write(cutoff(0, -1_000_000_000)),
         Step::Compact,
         Step::Write(body(0, 8)),
     ]

@@ -43,7 +43,8 @@ fn random_lives_survive(read_mode: ReadMode) {
     }
 }
 
-/// A new store, two databases, a seal, a late point, a rewrite, a clean end and a second start.
+/// A new store, two databases, a seal, a late point, a rewrite, retention that hides the late point, a clean end and a second
+/// start.
 fn short_life() -> Vec<Step> {
     let body = |database, times: &[i64], power: f64| {
         let cells = times.iter().flat_map(|time| {
@@ -58,6 +59,7 @@ fn short_life() -> Vec<Step> {
         Step::Seal,
         body(0, &[-1_000_000, 10], 3.5),
         body(2, &[20], 4.5),
+        Step::Write(Body { cutoff: Some(START_NS - 10), ..Body::new(0, Vec::new()) }),
         Step::Wait(Duration::from_secs(11)),
         Step::Seal,
         Step::Reopen,

@@ -18,10 +18,15 @@ mod run;
 use crate::engine::Shared;
 use crate::error::{EngineError, is_disk_full};
 use crate::ids::SegmentId;
+use crate::retention::plan::{Span, Worth};
+use crate::retention::{self, RetentionReport};
+use crate::segment::{Section, SegmentError, SegmentHandle};
+use crate::snapshot::View;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-use hashbrown::HashSet;
+use hashbrown::hash_map::Entry;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
-use plan::{Effort, Step, plan};
+use plan::{Apart, Effort, Step, plan};
 use run::{Failure, Pace};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,7 +58,14 @@ impl CompactionReport {
     }
 }
 
-type Request = Sender<Result<CompactionReport, EngineError>>;
+/// What callers ask of the compacting thread.
+#[derive(Debug)]
+enum Request {
+    /// Merge all that can be merged.
+    Everything(Sender<Result<CompactionReport, EngineError>>),
+    /// Look at the cutoffs, drop what is beyond them.
+    Retain(Sender<Result<RetentionReport, EngineError>>),
+}
 
 /// The way to the compacting thread.
 #[derive(Debug)]
@@ -95,9 +107,21 @@ impl Compactor {
 
     /// Merges all that can be merged now.
     pub(crate) fn everything(&self) -> Result<CompactionReport, EngineError> {
-        let (reply, answer) = bounded(1);
         self.orders.hurry.store(true, Ordering::Relaxed);
-        let sent = self.requests.lock().as_ref().map(|requests| requests.send(reply));
+        self.ask(Request::Everything)
+    }
+
+    /// Moves cutoffs on and drops the files that have nothing to show any more.
+    pub(crate) fn retain(&self) -> Result<RetentionReport, EngineError> {
+        self.ask(Request::Retain)
+    }
+
+    fn ask<T>(
+        &self,
+        request: impl FnOnce(Sender<Result<T, EngineError>>) -> Request,
+    ) -> Result<T, EngineError> {
+        let (reply, answer) = bounded(1);
+        let sent = self.requests.lock().as_ref().map(|requests| requests.send(request(reply)));
         match sent {
             Some(Ok(())) => answer.recv().unwrap_or(Err(EngineError::Closed)),
             _ => Err(EngineError::Closed),
@@ -129,6 +153,10 @@ struct Worker {
     changed: Duration,
     /// Since when there have been deletes to apply.
     deletes_since: Option<Duration>,
+    /// Times of the measurements in files that retention may want written again.
+    spans: HashMap<SegmentId, Vec<Span>>,
+    /// The last pass of retention was refused by the disk.
+    retention_failed: bool,
     /// What there was to plan with when nothing was found to do.
     idle: Option<(u64, i32, bool, bool)>,
 }
@@ -145,6 +173,8 @@ impl Worker {
             seen: 0,
             changed: now,
             deletes_since: None,
+            spans: HashMap::new(),
+            retention_failed: false,
             idle: None,
         }
     }
@@ -152,9 +182,28 @@ impl Worker {
     fn run(mut self, requests: &Receiver<Request>) {
         loop {
             match requests.recv_timeout(LOOK) {
-                Ok(reply) => drop(reply.send(self.everything())),
-                Err(RecvTimeoutError::Timeout) => self.look(requests),
+                Ok(Request::Everything(reply)) => drop(reply.send(self.everything())),
+                Ok(Request::Retain(reply)) => {
+                    let done = retention::pass(&self.shared);
+                    drop(reply.send(done.map_err(|error| retention::failed(&error))));
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.retain();
+                    self.look(requests);
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Retention goes on also where nothing is merged in the background.
+    fn retain(&mut self) {
+        match retention::pass(&self.shared) {
+            Ok(_) => self.retention_failed = false,
+            Err(error) => {
+                if !std::mem::replace(&mut self.retention_failed, true) {
+                    tracing::warn!(%error, "retention could not go on; it is tried again each second");
+                }
             }
         }
     }
@@ -199,6 +248,7 @@ impl Worker {
 
     fn everything(&mut self) -> Result<CompactionReport, EngineError> {
         self.orders.hurry.store(false, Ordering::Relaxed);
+        retention::pass(&self.shared).map_err(|error| retention::failed(&error))?;
         self.postponed.clear();
         self.idle = None;
         let mut report = CompactionReport::default();
@@ -217,12 +267,49 @@ impl Worker {
         Ok(report)
     }
 
-    fn next(&self, effort: Effort) -> Option<Step> {
+    fn next(&mut self, effort: Effort) -> Option<Step> {
         let view = self.shared.view();
         let entries: Vec<_> = view.segments.iter().map(|handle| handle.entry()).collect();
         let today = self.shared.clock.wall().utc_day();
+        let worth = match effort {
+            Effort::Due { .. } => Worth::WholeMeasurement,
+            Effort::Everything => Worth::AnyRow,
+        };
         let avoid: HashSet<SegmentId> = self.avoid.union(&self.postponed).copied().collect();
-        plan(&entries, &view.tombstones, today, effort, &avoid)
+        let apart = Apart { aged: self.aged(&view, worth, &avoid), avoid };
+        plan(&entries, &view.tombstones, today, effort, &apart)
+    }
+
+    /// Files that are worth writing again for what retention hides in them.
+    fn aged(&mut self, view: &View, worth: Worth, avoid: &HashSet<SegmentId>) -> HashSet<SegmentId> {
+        let mut aged = HashSet::new();
+        if !view.retentions.is_proven() || view.retentions.is_empty() {
+            return aged;
+        }
+        let there: HashSet<SegmentId> = view.segments.iter().map(|handle| handle.entry().id).collect();
+        self.spans.retain(|id, _| there.contains(id));
+        for handle in view.segments.iter() {
+            let entry = handle.entry();
+            if avoid.contains(&entry.id) || !retention::plan::may_hold_hidden(entry, &view.retentions) {
+                continue;
+            }
+            let spans = match self.spans.entry(entry.id) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => match spans_of(handle) {
+                    Ok(spans) => place.insert(spans),
+                    // Nothing is known of the file then.
+                    Err(error) if error.is_out_of_resources() => continue,
+                    Err(error) => {
+                        self.shared.report_damage(&error.to_damage());
+                        continue;
+                    }
+                },
+            };
+            if retention::plan::is_worth(entry, spans, &view.retentions, worth) {
+                aged.insert(entry.id);
+            }
+        }
+        aged
     }
 
     fn step(&mut self, step: &Step, rate: Option<u64>) -> Result<CompactionReport, Failure> {
@@ -259,4 +346,17 @@ impl Worker {
             tracing::warn!(%error, "the manifest could not be told of deletes that were applied");
         }
     }
+}
+
+/// First and last time of each measurement in a file.
+fn spans_of(handle: &Arc<SegmentHandle>) -> Result<Vec<Span>, SegmentError> {
+    let entry = handle.entry();
+    if let Some(own) = entry.measurement {
+        return Ok(vec![(own, entry.first_time, entry.last_time)]);
+    }
+    let span = |section: &Section| {
+        let (first, last) = section.time_range();
+        (section.measurement(), first, last)
+    };
+    Ok(handle.open()?.sections()?.iter().map(|section| span(section)).collect())
 }

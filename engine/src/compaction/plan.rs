@@ -5,7 +5,8 @@
 //! of one step, have the same last sequence: a step takes all of them at its young end, or none.
 //!
 //! Rules, the first that applies
-//! 1. A file with rows that a delete hides is rewritten by itself, if deletes are to be applied now.
+//! 1. A file with rows that a delete hides is rewritten by itself, if deletes are to be applied now; so is one that retention
+//!    wants written again.
 //! 2. Files of one UTC day that is over become one.
 //! 3. In a month that is over, or with many files, the newest files are merged, and with them each older one that is at
 //!    most twice as large as all that are younger: a late point does not rewrite a month, and what is written again is
@@ -30,6 +31,15 @@ pub(crate) struct Step {
     pub(crate) days: Range<i32>,
     /// In commit order.
     pub(crate) inputs: Vec<SegmentId>,
+}
+
+/// Files that are treated apart.
+#[derive(Debug, Default)]
+pub(crate) struct Apart {
+    /// Not merged: damaged, or refused by the disk.
+    pub(crate) avoid: HashSet<SegmentId>,
+    /// To be written again for what retention hides in them.
+    pub(crate) aged: HashSet<SegmentId>,
 }
 
 /// How eagerly to merge.
@@ -59,7 +69,7 @@ pub(crate) fn plan(
     tombstones: &[Arc<Tombstone>],
     today: i32,
     effort: Effort,
-    avoid: &HashSet<SegmentId>,
+    apart: &Apart,
 ) -> Option<Step> {
     let mut months: BTreeMap<(NamespaceId, i32), Vec<&SegmentEntry>> = BTreeMap::new();
     for entry in entries {
@@ -71,7 +81,7 @@ pub(crate) fn plan(
         let month = month_of(Timestamp(files[0].first_time).utc_day());
         let usable = |entry: &SegmentEntry| {
             !entry.quarantined
-                && !avoid.contains(&entry.id)
+                && !apart.avoid.contains(&entry.id)
                 && month.contains(&Timestamp(entry.last_time).utc_day())
         };
         let mut end = 0;
@@ -82,7 +92,7 @@ pub(crate) fn plan(
             }
             let next_seq = files.get(end).map(|entry| entry.max_seq);
             let month = Month { days: month.clone(), files: part, next_seq, over: month.end < today };
-            if let Some((days, inputs)) = month.next(tombstones, today, effort) {
+            if let Some((days, inputs)) = month.next(tombstones, today, effort, &apart.aged) {
                 let inputs = inputs.iter().map(|entry| entry.id).collect();
                 return Some(Step { namespace, days, inputs });
             }
@@ -107,8 +117,9 @@ impl<'a> Month<'a> {
         tombstones: &[Arc<Tombstone>],
         today: i32,
         effort: Effort,
+        aged: &HashSet<SegmentId>,
     ) -> Option<(Range<i32>, &'a [&'a SegmentEntry])> {
-        let concerned = |entry: &SegmentEntry| tombstones.iter().any(|t| t.concerns(entry));
+        let deleted = |entry: &SegmentEntry| tombstones.iter().any(|t| t.concerns(entry));
         let (quiet, apply_deletes) = match effort {
             Effort::Due { quiet, apply_deletes } => (quiet, apply_deletes),
             Effort::Everything => {
@@ -119,7 +130,8 @@ impl<'a> Month<'a> {
                 (true, true)
             }
         };
-        if apply_deletes && let Some(at) = self.files.iter().position(|entry| concerned(entry)) {
+        let concerned = |entry: &&SegmentEntry| aged.contains(&entry.id) || (apply_deletes && deleted(entry));
+        if let Some(at) = self.files.iter().position(concerned) {
             return Some((self.days.clone(), &self.files[at..=at]));
         }
         if !self.over
@@ -267,7 +279,7 @@ mod tests {
         expected: Option<&[u64]>,
     ) {
         let entries: Vec<&SegmentEntry> = files.iter().rev().collect();
-        let step = plan(&entries, tombstones, TODAY, effort, &HashSet::new());
+        let step = plan(&entries, tombstones, TODAY, effort, &Apart::default());
         let inputs = step.map(|step| step.inputs.iter().map(|id| id.0).collect::<Vec<_>>());
         assert_eq!(inputs.as_deref(), expected);
     }
@@ -291,7 +303,7 @@ mod tests {
         // 1 March is day 59, today day 60: what it gets by age may come yet. So look from the day after.
         let files = [file(1, 10, 31..32, 500), file(2, 20, 31..32, 5), file(3, 30, 32..33, 500)];
         let entries: Vec<&SegmentEntry> = files.iter().collect();
-        let look = |files: &[&SegmentEntry], today| plan(files, &[], today, DUE, &HashSet::new());
+        let look = |files: &[&SegmentEntry], today| plan(files, &[], today, DUE, &Apart::default());
         assert_eq!(look(&entries, 33).unwrap().days, 31..32);
         assert_eq!(look(&entries, 33).unwrap().inputs, [SegmentId(1), SegmentId(2)]);
         assert_eq!(look(&entries, 32), None, "the day is not over for a day");
@@ -339,7 +351,7 @@ mod tests {
         let day =
             [file(1, 0, 31..32, 9), file(2, 10, 31..32, 9), file(50, 20, 31..32, 9), file(51, 20, 31..33, 9)];
         let entries: Vec<&SegmentEntry> = day.iter().collect();
-        let step = plan(&entries, &[], 40, DUE, &HashSet::new()).unwrap();
+        let step = plan(&entries, &[], 40, DUE, &Apart::default()).unwrap();
         assert_eq!(step.inputs, [SegmentId(1), SegmentId(2)]);
     }
 
@@ -352,6 +364,18 @@ mod tests {
         check(&files, &[], Effort::Everything, None);
         files[1].measurement = Some(MeasurementId(1));
         check(&files, &[], Effort::Everything, Some(&[1, 2, 3]));
+    }
+
+    #[test]
+    fn a_file_that_retention_wants_written_again_is_taken_by_itself() {
+        let files: Vec<_> = (0..3).map(|i| file(i + 1, i * 10, 0..31, 100 << (10 * (2 - i)))).collect();
+        let entries: Vec<&SegmentEntry> = files.iter().collect();
+        let apart = Apart { aged: HashSet::from([SegmentId(2)]), ..Apart::default() };
+        let effort = Effort::Due { quiet: false, apply_deletes: false };
+        let step = plan(&entries, &[], TODAY, effort, &apart).unwrap();
+        assert_eq!(step.inputs, [SegmentId(2)]);
+        let apart = Apart { avoid: HashSet::from([SegmentId(2)]), ..apart };
+        assert_eq!(plan(&entries, &[], TODAY, effort, &apart), None);
     }
 
     #[test]

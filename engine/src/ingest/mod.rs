@@ -22,10 +22,11 @@ pub use repeated::RepeatedRow;
 use crate::engine::{DEFAULT_POLICY, Shared};
 use crate::error::{EngineError, WriteError};
 use crate::feed::Cursor;
-use crate::ids::NamespaceId;
+use crate::ids::{MeasurementId, NamespaceId};
 use crate::seal::{self, SealReport};
 use crossbeam_channel::{RecvError, SendTimeoutError, Sender, bounded, unbounded};
 use parking_lot::Mutex;
+use prepare::Rules;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -70,7 +71,10 @@ impl Ingest {
 
     pub(crate) fn write(&self, shared: &Shared, batch: WriteBatch) -> Result<WriteReceipt, WriteError> {
         let namespace = self.namespace(shared, batch.database(), batch.policy.as_deref())?;
-        let prepared = prepare::prepare(&shared.catalog, namespace, batch, shared.options.max_series)
+        let now = shared.clock.wall();
+        let retentions = shared.view().retentions.clone();
+        let rules = Rules { max_series: shared.options.max_series, retentions: &retentions, now };
+        let prepared = prepare::prepare(&shared.catalog, namespace, batch, rules)
             .map_err(|error| WriteError::Disk(error.to_string()))?;
         if prepared.batches.is_empty() {
             shared.metrics.rejected_points.add(prepared.rejections.len() as u64);
@@ -113,6 +117,25 @@ impl Ingest {
             return Ok(created);
         }
         self.create_namespace(shared, name, policy).map(|_| true)
+    }
+
+    /// The id of a measurement, given durably now if it has none.
+    pub(crate) fn create_measurement(
+        &self,
+        shared: &Shared,
+        namespace: NamespaceId,
+        name: &str,
+    ) -> Result<MeasurementId, WriteError> {
+        if let Some(id) = shared.catalog.measurement(namespace, name) {
+            return Ok(id);
+        }
+        if name.is_empty() || name.len() > MAX_KEY_LEN_BYTES {
+            let why = format!("a measurement name has 1 to {MAX_KEY_LEN_BYTES} bytes");
+            return Err(WriteError::InvalidName(why));
+        }
+        let (reply, answer) = bounded(1);
+        self.send(shared, Request::Measurement { namespace, name: name.into(), reply })?;
+        answer.recv().unwrap_or(Err(WriteError::Closed))
     }
 
     /// Gives back the names of fields that do not exist yet.

@@ -97,7 +97,8 @@ impl PendingNames {
         Ok(given)
     }
 
-    fn measurement(
+    /// The id of a measurement, given now if it has none.
+    pub(super) fn measurement(
         &mut self,
         catalog: &Catalog,
         next: &mut NextIds,

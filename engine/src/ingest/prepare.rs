@@ -15,6 +15,7 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::column::{Column, Presence, Values};
 use crate::ids::{FieldId, MeasurementId, NamespaceId, SeriesId};
 use crate::memtable::SeriesBatch;
+use crate::retention::{Purpose, Retentions};
 use hashbrown::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -40,6 +41,23 @@ pub(crate) struct Prepared {
     pub(super) rejections: Vec<Rejection>,
     pub(super) points: u64,
     pub(super) values: u64,
+    /// Of the points, those that are more than [`FUTURE_NS`] ahead of the clock.
+    pub(super) future_points: u64,
+    future_from: i64,
+}
+
+/// A point further ahead of the clock than this is stored and counted: its sender's clock, or ours, may be wrong.
+const FUTURE_NS: i64 = Timestamp::DAY_NS;
+
+/// What a body is held against.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules<'a> {
+    /// Most series of the store.
+    pub(super) max_series: u32,
+    /// What is too old.
+    pub(super) retentions: &'a Retentions,
+    /// What the clock says.
+    pub(super) now: Timestamp,
 }
 
 /// Names without an id; the position in a list plus [`PROVISIONAL`] is the provisional id.
@@ -122,6 +140,9 @@ impl Prepared {
 
     fn encode(&mut self) {
         self.points = self.batches.iter().map(|b| b.times.len() as u64).sum();
+        let ahead =
+            |batch: &SeriesBatch| batch.times.iter().filter(|t| **t > self.future_from).count() as u64;
+        self.future_points = self.batches.iter().map(ahead).sum();
         self.values = self.batches.iter().flat_map(|b| &b.columns).map(|(_, c)| c.values.len() as u64).sum();
         self.payload = (!self.batches.is_empty()).then(|| {
             let bytes = payload::encode(self.namespace, &self.batches);
@@ -143,11 +164,13 @@ pub(super) fn prepare(
     catalog: &Catalog,
     namespace: NamespaceId,
     batch: WriteBatch,
-    max_series: u32,
+    rules: Rules<'_>,
 ) -> Result<Prepared, CatalogError> {
+    let max_series = rules.max_series;
     let mut resolver = Resolver {
         catalog,
         namespace,
+        retentions: rules.retentions,
         room: u64::from(max_series).saturating_sub(catalog.series_total()),
         max_series,
         new: NewNames::default(),
@@ -177,6 +200,8 @@ pub(super) fn prepare(
         rejections,
         points: 0,
         values: 0,
+        future_points: 0,
+        future_from: rules.now.0.saturating_add(FUTURE_NS),
     };
     if prepared.new.is_empty() {
         prepared.encode();
@@ -187,6 +212,7 @@ pub(super) fn prepare(
 struct Resolver<'a> {
     catalog: &'a Catalog,
     namespace: NamespaceId,
+    retentions: &'a Retentions,
     /// Series that may still be added.
     room: u64,
     max_series: u32,
@@ -199,6 +225,16 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn series(&mut self, series: BatchSeries) -> Result<Option<(SeriesBatch, Vec<u32>)>, CatalogError> {
+        let mut refused = self.too_old(&series);
+        if refused.len() == series.times.len() && refused.iter().all(Option::is_some) {
+            // Nothing of it gets a name.
+            let lines = series.lines.iter().zip(refused);
+            let told = |(line, reason): (&u32, Option<RejectReason>)| {
+                Some(Rejection { line: *line, reason: reason? })
+            };
+            self.rejections.extend(lines.filter_map(told));
+            return Ok(None);
+        }
         let measurement = self.measurement(&series.measurement);
         let known =
             if measurement.0 < PROVISIONAL { self.catalog.series(measurement, &series.tags)? } else { None };
@@ -209,7 +245,6 @@ impl Resolver<'_> {
             return Ok(None);
         }
         let BatchSeries { measurement: name, tags, times, lines, columns, .. } = series;
-        let mut refused = Vec::new();
         let mut resolved: Vec<(FieldId, Column)> = Vec::with_capacity(columns.len());
         for column in in_order_of_first_row(columns) {
             let (field, field_type) = self.field(measurement, &column.name, column.values.field_type());
@@ -229,6 +264,19 @@ impl Resolver<'_> {
             batch.series = SeriesId(PROVISIONAL + self.new.series.len() as u32 - 1);
         }
         Ok(Some((batch, lines)))
+    }
+
+    /// By row, those before the cutoff; empty if none is.
+    fn too_old(&self, series: &BatchSeries) -> Vec<Option<RejectReason>> {
+        if self.retentions.is_empty() {
+            return Vec::new();
+        }
+        let measurement = self.catalog.measurement(self.namespace, &series.measurement);
+        let cutoff_ns = self.retentions.cutoff(self.namespace, measurement, Purpose::Hide);
+        if series.times.iter().all(|time| *time >= cutoff_ns) {
+            return Vec::new();
+        }
+        series.times.iter().map(|time| (*time < cutoff_ns).then_some(RejectReason::BeyondRetention)).collect()
     }
 
     fn measurement(&mut self, name: &str) -> MeasurementId {

@@ -5,6 +5,7 @@
 use crate::bytes::{Reader, put_varint};
 use crate::ids::{CatalogFileId, MeasurementId, NamespaceId, NextIds, SegmentId, Seq};
 use crate::options::Durability;
+use crate::retention::{ClockRecord, PROVEN_NS, Retained, Retentions, Rule};
 use crate::segment::SegmentEntry;
 use crate::tombstone::{MIN_ENCODED_LEN, Tombstone};
 use std::collections::BTreeMap;
@@ -40,6 +41,8 @@ pub struct State {
     pub durability: BTreeMap<NamespaceId, Durability>,
     /// Deletes that may still hide rows of a segment, by rising sequence.
     pub tombstones: Vec<Tombstone>,
+    /// What is kept for how long, and what is hidden by age.
+    pub retentions: Retentions,
 }
 
 /// One step from one state to the next.
@@ -79,6 +82,8 @@ pub enum Edit {
     Quarantined(SegmentId),
     /// A namespace got a durability of its own.
     Durability(NamespaceId, Durability),
+    /// Rules were set or cutoffs moved: these entries are as told from now on, and so is the clock.
+    Retention(Retentions),
 }
 
 const SNAPSHOT: u8 = 1;
@@ -86,8 +91,13 @@ const SEALED: u8 = 2;
 const QUARANTINED: u8 = 3;
 const DURABILITY: u8 = 4;
 const COMPACTED: u8 = 5;
+const RETENTION: u8 = 6;
+/// A snapshot of a store in which a retention was set.
+const SNAPSHOT_WITH_RETENTION: u8 = 7;
 /// Bytes of an encoded [`SegmentEntry`]: twelve u64, two u32, one flag byte.
 const SEGMENT_ENTRY_LEN: usize = 12 * 8 + 2 * 4 + 1;
+/// Bytes of an encoded [`Retained`] with its key: two u32, a kind byte, two u64.
+const RETAINED_LEN: usize = 2 * 4 + 1 + 2 * 8;
 
 impl State {
     /// The state after `edit`.
@@ -125,6 +135,7 @@ impl State {
             Edit::Durability(namespace, durability) => {
                 self.durability.insert(*namespace, *durability);
             }
+            Edit::Retention(told) => self.retentions.take(told),
         }
     }
 }
@@ -138,6 +149,7 @@ impl Edit {
             Self::Compacted { .. } => "Compacted",
             Self::Quarantined(_) => "Quarantined",
             Self::Durability(..) => "Durability",
+            Self::Retention(_) => "Retention",
         }
     }
 
@@ -145,7 +157,8 @@ impl Edit {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Snapshot(state) => {
-                out.push(SNAPSHOT);
+                let retained = state.retentions.clock.is_some();
+                out.push(if retained { SNAPSHOT_WITH_RETENTION } else { SNAPSHOT });
                 put_u64(out, state.edit);
                 put_segments(out, state.segments.values());
                 put_varint(out, state.catalogs.len() as u64);
@@ -158,6 +171,9 @@ impl Edit {
                     put_durability(out, *namespace, *durability);
                 }
                 put_tombstones(out, &state.tombstones);
+                if retained {
+                    put_retentions(out, &state.retentions);
+                }
             }
             Self::Sealed {
                 segments,
@@ -196,6 +212,10 @@ impl Edit {
                 out.push(DURABILITY);
                 put_durability(out, *namespace, *durability);
             }
+            Self::Retention(told) => {
+                out.push(RETENTION);
+                put_retentions(out, told);
+            }
         }
     }
 
@@ -203,7 +223,7 @@ impl Edit {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         let edit = match reader.u8()? {
-            SNAPSHOT => {
+            kind @ (SNAPSHOT | SNAPSHOT_WITH_RETENTION) => {
                 let edit = reader.u64()?;
                 let segments = segments(&mut reader)?.into_iter().map(|entry| (entry.id, entry)).collect();
                 let count = reader.count(24)?;
@@ -214,6 +234,8 @@ impl Edit {
                 let count = reader.count(13)?;
                 let durability = (0..count).map(|_| durability(&mut reader)).collect::<Option<_>>()?;
                 let tombstones = tombstones(&mut reader)?;
+                let retentions =
+                    if kind == SNAPSHOT { Retentions::default() } else { retentions(&mut reader)? };
                 Self::Snapshot(State {
                     edit,
                     segments,
@@ -223,6 +245,7 @@ impl Edit {
                     next_ids,
                     durability,
                     tombstones,
+                    retentions,
                 })
             }
             SEALED => {
@@ -258,6 +281,7 @@ impl Edit {
                 let (namespace, durability) = durability(&mut reader)?;
                 Self::Durability(namespace, durability)
             }
+            RETENTION => Self::Retention(retentions(&mut reader)?),
             _ => return None,
         };
         reader.is_empty().then_some(edit)
@@ -390,6 +414,49 @@ fn durability(reader: &mut Reader<'_>) -> Option<(NamespaceId, Durability)> {
     }
 }
 
+/// The clock, then a list of: namespace, measurement (0: all that have none of their own), kind (0 inherited, 1 for ever, 2
+/// keep), nanoseconds to keep, cutoff.
+fn put_retentions(out: &mut Vec<u8>, told: &Retentions) {
+    let clock = told.clock.unwrap_or_default();
+    put_u64(out, clock.now_ns.cast_unsigned());
+    put_u64(out, clock.steady_ns);
+    put_varint(out, told.entries.len() as u64);
+    for ((namespace, measurement), entry) in &told.entries {
+        put_u32(out, namespace.0);
+        put_u32(out, measurement.map_or(0, |id| id.0));
+        let (kind, keep_ns) = match entry.rule {
+            Rule::Inherited => (0, 0),
+            Rule::Forever => (1, 0),
+            Rule::Keep { ns } => (2, ns),
+        };
+        out.push(kind);
+        put_u64(out, keep_ns);
+        put_u64(out, entry.cutoff_ns.cast_unsigned());
+    }
+}
+
+fn retentions(reader: &mut Reader<'_>) -> Option<Retentions> {
+    let clock = ClockRecord { now_ns: reader.i64()?, steady_ns: reader.u64()? };
+    if clock.steady_ns > PROVEN_NS {
+        return None;
+    }
+    let count = reader.count(RETAINED_LEN)?;
+    let entries = (0..count).map(|_| retained(reader)).collect::<Option<_>>()?;
+    Some(Retentions { clock: Some(clock), entries })
+}
+
+fn retained(reader: &mut Reader<'_>) -> Option<((NamespaceId, Option<MeasurementId>), Retained)> {
+    let namespace = NamespaceId(reader.u32()?);
+    let measurement = Some(reader.u32()?).filter(|id| *id != 0).map(MeasurementId);
+    let rule = match (reader.u8()?, reader.u64()?) {
+        (0, 0) if measurement.is_some() => Rule::Inherited,
+        (1, 0) => Rule::Forever,
+        (2, ns) if ns > 0 => Rule::Keep { ns },
+        _ => return None,
+    };
+    Some(((namespace, measurement), Retained { rule, cutoff_ns: reader.i64()? }))
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -428,12 +495,24 @@ pub(crate) mod tests {
         }
     }
 
+    fn retentions() -> Retentions {
+        let all = Retained { rule: Rule::Keep { ns: 3_600_000_000_000 }, cutoff_ns: -7 };
+        let own = Retained { rule: Rule::Inherited, cutoff_ns: i64::MIN };
+        let entries = [((NamespaceId(1), None), all), ((NamespaceId(1), Some(MeasurementId(3))), own)];
+        let clock = Some(ClockRecord { now_ns: 5, steady_ns: 9 });
+        Retentions { clock, entries: entries.into() }
+    }
+
     fn samples() -> Vec<Edit> {
         let mut state = State { edit: 7, ..State::default() };
         state.apply(&sealed(3));
         state.durability.insert(NamespaceId(2), Durability::Interval(Duration::from_secs(10)));
+        let mut with_retention = state.clone();
+        with_retention.apply(&Edit::Retention(retentions()));
         vec![
             Edit::Snapshot(state),
+            Edit::Snapshot(with_retention),
+            Edit::Retention(retentions()),
             sealed(3),
             Edit::Quarantined(SegmentId(9)),
             Edit::Durability(NamespaceId(1), Durability::Always),
@@ -462,7 +541,7 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn random_bytes_never_panic(kind in 0_u8..7, mut bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn random_bytes_never_panic(kind in 0_u8..9, mut bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             bytes.insert(0, kind);
             let _ = Edit::decode(&bytes);
         }

@@ -68,7 +68,7 @@ pub fn explain(
     budget.check()?;
     let aggregate = buckets(request)?;
     let mut told = Explanation { as_of: snapshot.cursor(), ..Explanation::default() };
-    let Some(mut plan) = Plan::new(snapshot.catalog(), request, limits)? else { return Ok(told) };
+    let Some(mut plan) = Plan::new(snapshot, request, limits)? else { return Ok(told) };
     let filter = Filter::new(snapshot.catalog(), request, &mut plan)?;
     let sources = Sources::new(snapshot, &plan);
     let losses = Losses::new(snapshot, plan.range.clone());
@@ -182,7 +182,7 @@ impl Series<'_> {
                 let defined = |function: &&Function| is_defined(**function, &field.def);
                 let told_by_statistics =
                     self.aggregate.zip(block.as_ref()).is_some_and(|((aggregate, buckets), block)| {
-                        is_inside(buckets, group, &scan.plan.asked)
+                        is_inside(buckets, group, &scan.plan.asked, &scan.plan.range)
                             && aggregate
                                 .functions
                                 .iter()

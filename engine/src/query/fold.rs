@@ -184,11 +184,11 @@ fn each_number(
     }
 }
 
-/// Whether the group lies in one bucket and within the range.
-pub(super) fn is_inside(buckets: &Buckets, group: &RowGroup, range: &Range<i64>) -> bool {
+/// Whether the group lies in one bucket and within what was asked for, and all of its rows are read: retention may hide some.
+pub(super) fn is_inside(buckets: &Buckets, group: &RowGroup, asked: &Range<i64>, read: &Range<i64>) -> bool {
     !group.compact
-        && group.first_time >= range.start
-        && group.last_time < range.end
+        && group.first_time >= asked.start.max(read.start)
+        && group.last_time < asked.end.min(read.end)
         && group.last_time < buckets.of(group.first_time).end
 }
 
@@ -298,7 +298,9 @@ impl FoldSink<'_, '_> {
     ) -> Result<(), QueryError> {
         let (scan, asked) = (self.scan, self.frame.asked);
         let slots = 0..self.found.fields.len();
-        let is_whole = !group.compact && group.first_time >= asked.start && group.last_time < asked.end;
+        let is_whole = !group.compact
+            && group.first_time >= asked.start.max(range.start)
+            && group.last_time < asked.end.min(range.end);
         if !is_whole || self.found.fields.iter().all(|field| field.folds().is_none()) {
             return self.decode(source, group, slots, range);
         }
@@ -371,7 +373,7 @@ impl Sink for FoldSink<'_, '_> {
 
     fn groups(&mut self, source: GroupSource<'_>, range: &Range<i64>) -> Result<(), QueryError> {
         let (buckets, asked) = (self.frame.buckets, self.frame.asked);
-        let inside = |group: &RowGroup| is_inside(buckets, group, asked);
+        let inside = |group: &RowGroup| is_inside(buckets, group, asked, range);
         for alike in source.groups.chunk_by(|a, b| inside(a) == inside(b)) {
             if inside(&alike[0]) {
                 self.add_from_statistics(GroupSource { groups: alike, ..source }, range)?;

@@ -88,7 +88,7 @@ pub fn run(
     budget.check()?;
     let aggregate = plan::buckets(request)?;
     let mut stats = QueryStats { as_of: snapshot.cursor(), ..QueryStats::default() };
-    let Some(mut plan) = Plan::new(snapshot.catalog(), request, limits)? else {
+    let Some(mut plan) = Plan::new(snapshot, request, limits)? else {
         stats.elapsed_us = began.elapsed().as_micros() as u64;
         return Ok(QueryResult { stats, ..QueryResult::default() });
     };

@@ -8,7 +8,9 @@ use super::request::{
 };
 use crate::catalog::{Catalog, DEFAULT_POLICY, SeriesFilter, SeriesPredicate, compile_regex};
 use crate::ids::{FieldId, MeasurementId, NamespaceId, SeriesId};
+use crate::retention::Purpose;
 use crate::segment::FieldDef;
+use crate::snapshot::Snapshot;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,7 +22,7 @@ pub(super) struct Plan {
     pub(super) measurement: MeasurementId,
     /// What was asked for.
     pub(super) asked: Range<i64>,
-    /// What is read: neighbours beyond what was asked for too, if a function needs them.
+    /// What is read: neighbours beyond what was asked for too, if a function needs them; nothing before the cutoff.
     pub(super) range: Range<i64>,
     /// Columns of the answer, in its order.
     pub(super) fields: Vec<PlannedField>,
@@ -53,10 +55,11 @@ pub(super) struct Group {
 impl Plan {
     /// Looks everything up. None if the measurement or all named fields are unknown: the answer is empty.
     pub(super) fn new(
-        catalog: &Catalog,
+        snapshot: &Snapshot,
         request: &QueryRequest,
         limits: &QueryLimits,
     ) -> Result<Option<Self>, QueryError> {
+        let catalog = snapshot.catalog();
         let namespace = namespace(catalog, &request.database, request.retention_policy.as_deref())?;
         if request.start >= request.end {
             return Err(QueryError::EmptyRange);
@@ -83,7 +86,9 @@ impl Plan {
             Shape::Aggregate(aggregate) => aggregate.margin_ns(),
             Shape::Raw | Shape::Pixels(_) | Shape::Last => 0,
         };
-        let range = asked.start.saturating_sub(margin_ns)..asked.end.saturating_add(margin_ns);
+        let end = asked.end.saturating_add(margin_ns);
+        let cutoff_ns = snapshot.cutoff(namespace, measurement, Purpose::Hide);
+        let range = asked.start.saturating_sub(margin_ns).max(cutoff_ns).min(end)..end;
         let named = request.fields.is_some();
         Ok(Some(Self { namespace, measurement, asked, range, fields, ids, named, series, groups }))
     }

@@ -9,6 +9,7 @@ use super::request::{Order, QueryControl, QueryLimits, QueryRequest};
 use super::result::{PartialRange, ResultValues};
 use crate::error::Damage;
 use crate::ids::{FieldId, MeasurementId, NamespaceId, SegmentId, Seq};
+use crate::retention::{NO_CUTOFF, Purpose};
 use crate::segment::{Section, Segment, SegmentError, SegmentHandle};
 use crate::snapshot::Snapshot;
 use parking_lot::Mutex;
@@ -210,7 +211,7 @@ impl<'a> Losses<'a> {
     }
 }
 
-/// How long rows are looked for where deletes may hide the first or the last.
+/// How long rows are looked for where deletes or retention may hide the first or the last.
 const LOOK_FOR_ROWS: Duration = Duration::from_secs(1);
 
 /// First and last time of all rows of a measurement, lost segments left out; none if it has no rows.
@@ -219,7 +220,8 @@ pub fn time_range(
     namespace: NamespaceId,
     measurement: MeasurementId,
 ) -> Result<Option<(i64, i64)>, QueryError> {
-    if snapshot.tombstones_of(measurement).next().is_some()
+    let cutoff_ns = snapshot.cutoff(namespace, measurement, Purpose::Hide);
+    if (cutoff_ns != NO_CUTOFF || snapshot.tombstones_of(measurement).next().is_some())
         && let Ok(found) = time_range_of_rows(snapshot, namespace, measurement)
     {
         return Ok(found);
@@ -248,10 +250,10 @@ pub fn time_range(
         }
         widen(&mut found, rows_of(snapshot, handle, measurement));
     }
-    Ok(found)
+    Ok(found.filter(|(_, last)| *last >= cutoff_ns).map(|(first, last)| (first.max(cutoff_ns), last)))
 }
 
-/// The same by looking for the oldest and the newest row of each series: what deletes hide is not in the answer. Where that
+/// The same by looking for the oldest and the newest row of each series: what deletes and retention hide is not in the answer. Where that
 /// takes too long, the range of the files has to do until they were rewritten.
 fn time_range_of_rows(
     snapshot: &Snapshot,
@@ -327,7 +329,7 @@ mod tests {
         }
         let snapshot = engine.snapshot();
         let request = QueryRequest::raw("d", "m", Timestamp::MIN, Timestamp::MAX);
-        let plan = Plan::new(snapshot.catalog(), &request, &QueryLimits::default()).unwrap().unwrap();
+        let plan = Plan::new(&snapshot, &request, &QueryLimits::default()).unwrap().unwrap();
         let (sources, losses) = (Sources::new(&snapshot, &plan), Losses::new(&snapshot, plan.range.clone()));
         let opened = sources.list.iter().map(|source| match source.open(&plan, &losses).unwrap() {
             Opened::Rows(open) => Arc::downgrade(&open.segment),

@@ -1,4 +1,4 @@
-//! Whole series out of some segments, joined and without what deletes hide: what compaction writes again.
+//! Whole series out of some segments, joined and without what deletes and retention hide: what compaction writes again.
 //!
 //! Promise: a loss ends the reading with an error; no row is handed over that could have been overwritten by one that is
 //! lost.
@@ -12,6 +12,8 @@ use super::request::{QueryControl, QueryLimits};
 use super::scan::{Block, GroupSource, Scan, Sink};
 use crate::column::{Presence, SeriesRows};
 use crate::ids::{MeasurementId, NamespaceId, SegmentId, SeriesId};
+use crate::retention::Purpose;
+use crate::rows::slice_rows;
 use crate::segment::FieldDef;
 use crate::snapshot::Snapshot;
 use std::ops::Range;
@@ -53,7 +55,8 @@ pub(crate) fn merge_series<S: MergeSink>(
         max_bytes: u64::MAX,
     };
     let budget = Budget::new(&limits, control);
-    let range = i64::MIN..i64::MAX;
+    // What retention hides for good is left out as well.
+    let range = snapshot.cutoff(namespace, measurement, Purpose::Drop)..i64::MAX;
     let ids = fields.iter().map(|def| def.id).collect();
     let fields = fields.into_iter().enumerate().map(|(slot, def)| PlannedField { def, slot }).collect();
     let groups = vec![Group { tags: Vec::new(), members: 0..series.len() }];
@@ -117,13 +120,13 @@ impl<S: MergeSink> Sink for Pass<'_, '_, S> {
         self.hand_over(slice(rows, range))
     }
 
-    fn groups(&mut self, source: GroupSource<'_>, _: &Range<i64>) -> Result<(), QueryError> {
+    fn groups(&mut self, source: GroupSource<'_>, range: &Range<i64>) -> Result<(), QueryError> {
         for group in source.groups {
             self.scan.budget.check()?;
             let slots = 0..self.scan.plan.ids.len();
             let mut block = std::mem::take(&mut self.block);
             self.scan.decode(source.source, source.open, group, slots, &mut block, |_| {})?;
-            self.hand_over(block.into_rows(self.scan.plan))?;
+            self.hand_over(slice_rows(block.into_rows(self.scan.plan), range))?;
         }
         Ok(())
     }

@@ -16,10 +16,12 @@ use wattlog_model::Unit;
 /// As [`run`](super::run) for names, ranges and too many series.
 pub fn version(snapshot: &Snapshot, request: &QueryRequest, limits: &QueryLimits) -> Result<u64, QueryError> {
     let mut hasher = DefaultHasher::new();
-    let Some(plan) = Plan::new(snapshot.catalog(), request, limits)? else { return Ok(hasher.finish()) };
+    let Some(plan) = Plan::new(snapshot, request, limits)? else { return Ok(hasher.finish()) };
     for field in &plan.fields {
         (field.def.id.0, field.def.unit.as_ref().map(Unit::as_str), field.def.kind as u8).hash(&mut hasher);
     }
+    // Retention moves the start of what is read.
+    plan.range.hash(&mut hasher);
     plan.series.iter().for_each(|series| series.0.hash(&mut hasher));
     for handle in snapshot.segments().for_range(plan.namespace, plan.measurement, plan.range.clone()) {
         (handle.entry().id.0, handle.entry().quarantined).hash(&mut hasher);

@@ -1,6 +1,6 @@
 //! What is written and asked, by chance: few series and times, so that bodies meet, and all borders are among them.
 
-use crate::naive::{Body, Deletion, FIELDS, Point, SERIES, Store};
+use crate::naive::{Body, Cutoff, Deletion, FIELDS, Point, Retention, SERIES, Store};
 use std::time::Duration;
 use wattlog_engine::io::sim::Rng;
 use wattlog_engine::query::{
@@ -12,6 +12,8 @@ use wattlog_model::{FieldType, FieldValue, Timestamp};
 /// Twenty minutes before a midnight (UTC), so that most histories cross it.
 pub(crate) const START: i64 = 1_780_272_000_000_000_000 - 1200 * SECOND;
 const SECOND: i64 = 1_000_000_000;
+/// What the clock says: later than all points but the last there may be.
+pub(crate) const NOW: i64 = START + 60 * Timestamp::DAY_NS;
 /// Lengths of buckets that queries ask for, in nanoseconds.
 const EVERY: [i64; 6] = [SECOND, 10 * SECOND, 60 * SECOND, 900 * SECOND, 3600 * SECOND, Timestamp::DAY_NS];
 
@@ -20,6 +22,7 @@ const EVERY: [i64; 6] = [SECOND, 10 * SECOND, 60 * SECOND, 900 * SECOND, 3600 * 
 pub(crate) enum Step {
     Write(Body),
     Delete(Deletion),
+    Retain(Retention),
     Seal,
     Compact,
     Reopen,
@@ -61,7 +64,8 @@ impl History {
             20..=31 => Step::Reopen,
             32..=34 => Step::Compact,
             35..=44 => Step::Delete(self.deletion(store)),
-            45..=161 => Step::Write(self.run_of_rows()),
+            45..=48 => Step::Retain(self.retention(store)),
+            49..=161 => Step::Write(self.run_of_rows()),
             162..=480 => Step::Write(self.scattered(store)),
             _ => Step::Query(Box::new(self.query(store))),
         }
@@ -111,6 +115,19 @@ impl History {
             fields,
             range,
         }
+    }
+
+    /// Hides the oldest few points of a measurement, or of all; now and then a rule that hides nothing new.
+    fn retention(&mut self, store: &Store) -> Retention {
+        let series = self.rng.index(SERIES.len());
+        let measurement = self.rng.chance(60).then_some(SERIES[series].0);
+        let cutoff = match self.rng.below(10) {
+            0 => Cutoff::Forever,
+            1 if measurement.is_some() => Cutoff::Inherited,
+            2 => Cutoff::At(START - 7200 * SECOND),
+            _ => Cutoff::At(store.oldest(series, self.rng.below(6)) + self.rng.below(2) as i64),
+        };
+        Retention { measurement, cutoff }
     }
 
     /// A few rows where something is already, or where a border is.

@@ -1,5 +1,5 @@
 //! The engine against an ordered map: random bodies (late, repeated, rewritten at every border a query may have), deletes,
-//! seals, compactions, reopenings and queries; each answer is compared whole with a naive one.
+//! retention, seals, compactions, reopenings and queries; each answer is compared whole with a naive one.
 //!
 //! A failure names its seed and operation; `WATTLOG_SEED=N` runs that history alone.
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 use wattlog_engine::io::ReadMode;
 use wattlog_engine::io::sim::SimDisk;
 use wattlog_engine::query::{QueryControl, QueryRequest};
-use wattlog_engine::{Engine, Options};
+use wattlog_engine::{Engine, Options, RejectReason};
 use wattlog_model::{ManualClock, Timestamp};
 
 /// Operations of one history; those of both read modes make sixteen thousand.
@@ -54,6 +54,10 @@ fn run_all(read_mode: ReadMode) {
 struct Seen {
     seals: u64,
     deletes: u64,
+    rules: u64,
+    /// Rows that were too old, and files that went as a whole.
+    refused: usize,
+    dropped: u64,
     /// Most at a time.
     segments: usize,
     /// Segments that compactions replaced.
@@ -78,19 +82,30 @@ fn run(seed: u64, read_mode: ReadMode, at: &mut u64) {
         ..Options::default()
     };
     let open = || {
-        let clock = Arc::new(ManualClock::new(Timestamp(history::START)));
+        let clock = Arc::new(ManualClock::new(Timestamp(history::NOW)));
         Engine::open(Arc::new(disk.clone()), options.clone(), clock, [7; 16]).expect("a store always opens")
     };
     let mut store = Store::default();
     let mut seen = Seen::default();
     let mut engine = open();
+    engine.confirm_clock().expect("a good disk takes the clock");
     for operation in 0..OPERATIONS {
         *at = operation;
         match history.next(&store) {
             Step::Write(body) => {
                 let receipt = engine.write(body.batch()).expect("a good disk takes every body");
-                assert_eq!(receipt.rejected, [], "all rows are good");
-                store.write(&body);
+                assert!(receipt.rejected.iter().all(|row| row.reason == RejectReason::BeyondRetention));
+                let mut refused: Vec<u32> = receipt.rejected.iter().map(|row| row.line).collect();
+                refused.sort_unstable();
+                assert_eq!(refused, store.write(&body), "all rows but those that are too old are good");
+                seen.refused += refused.len();
+            }
+            Step::Retain(retention) => {
+                let set = engine.set_retention("home", None, retention.measurement, retention.rule());
+                set.expect("a good disk takes every rule");
+                store.retain(&retention);
+                seen.dropped += engine.retain().expect("a good disk takes every drop").segments;
+                seen.rules += 1;
             }
             Step::Delete(deletion) => {
                 engine.delete(&deletion.request()).expect("a good disk takes every delete");
@@ -126,6 +141,7 @@ fn run(seed: u64, read_mode: ReadMode, at: &mut u64) {
     assert!(seen.segments > 8 && seen.from_statistics > 100 && seen.decoded > 1000, "{seen:?}");
     assert!(seen.pruned > 2, "{seen:?}");
     assert!(seen.merged > 20 && seen.deletes > 5, "{seen:?}");
+    assert!(seen.rules > 1 && seen.refused > 0, "{seen:?}");
 }
 
 fn ask(engine: &Engine, request: &QueryRequest, seen: &mut Seen) -> Vec<naive::Series> {

@@ -1,14 +1,14 @@
 //! An ordered map of points, and the answers it gives: every rule of the query contract, the slow way.
 
 use crate::exact::{Wide, decimal, ulps_between};
-use crate::history::PATTERNS;
+use crate::history::{NOW, PATTERNS, START};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use wattlog_engine::query::{
     Aggregate, Buckets, Comparison, Condition, Every, Fill, Function, GroupBy, Literal, Name, Operator,
     Order, QueryRequest, ResultSeries, ResultValues, Shape, TagFilter, TagPredicate, Zone,
 };
-use wattlog_engine::{DeleteRequest, WriteBatch};
+use wattlog_engine::{DeleteRequest, Rule, WriteBatch};
 use wattlog_model::{FieldType, FieldValue, TagSet, Timestamp};
 
 pub(crate) const FIELDS: [(&str, FieldType); 6] = [
@@ -115,9 +115,38 @@ impl Deletion {
     }
 }
 
+/// What is kept of a measurement, or of all that have no rule of their own.
+#[derive(Debug)]
+pub(crate) struct Retention {
+    pub(crate) measurement: Option<&'static str>,
+    pub(crate) cutoff: Cutoff,
+}
+
+#[derive(Debug)]
+pub(crate) enum Cutoff {
+    Forever,
+    /// As the database has it.
+    Inherited,
+    At(i64),
+}
+
+impl Retention {
+    pub(crate) fn rule(&self) -> Rule {
+        match self.cutoff {
+            Cutoff::Forever => Rule::Forever,
+            Cutoff::Inherited => Rule::Inherited,
+            Cutoff::At(cutoff) => Rule::Keep { ns: NOW.abs_diff(cutoff) },
+        }
+    }
+}
+
 /// All that was acknowledged.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
+    /// Before this nothing is kept of measurements without a rule of their own.
+    cutoff: Option<i64>,
+    /// Cutoffs of those with one, and whether it is that of the database again.
+    own: BTreeMap<&'static str, (Option<i64>, bool)>,
     rows: BTreeMap<(usize, i64), Row>,
     /// Series by their first write, which is the order of their ids.
     order: Vec<usize>,
@@ -210,8 +239,45 @@ impl Store {
         });
     }
 
-    pub(crate) fn write(&mut self, body: &Body) {
-        for point in &body.0 {
+    /// First time that is kept of a measurement.
+    fn kept_from(&self, measurement: &str) -> Option<i64> {
+        match self.own.get(measurement) {
+            None => self.cutoff,
+            Some((own, true)) => self.cutoff.max(*own),
+            Some((own, false)) => *own,
+        }
+    }
+
+    pub(crate) fn retain(&mut self, retention: &Retention) {
+        let new = if let Cutoff::At(cutoff) = retention.cutoff { Some(cutoff) } else { None };
+        match retention.measurement {
+            None => self.cutoff = self.cutoff.max(new),
+            Some(measurement) => {
+                let inherited = matches!(retention.cutoff, Cutoff::Inherited);
+                let cutoff = self.kept_from(measurement).max(new);
+                self.own.insert(measurement, (cutoff, inherited));
+            }
+        }
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.retain(|(series, time), _| self.kept_from(SERIES[*series].0).is_none_or(|first| *time >= first));
+        self.rows = rows;
+    }
+
+    /// About the time of the oldest rows of a series, so many hundredths of them left out.
+    pub(crate) fn oldest(&self, series: usize, hundredths: u64) -> i64 {
+        let rows = self.rows.range((series, i64::MIN)..(series + 1, i64::MIN));
+        let times: Vec<i64> = rows.map(|((_, time), _)| *time).collect();
+        times.get(times.len() * hundredths as usize / 100).map_or(START, |time| (*time).clamp(START, NOW - 1))
+    }
+
+    /// Takes a body in; the lines of the rows that are too old.
+    pub(crate) fn write(&mut self, body: &Body) -> Vec<u32> {
+        let mut refused = Vec::new();
+        for (line, point) in body.0.iter().enumerate() {
+            if self.kept_from(SERIES[point.series].0).is_some_and(|first| point.time < first) {
+                refused.push(line as u32 + 1);
+                continue;
+            }
             if !self.order.contains(&point.series) {
                 self.order.push(point.series);
             }
@@ -220,6 +286,7 @@ impl Store {
                 row[*field] = Some(value.clone());
             }
         }
+        refused
     }
 
     /// A time at which the series has a row, at or after `time` if there is one; else `time`.

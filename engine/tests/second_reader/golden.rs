@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use wattlog_engine::query::{TagFilter, TagPredicate};
-use wattlog_engine::{DeleteRequest, Durability, Engine, WriteBatch};
+use wattlog_engine::{DeleteRequest, Durability, Engine, Rule, WriteBatch};
 use wattlog_model::{FieldKind, FieldMeaning, FieldValue, ManualClock, TagSet, Timestamp, Unit};
 
 const SECOND_NS: i64 = 1_000_000_000;
@@ -27,11 +27,12 @@ const SET_MAX_BYTES: u64 = 350_000;
 /// A store of a set: its name and how it is made in an empty folder.
 type Recipe = (&'static str, fn(&Path));
 
-const RECIPES: [Recipe; 5] = [
+const RECIPES: [Recipe; 6] = [
     ("codecs", codecs),
     ("compact", compact),
     ("deletes", deletes),
     ("generations", generations),
+    ("retention", retention),
     ("torn", torn),
 ];
 
@@ -285,6 +286,44 @@ fn delete(engine: &Engine, times: std::ops::Range<i64>, fields: &[&str], ids: &[
         end: Timestamp(times.end),
     };
     assert!(engine.delete(&request).unwrap().series > 0);
+}
+
+/// Rules of a database, a measurement, and one that inherits again; a file that was dropped as a whole, rows hidden in
+/// segments and in the log, and a snapshot that tells of it all.
+fn retention(folder: &Path) {
+    let mut dice = Dice::new(6);
+    let mut columns = [
+        ("pv".to_owned(), Presence::All, Source::new(Kind::Float(Shape::Decimal), &mut dice)),
+        ("total".to_owned(), Presence::Share(60), Source::new(Kind::Integer(Shape::Counter), &mut dice)),
+    ];
+    let hours = |from: i64, to: i64| -> Vec<i64> {
+        (from..to).map(|hour| BEGIN_NS + 3600 * SECOND_NS * hour).collect()
+    };
+    let alive = folder.with_extension("alive");
+    let clock = clock();
+    clock.set_wall(Timestamp(BEGIN_NS + 5 * Timestamp::DAY_NS));
+    let engine = open(&alive, &clock, 6);
+    engine.confirm_clock().unwrap();
+    write(&engine, "energy", "inv1", &hours(0, 24), &mut columns, &mut dice);
+    engine.seal().unwrap();
+    for measurement in ["energy", "weather", "system"] {
+        write(&engine, measurement, "inv1", &hours(24, 48), &mut columns, &mut dice);
+    }
+    engine.seal().unwrap();
+    let keep = |hours: u64| Rule::Keep { ns: 3_600_000_000_000 * hours };
+    let set =
+        |engine: &Engine, own: Option<&str>, rule| engine.set_retention("wattlog", None, own, rule).unwrap();
+    set(&engine, Some("weather"), Rule::Forever);
+    set(&engine, Some("system"), keep(76));
+    set(&engine, Some("system"), Rule::Inherited);
+    engine.close().unwrap();
+    let engine = open(&alive, &clock, 6);
+    set(&engine, None, keep(90));
+    engine.retain().unwrap();
+    write(&engine, "energy", "inv1", &hours(60, 70), &mut columns, &mut dice);
+    set(&engine, None, keep(56));
+    set(&engine, None, Rule::Forever);
+    copy_folder(&alive, folder);
 }
 
 /// What a power cut leaves: logs without their end, a step of the clock, a last record that is not whole.

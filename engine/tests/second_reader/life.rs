@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use wattlog_engine::io::os::OsDisk;
 use wattlog_engine::query::{TagFilter, TagPredicate};
-use wattlog_engine::{DeleteRequest, Durability, Engine, Options, WriteBatch};
-use wattlog_model::{FieldKind, FieldMeaning, ManualClock, TagSet, Timestamp, Unit};
+use wattlog_engine::{DeleteRequest, Durability, Engine, Options, RejectReason, Rejection, Rule, WriteBatch};
+use wattlog_model::{Clock, FieldKind, FieldMeaning, ManualClock, TagSet, Timestamp, Unit};
 
 const SECOND_NS: i64 = 1_000_000_000;
 
@@ -116,11 +116,12 @@ impl Life {
             70..77 => {
                 self.engine().compact().unwrap();
             }
-            77..82 => {
+            77..79 => self.retain(),
+            79..83 => {
                 let folder = self.folder.clone();
                 self.reopen(&folder);
             }
-            82..88 => {
+            83..88 => {
                 let folder = self.copy();
                 self.reopen(&folder);
             }
@@ -144,7 +145,8 @@ impl Life {
             let index = self.dice.below(self.tables.len() as u64) as usize;
             let body = self.tables[index].body(&mut self.dice);
             let receipt = self.engine().write(body).unwrap();
-            assert!(receipt.rejected.is_empty(), "{:?}", receipt.rejected);
+            let too_old = |row: &Rejection| row.reason == RejectReason::BeyondRetention;
+            assert!(receipt.rejected.iter().all(too_old), "{:?}", receipt.rejected);
         }
     }
 
@@ -217,6 +219,26 @@ impl Life {
             end: Timestamp(end),
         };
         engine.delete(&request).unwrap();
+    }
+
+    /// Hides the oldest part of what a table has, of it alone or of all that is beside it. No rule that moves with the clock is
+    /// left: the store is to stay as it is while it is read.
+    fn retain(&mut self) {
+        let table = &self.tables[self.dice.below(self.tables.len() as u64) as usize];
+        let engine = self.engine.as_ref().expect("an open store");
+        if !engine.databases().iter().any(|info| info.name == table.database) {
+            return;
+        }
+        let dice = &mut self.dice;
+        let oldest = table.before.iter().flatten().copied().min().unwrap_or(self.now_ns);
+        let cutoff = oldest + dice.between(0, 200) * table.step_ns;
+        engine.confirm_clock().unwrap();
+        self.clock.set_wall(Timestamp(self.clock.wall().0.max(cutoff + SECOND_NS)));
+        let own = dice.chance(60).then_some(&*table.measurement);
+        let set = |rule| engine.set_retention(&table.database, table.policy.as_deref(), own, rule).unwrap();
+        set(Rule::Keep { ns: self.clock.wall().0.abs_diff(cutoff) });
+        set(if own.is_some() && dice.chance(30) { Rule::Inherited } else { Rule::Forever });
+        engine.retain().unwrap();
     }
 
     fn describe(&mut self) {

@@ -124,7 +124,7 @@ fn first_difference(engine: &str, reader: &str) -> Option<String> {
 
 /// What a run of [`STORES_WITH_ALL_FORMS`] must have met, as the reader names it. The engine's encoder never finds a use
 /// for the others: `presence all` (a column without one says the same), runs of times, XOR for anything but floats.
-pub const FORMS: [&str; 45] = [
+pub const FORMS: [&str; 48] = [
     "times CONST",
     "times FOR",
     "times DELTA",
@@ -170,4 +170,7 @@ pub const FORMS: [&str; 45] = [
     "hidden value of a segment",
     "hidden value of a log",
     "younger file with a lower id",
+    "Retention edit",
+    "row hidden by age",
+    "segment dropped as a whole",
 ];

@@ -69,6 +69,8 @@ pub(crate) struct Body {
     pub(crate) cells: Vec<(Cell, Exact)>,
     /// Instead of cells.
     pub(crate) deletion: Option<Deletion>,
+    /// Instead of cells: points before this time are too old from now on, also those that are written later.
+    pub(crate) cutoff: Option<i64>,
 }
 
 /// Values of one series to hide.
@@ -82,7 +84,7 @@ pub(crate) struct Deletion {
 
 impl Body {
     pub(crate) fn new(database: usize, cells: Vec<(Cell, Exact)>) -> Self {
-        Self { database, cells, deletion: None }
+        Self { database, cells, deletion: None, cutoff: None }
     }
 
     pub(crate) fn apply(&self, content: &mut Content) {
@@ -95,6 +97,21 @@ impl Body {
             };
             content.retain(|cell, _| !hidden(cell));
         }
+        if let Some(cutoff) = self.cutoff {
+            content.retain(|cell, _| cell.database != self.database || cell.time >= cutoff);
+        }
+    }
+
+    /// Without the rows of these lines of its batch.
+    pub(crate) fn without(&self, lines: &[u32]) -> Self {
+        let rows = self.cells.chunk_by(Self::same_row).zip(1_u32..);
+        let kept =
+            rows.filter(|(_, line)| !lines.contains(line)).flat_map(|(cells, _)| cells.iter().cloned());
+        Self { cells: kept.collect(), ..self.clone() }
+    }
+
+    fn same_row(a: &(Cell, Exact), b: &(Cell, Exact)) -> bool {
+        (a.0.series, a.0.time) == (b.0.series, b.0.time)
     }
 
     /// The delete, if it is one.
@@ -123,9 +140,7 @@ impl Body {
 
     pub(crate) fn batch(&self) -> WriteBatch {
         let mut batch = WriteBatch::new(DATABASES[self.database], None);
-        let same_row =
-            |a: &(Cell, Exact), b: &(Cell, Exact)| (a.0.series, a.0.time) == (b.0.series, b.0.time);
-        for (line, cells) in self.cells.chunk_by(same_row).enumerate() {
+        for (line, cells) in self.cells.chunk_by(Self::same_row).enumerate() {
             let at = cells[0].0;
             let slot = batch.series(SERIES[at.series].0, &tags(at.series));
             let mut row = batch.row(slot, Timestamp(at.time), line as u32 + 1);

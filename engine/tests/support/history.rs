@@ -60,7 +60,8 @@ impl Author {
         match self.rng.below(100) {
             0..56 => Step::Write(self.body()),
             56..62 => Step::Write(self.deletion()),
-            62..72 => self.burst(),
+            62..64 => Step::Write(self.retention()),
+            64..72 => self.burst(),
             72..79 => Step::Seal,
             79..82 => Step::Compact,
             82..88 => Step::Reopen,
@@ -84,7 +85,18 @@ impl Author {
         let start = cell.time - self.rng.below(2) as i64 * self.rng.below(len as u64) as i64;
         let field = self.rng.chance(40).then_some(cell.field);
         let deletion = Deletion { series: cell.series, field, times: start..start + len };
-        Body { database: cell.database, cells: Vec::new(), deletion: Some(deletion) }
+        Body { deletion: Some(deletion), ..Body::new(cell.database, Vec::new()) }
+    }
+
+    /// Hides what is older than something that was written, most of the time; the clock never says less than it did first.
+    fn retention(&mut self) -> Body {
+        let old: Vec<Cell> = self.written.iter().copied().filter(|cell| cell.time < START_NS).collect();
+        if old.is_empty() {
+            return self.body();
+        }
+        let cell = *self.rng.pick(&old);
+        let cutoff = (cell.time + self.rng.below(2) as i64).min(START_NS - 1);
+        Body { cutoff: Some(cutoff), ..Body::new(cell.database, Vec::new()) }
     }
 
     /// Bodies whose cells do not meet: each has a series of its own.

@@ -8,8 +8,8 @@ use wattlog_engine::ids::Seq;
 use wattlog_engine::io::sim::SimDisk;
 use wattlog_engine::options::{Durability, Options};
 use wattlog_engine::query::QueryError;
-use wattlog_engine::{DeleteError, DeleteRequest, Engine};
-use wattlog_model::{FieldKind, FieldMeaning, ManualClock, Timestamp, Unit};
+use wattlog_engine::{DeleteError, DeleteRequest, Engine, RejectReason, Rejection, Rule};
+use wattlog_model::{Clock, FieldKind, FieldMeaning, ManualClock, Timestamp, Unit};
 
 /// What the caller of one body was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +44,19 @@ pub(crate) struct Run {
     pub(crate) entries: Vec<Entry>,
     /// Errors on a disk that had power and no fault: none may happen.
     pub(crate) complaints: Vec<String>,
+    /// By database.
+    pub(crate) cutoffs: [Cutoff; DATABASES.len()],
     engine: Option<Engine>,
     interval_set: bool,
+    /// A rule that moves with the clock could not be taken back: time stands still.
+    timed: bool,
+}
+
+/// What is too old by what callers were told, and what may be by what they asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cutoff {
+    pub(crate) certain: Option<i64>,
+    possible: Option<i64>,
 }
 
 impl Run {
@@ -56,8 +67,10 @@ impl Run {
             clock: Arc::new(ManualClock::new(Timestamp(START_NS))),
             entries: Vec::new(),
             complaints: Vec::new(),
+            cutoffs: [Cutoff::default(); DATABASES.len()],
             engine: None,
             interval_set: false,
+            timed: false,
         }
     }
 
@@ -105,8 +118,8 @@ impl Run {
     pub(crate) fn step(&mut self, step: &Step) {
         match step {
             Step::Write(body) => {
-                let told = self.write(body);
-                self.entries.push(Entry { body: body.clone(), told, beside: false });
+                let (body, told) = if body.cutoff.is_some() { self.retain(body) } else { self.write(body) };
+                self.entries.push(Entry { body, told, beside: false });
                 self.set_interval();
             }
             Step::Burst(bodies) => self.burst(bodies),
@@ -120,18 +133,66 @@ impl Run {
                 self.engine = None;
                 self.open();
             }
-            Step::Wait(time) => self.clock.advance(*time),
+            Step::Wait(time) if !self.timed => self.clock.advance(*time),
+            Step::Wait(_) => {}
             Step::Describe => self.describe(),
         }
     }
 
-    fn write(&mut self, body: &Body) -> Told {
-        let Some(engine) = &self.engine else { return Told::Unasked };
-        let Answer { told, complaint, .. } = write(engine, body, self.interval_set);
-        if let Some(complaint) = complaint {
+    fn write(&mut self, body: &Body) -> (Body, Told) {
+        let Some(engine) = &self.engine else { return (body.clone(), Told::Unasked) };
+        let answer = write(engine, body, self.interval_set);
+        self.taken(answer, body)
+    }
+
+    /// What is stored of a body by what its caller was told.
+    fn taken(&mut self, answer: Answer, body: &Body) -> (Body, Told) {
+        if let Some(complaint) = answer.complaint {
             self.complain(&complaint);
         }
-        told
+        let stored = body.without(&answer.too_old);
+        let Cutoff { certain, possible } = self.cutoffs[body.database];
+        let refused = body.cells.iter().filter(|(cell, _)| stored.cells.iter().all(|(kept, _)| kept != cell));
+        if refused.clone().any(|(cell, _)| possible.is_none_or(|first| cell.time >= first)) {
+            self.complain("rows that are not too old were refused as such");
+        }
+        let is_answered = matches!(answer.told, Told::Stored | Told::Taken);
+        if is_answered && stored.cells.iter().any(|(cell, _)| certain.is_some_and(|first| cell.time < first))
+        {
+            self.complain("rows that are too old were stored");
+        }
+        // Nothing was synced for a body of which nothing is left.
+        let nothing = stored.cells.is_empty() && body.deletion.is_none();
+        let told = if is_answered && nothing { Told::Unasked } else { answer.told };
+        (stored, told)
+    }
+
+    /// Hides what is older than the body says, for good, and leaves no rule that moves with the clock.
+    fn retain(&mut self, body: &Body) -> (Body, Told) {
+        let (Some(engine), Some(cutoff)) = (&self.engine, body.cutoff) else {
+            return (body.clone(), Told::Unasked);
+        };
+        let ns = self.clock.wall().0.abs_diff(cutoff);
+        let name = DATABASES[body.database];
+        let set = |rule| engine.set_retention(name, None, None, rule).map(|_| ());
+        let known = &mut self.cutoffs[body.database];
+        let told = match engine.confirm_clock().and_then(|()| {
+            known.possible = known.possible.max(Some(cutoff));
+            set(Rule::Keep { ns })
+        }) {
+            Ok(()) => {
+                known.certain = known.certain.max(Some(cutoff));
+                Ok(Told::Stored)
+            }
+            Err(WriteError::DatabaseNotFound(_)) => return (body.clone(), Told::Unasked),
+            Err(error) => Err(error),
+        };
+        self.timed |= set(Rule::Forever).is_err();
+        let told = told.unwrap_or_else(|error| {
+            self.complain(&format!("retention: {error}"));
+            Told::Unknown
+        });
+        (body.clone(), told)
     }
 
     fn burst(&mut self, bodies: &[Body]) {
@@ -146,11 +207,9 @@ impl Run {
         let mut answered: Vec<(Answer, &Body)> = answers.into_iter().zip(bodies).collect();
         // In commit order, as far as it is known.
         answered.sort_by_key(|(answer, _)| answer.seq.unwrap_or(Seq(u64::MAX)));
-        for (Answer { told, complaint, .. }, body) in answered {
-            self.entries.push(Entry { body: body.clone(), told, beside: true });
-            if let Some(complaint) = complaint {
-                self.complain(&complaint);
-            }
+        for (answer, body) in answered {
+            let (body, told) = self.taken(answer, body);
+            self.entries.push(Entry { body, told, beside: true });
         }
         self.set_interval();
     }
@@ -240,6 +299,14 @@ struct Answer {
     seq: Option<Seq>,
     /// What would be wrong on a disk that works.
     complaint: Option<String>,
+    /// Lines that were refused for their age.
+    too_old: Vec<u32>,
+}
+
+impl Answer {
+    fn new(told: Told, seq: Option<Seq>, complaint: Option<String>) -> Self {
+        Self { told, seq, complaint, too_old: Vec::new() }
+    }
 }
 
 fn write(engine: &Engine, body: &Body, interval_set: bool) -> Answer {
@@ -250,9 +317,11 @@ fn write(engine: &Engine, body: &Body, interval_set: bool) -> Answer {
     match engine.write(body.batch()) {
         Ok(receipt) => {
             let told = if taken { Told::Taken } else { Told::Stored };
-            let refused =
-                (!receipt.rejected.is_empty()).then(|| format!("rows refused: {:?}", receipt.rejected));
-            Answer { told, seq: Some(receipt.cursor.seq), complaint: refused }
+            let is_old = |row: &&Rejection| row.reason == RejectReason::BeyondRetention;
+            let too_old = receipt.rejected.iter().filter(is_old).map(|row| row.line).collect();
+            let other = !receipt.rejected.iter().all(|row| is_old(&row));
+            let complaint = other.then(|| format!("rows refused: {:?}", receipt.rejected));
+            Answer { told, seq: Some(receipt.cursor.seq), complaint, too_old }
         }
         Err(error) => refused(&error),
     }
@@ -260,13 +329,11 @@ fn write(engine: &Engine, body: &Body, interval_set: bool) -> Answer {
 
 fn delete(engine: &Engine, request: &DeleteRequest) -> Answer {
     match engine.delete(request) {
-        Ok(receipt) => Answer { told: Told::Stored, seq: Some(receipt.cursor.seq), complaint: None },
+        Ok(receipt) => Answer::new(Told::Stored, Some(receipt.cursor.seq), None),
         // Nothing was ever written there.
-        Err(DeleteError::Request(QueryError::DatabaseNotFound(_))) => {
-            Answer { told: Told::Unasked, seq: None, complaint: None }
-        }
+        Err(DeleteError::Request(QueryError::DatabaseNotFound(_))) => Answer::new(Told::Unasked, None, None),
         Err(DeleteError::Commit(error)) => refused(&error),
-        Err(error) => Answer { told: Told::Unasked, seq: None, complaint: Some(format!("delete: {error}")) },
+        Err(error) => Answer::new(Told::Unasked, None, Some(format!("delete: {error}"))),
     }
 }
 
@@ -277,5 +344,5 @@ fn refused(error: &WriteError) -> Answer {
         WriteError::ReadOnly(_) => Told::Unasked,
         _ => Told::Refused,
     };
-    Answer { told, seq: None, complaint: Some(format!("write: {error}")) }
+    Answer::new(told, None, Some(format!("write: {error}")))
 }

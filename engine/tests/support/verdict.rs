@@ -12,8 +12,10 @@ use super::run::{Entry, Told};
 pub(crate) fn judge(entries: &[Entry], found: &Content) -> Result<(), String> {
     let entries: Vec<Entry> = entries.iter().filter(|entry| entry.told != Told::Unasked).cloned().collect();
     let entries = entries.as_slice();
-    // A sync that covers a body covers all before it, so what was taken before a stored body is certain.
-    let certain = entries.iter().rposition(|entry| entry.told == Told::Stored).map_or(0, |last| last + 1);
+    // A sync that covers a body covers all before it, so what was taken before a stored body is certain. Retention stands in
+    // the manifest, which says nothing of the log.
+    let in_log = |entry: &Entry| entry.told == Told::Stored && entry.body.cutoff.is_none();
+    let certain = entries.iter().rposition(in_log).map_or(0, |last| last + 1);
     let open: Vec<usize> = (0..entries.len())
         .filter(|&at| match entries[at].told {
             Told::Stored | Told::Unasked => false,
@@ -41,7 +43,11 @@ pub(crate) fn judge(entries: &[Entry], found: &Content) -> Result<(), String> {
                 continue;
             }
             let mut content = Content::new();
-            (0..entries.len()).filter(|&at| is_there(at)).for_each(|at| entries[at].body.apply(&mut content));
+            // What is too old stays so, whenever it was written.
+            let (points, cutoffs): (Vec<usize>, Vec<usize>) = (0..entries.len())
+                .filter(|&at| is_there(at))
+                .partition(|&at| entries[at].body.cutoff.is_none());
+            points.into_iter().chain(cutoffs).for_each(|at| entries[at].body.apply(&mut content));
             let differences = differences(&content, found);
             if differences.is_empty() {
                 return Ok(());
@@ -83,6 +89,6 @@ fn differences(expected: &Content, found: &Content) -> Vec<String> {
 }
 
 /// More bodies than this in doubt would make too many ways to try.
-const MAX_DOUBTFUL: usize = 10;
+const MAX_DOUBTFUL: usize = 12;
 /// Differences that a message lists.
 const SHOWN: usize = 4;

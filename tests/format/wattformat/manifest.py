@@ -13,7 +13,9 @@ from .tombstones import read_tombstone
 MAGIC = b"WATTMAN1"
 EDIT_MAGIC = b"MEDT"
 EDIT_HEAD = 32
-SNAPSHOT, SEALED, QUARANTINED, DURABILITY, COMPACTED = range(1, 6)
+SNAPSHOT, SEALED, QUARANTINED, DURABILITY, COMPACTED, RETENTION, RETENTION_SNAPSHOT = range(1, 8)
+INHERITED, FOREVER, KEEP = range(3)
+DAY_NS = 86_400_000_000_000
 SEGMENT_NUMBERS = ("min_seq", "max_seq", "rows", "values", "data_bytes", "time_bytes", "meta_bytes", "file_bytes",
                    "deletes_applied")
 
@@ -49,7 +51,16 @@ class State:
     next_ids: tuple = (1, 1, 1, 1)
     durabilities: dict = field(default_factory=dict)  # namespace -> (kind, interval)
     tombstones: list = field(default_factory=list)
+    retentions: dict = field(default_factory=dict)  # (namespace, measurement or 0) -> (kind, keep_ns, cutoff)
+    clock: tuple = None  # (now, steady)
     torn: str = None
+
+    def cutoff(self, namespace, measurement):
+        """The first instant of a measurement that is shown (section 9, "Retention"); None: all are."""
+        everything = self.retentions.get((namespace, 0), (FOREVER, 0, -1 << 63))
+        kind, _, own = self.retentions.get((namespace, measurement), (INHERITED, 0, -1 << 63))
+        cutoff = max(own, everything[2]) if kind == INHERITED else own
+        return None if cutoff == -1 << 63 else cutoff
 
 
 def read_manifest(data, generation):
@@ -98,9 +109,9 @@ def _valid_edit_behind(data, at, state):
 
 def _apply(state, number, cursor, first):
     kind = cursor.u8()
-    if first != (kind == SNAPSHOT):
+    if first != (kind in (SNAPSHOT, RETENTION_SNAPSHOT)):
         cursor.refuse(f"kind {kind} as {'first' if first else 'later'} edit")
-    if kind == SNAPSHOT:
+    if kind in (SNAPSHOT, RETENTION_SNAPSHOT):
         if cursor.u64() != number:
             cursor.refuse("edit number of the snapshot")
         state.segments = {entry.id: entry for entry in _list(cursor, _segment)}
@@ -108,6 +119,8 @@ def _apply(state, number, cursor, first):
         _counters(state, cursor)
         state.durabilities = dict(_list(cursor, _durability))
         state.tombstones = _list(cursor, _tombstone)
+        if kind == RETENTION_SNAPSHOT:
+            _retentions(state, cursor)
     elif kind == SEALED:
         for entry in _list(cursor, _segment):
             entry.is_sealed = True
@@ -126,9 +139,26 @@ def _apply(state, number, cursor, first):
         state.durabilities.update([_durability(cursor)])
     elif kind == COMPACTED:
         _compacted(state, cursor)
+    elif kind == RETENTION:
+        _retentions(state, cursor)
     else:
         cursor.refuse(f"edit of kind {kind}")
     cursor.finish()
+
+
+def _retentions(state, cursor):
+    state.clock = cursor.i64(), cursor.u64()
+    if state.clock[1] > DAY_NS:
+        cursor.refuse(f"steady for {state.clock[1]} ns")
+    state.retentions.update(_list(cursor, _retention))
+    blocks.SEEN["Retention edit"] += 1
+
+
+def _retention(cursor):
+    namespace, measurement, kind, keep, cutoff = cursor.u32(), cursor.u32(), cursor.u8(), cursor.u64(), cursor.i64()
+    if kind > KEEP or (kind == KEEP) != (keep > 0) or (kind == INHERITED and not measurement):
+        cursor.refuse(f"retention of kind {kind} that keeps {keep} ns, for measurement {measurement}")
+    return (namespace, measurement), (kind, keep, cutoff)
 
 
 def _compacted(state, cursor):
@@ -143,6 +173,8 @@ def _compacted(state, cursor):
     # One that no Sealed edit has told yet may be among them.
     state.tombstones = [entry for entry in state.tombstones if entry.seq not in dropped]
     blocks.SEEN["Compacted edit"] += 1
+    if old and not new:
+        blocks.SEEN["segment dropped as a whole"] += len(old)
     if dropped:
         blocks.SEEN["dropped tombstone"] += len(dropped)
 

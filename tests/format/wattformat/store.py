@@ -262,6 +262,8 @@ class Store:
                 measurement, tags = self.names.series[series]
                 namespace, name = self.names.measurements[measurement]
                 database, policy = self.names.namespaces[namespace]
+                if self._is_too_old(namespace, measurement, time):
+                    continue
             except KeyError as error:
                 self._tell(f"series {series}: id {error} is not defined")
                 continue
@@ -273,6 +275,13 @@ class Store:
             if shown:
                 points.setdefault((database, policy, name, tags), {})[time] = shown
         return points
+
+    def _is_too_old(self, namespace, measurement, time):
+        cutoff = self.state.cutoff(namespace, measurement) if self.state else None
+        if cutoff is None or time >= cutoff:
+            return False
+        blocks.SEEN["row hidden by age"] += 1
+        return True
 
     def _tell(self, damage):
         if damage not in self.damage:

@@ -26,6 +26,7 @@ def check(store):
     if store.state:
         findings += _counters(store)
         findings += _tombstones(store)
+        findings += _retentions(store)
         findings += _precedence(store)
     return findings
 
@@ -119,6 +120,19 @@ def _tombstones(store):
         for series in entry.series or ():
             if store.names.series.get(series, [None])[0] != entry.measurement:
                 findings.append(f"tombstone {entry.seq} of series {series}: {store.names.series.get(series)}")
+    return findings
+
+
+def _retentions(store):
+    """What rules name is there, and no rule is set without a clock."""
+    state, findings = store.state, []
+    if state.retentions and state.clock is None:
+        findings.append("retention without a clock")
+    for namespace, measurement in state.retentions:
+        if namespace not in store.names.namespaces:
+            findings.append(f"retention of namespace {namespace}, which is not defined")
+        if measurement and store.names.measurements.get(measurement, [None])[0] != namespace:
+            findings.append(f"retention of measurement {measurement}, which is not defined")
     return findings
 
 

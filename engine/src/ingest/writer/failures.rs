@@ -92,6 +92,9 @@ impl Writer {
         for (_, reply) in group.namespaces {
             let _ = reply.send(Err(error.clone()));
         }
+        for (_, reply) in group.measurements {
+            let _ = reply.send(Err(error.clone()));
+        }
         for (_, reply) in group.deletes {
             let _ = reply.send(Err(error.clone()));
         }

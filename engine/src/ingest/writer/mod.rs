@@ -23,7 +23,7 @@ use crate::catalog::{Definition, encode_definitions};
 use crate::engine::Shared;
 use crate::error::{EngineError, WriteError};
 use crate::feed::{CommittedBatch, Cursor};
-use crate::ids::{FieldId, LogId, NamespaceId, NextIds, Seq};
+use crate::ids::{FieldId, LogId, MeasurementId, NamespaceId, NextIds, Seq};
 use crate::memtable::Memtable;
 use crate::options::Durability;
 use crate::seal::{SealJob, SealNews, SealReport};
@@ -56,6 +56,15 @@ pub(crate) enum Request {
         policy: String,
         /// Answered once durable.
         reply: Sender<Result<NamespaceId, WriteError>>,
+    },
+    /// Make a measurement, if it is not there.
+    Measurement {
+        /// Its namespace.
+        namespace: NamespaceId,
+        /// Its name.
+        name: Arc<str>,
+        /// Answered once durable.
+        reply: Sender<Result<MeasurementId, WriteError>>,
     },
     /// Tell what fields mean.
     Meanings {
@@ -170,6 +179,7 @@ pub(crate) struct WriterStart {
 struct Group {
     writes: Vec<Pending>,
     namespaces: Vec<(NamespaceId, Sender<Result<NamespaceId, WriteError>>)>,
+    measurements: Vec<(MeasurementId, Sender<Result<MeasurementId, WriteError>>)>,
     meanings: Vec<Sender<Result<(), WriteError>>>,
     deletes: Vec<WaitingDelete>,
     names: PendingNames,
@@ -374,6 +384,17 @@ impl Writer {
                     group.namespaces.push((id, reply));
                 }
             },
+            Request::Measurement { namespace, name, reply } => match refused {
+                Some(error) => drop(reply.send(Err(error))),
+                None => {
+                    let (catalog, next) = (&self.shared.catalog, &mut self.next_ids);
+                    let id = group.names.measurement(catalog, next, namespace, &name);
+                    let new = std::mem::take(&mut group.names.definitions);
+                    self.define(new, group);
+                    group.must_sync = true;
+                    group.measurements.push((id, reply));
+                }
+            },
             Request::Meanings { meanings, reply } => match refused {
                 Some(error) => drop(reply.send(Err(error))),
                 None => {
@@ -545,6 +566,9 @@ impl Writer {
         for (id, reply) in group.namespaces {
             let _ = reply.send(Ok(id));
         }
+        for (id, reply) in group.measurements {
+            let _ = reply.send(Ok(id));
+        }
         for reply in group.meanings {
             let _ = reply.send(Ok(()));
         }
@@ -553,6 +577,7 @@ impl Writer {
             let cursor = Cursor { log_id, seq };
             let rejections = std::mem::take(&mut prepared.rejections);
             metrics.points.add(prepared.points);
+            metrics.future_points.add(prepared.future_points);
             metrics.values.add(prepared.values);
             metrics.bodies.add(1);
             metrics.rejected_points.add(rejections.len() as u64);
