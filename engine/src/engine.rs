@@ -452,6 +452,7 @@ impl Engine {
             .namespace(database, policy)
             .ok_or_else(|| WriteError::DatabaseNotFound(database.to_owned()))?;
         let rule = match rule {
+            Rule::Keep { ns: 0 } => return Err(WriteError::NothingKept),
             Rule::Inherited if measurement.is_none() => Rule::Forever,
             rule => rule,
         };

@@ -60,6 +60,9 @@ pub enum WriteError {
         /// Most that may wait.
         limit: usize,
     },
+    /// A retention rule that would keep nothing.
+    #[error("a retention must be longer than zero: to remove everything, delete it")]
+    NothingKept,
     /// So many retention rules that one more would make every manifest long.
     #[error("{limit} retention rules are set, no more can be")]
     TooManyRetentions {

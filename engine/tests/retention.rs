@@ -392,3 +392,16 @@ fn rules_are_bounded_in_number() {
     assert!(matches!(error, WriteError::TooManyRetentions { limit: 4096 }), "{error}");
     set(&engine, Some("m7"), keep(1));
 }
+
+#[test]
+fn a_rule_that_keeps_nothing_is_refused_and_leaves_the_manifest_whole() {
+    let disk = SimDisk::new(13);
+    let engine = open(&disk, &options());
+    engine.create_database("home").unwrap();
+    let error = engine.set_retention("home", None, None, Rule::Keep { ns: 0 }).unwrap_err();
+    assert!(matches!(error, WriteError::NothingKept), "{error}");
+    engine.close().unwrap();
+    let engine = open(&disk, &options());
+    assert!(engine.recovery_report().damage.is_empty() && engine.retentions().is_empty());
+    engine.close().unwrap();
+}

@@ -125,7 +125,11 @@ impl History {
             0 => Cutoff::Forever,
             1 if measurement.is_some() => Cutoff::Inherited,
             2 => Cutoff::At(START - 7200 * SECOND),
-            _ => Cutoff::At(store.oldest(series, self.rng.below(6)) + self.rng.below(2) as i64),
+            _ => {
+                let cutoff = store.oldest(series, self.rng.below(6)) + self.rng.below(2) as i64;
+                // A rule keeps at least a nanosecond.
+                Cutoff::At(cutoff.min(NOW - 1))
+            }
         };
         Retention { measurement, cutoff }
     }
