@@ -4,6 +4,7 @@ pub mod answer;
 pub mod bounded;
 pub mod condition;
 pub mod energy_data;
+pub mod expression;
 pub mod line_protocol;
 mod number;
 pub mod params;
