@@ -167,6 +167,12 @@ pub(crate) struct QueryArgs {
     /// KEY=VALUE, repeatable; `!VALUE` is not, `~REGEX` matches
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) tags: Vec<(String, String)>,
+    /// Computed column, repeatable: "pv_power - consumption"
+    #[arg(long = "expr", value_name = "EXPRESSION", allow_hyphen_values = true)]
+    pub(crate) expressions: Vec<String>,
+    /// Name of a computed column, in the order of --expr
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) names: Vec<String>,
     /// Condition on rows: "battery_soc < 20 and (price > 0.8 or mode = 'boost')"
     #[arg(long = "where", value_name = "CONDITION")]
     pub(crate) condition: Option<String>,

@@ -76,6 +76,8 @@ fn request(arguments: &QueryArgs, format: OutputFormat) -> String {
     pairs
         .extend(tag_keys.iter().zip(&arguments.tags).map(|(key, (_, value))| (key.as_str(), value.as_str())));
     pairs.extend(arguments.fields.as_deref().map(|fields| ("fields", fields)));
+    pairs.extend(arguments.expressions.iter().map(|text| ("expr", text.as_str())));
+    pairs.extend(arguments.names.iter().map(|name| ("as", name.as_str())));
     pairs.extend(arguments.condition.as_deref().map(|condition| ("where", condition)));
     pairs.extend(arguments.tz.as_deref().map(|zone| ("tz", zone)));
     if format == OutputFormat::Csv {

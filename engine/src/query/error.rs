@@ -82,6 +82,12 @@ pub enum QueryError {
         /// `Condition::MAX_COMPARISONS`.
         limit: usize,
     },
+    /// An expression that cannot be computed.
+    #[error("{reason}")]
+    BadExpression {
+        /// What would be right.
+        reason: String,
+    },
     /// A function over results that cannot be computed.
     #[error("{reason}")]
     BadStep {

@@ -23,6 +23,7 @@ mod curve;
 mod deviation;
 mod error;
 mod explain;
+mod expression;
 mod fill;
 mod filter;
 mod fold;
@@ -47,6 +48,7 @@ pub use bucket::Buckets;
 pub use condition::{Comparison, Condition, Literal, Name, Operator};
 pub use error::QueryError;
 pub use explain::{Explanation, explain};
+pub use expression::{Arithmetic, Computed, Expression};
 pub(crate) use plan::{compile_filter, namespace};
 pub use prune::time_range;
 pub use request::{

@@ -2,6 +2,7 @@
 
 use super::bucket::Buckets;
 use super::error::QueryError;
+use super::expression::{Expression, Ready};
 use super::picture;
 use super::request::{
     Aggregate, Function, GroupBy, QueryLimits, QueryRequest, Shape, TagFilter, TagPredicate,
@@ -14,6 +15,7 @@ use crate::snapshot::Snapshot;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use wattlog_model::FieldType;
 
 /// A request in ids.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(super) struct Plan {
     pub(super) range: Range<i64>,
     /// Columns of the answer, in its order.
     pub(super) fields: Vec<PlannedField>,
+    /// Columns of the answer that are computed, with the ids that stand for them: no field has ids so high.
+    pub(super) computed: Vec<(FieldId, Ready)>,
     /// Ids of the fields, rising: what is read. A field's place here is its slot.
     pub(super) ids: Vec<FieldId>,
     /// Whether the request named its fields: a named field has a column even without values.
@@ -66,7 +70,8 @@ impl Plan {
         }
         let filters = request.tags.iter().map(compile_filter).collect::<Result<Vec<_>, _>>()?;
         let Some(measurement) = catalog.measurement(namespace, &request.measurement) else { return Ok(None) };
-        let defs = fields(catalog, measurement, request)?;
+        let mut defs = fields(catalog, measurement, request)?;
+        let computed = computed(catalog, measurement, request, &mut defs)?;
         let mut ids: Vec<FieldId> = defs.iter().map(|def| def.id).collect();
         ids.sort_unstable();
         let slot = |def: &FieldDef| ids.binary_search(&def.id).unwrap_or_default();
@@ -89,8 +94,8 @@ impl Plan {
         let end = asked.end.saturating_add(margin_ns);
         let cutoff_ns = snapshot.cutoff(namespace, measurement, Purpose::Hide);
         let range = asked.start.saturating_sub(margin_ns).max(cutoff_ns).min(end)..end;
-        let named = request.fields.is_some();
-        Ok(Some(Self { namespace, measurement, asked, range, fields, ids, named, series, groups }))
+        let named = request.fields.is_some() || !computed.is_empty();
+        Ok(Some(Self { namespace, measurement, asked, range, fields, computed, ids, named, series, groups }))
     }
 
     /// Keeps some of the series, and all groups, of which some may then have none.
@@ -158,6 +163,9 @@ fn fields(
 ) -> Result<Vec<FieldDef>, QueryError> {
     let functions =
         if let Shape::Aggregate(aggregate) = &request.shape { &aggregate.functions[..] } else { &[] };
+    if request.fields.is_none() && !request.computed.is_empty() {
+        return Ok(Vec::new());
+    }
     let Some(names) = &request.fields else {
         // A field dropped and written again has two ids; its name speaks of the newer one.
         let all = catalog.fields(measurement);
@@ -177,6 +185,42 @@ fn fields(
         }
     }
     Ok(defs)
+}
+
+/// Makes the computed columns ready, and adds to `defs` what stands for them: floats whose ids are beyond those of all
+/// fields.
+fn computed(
+    catalog: &Catalog,
+    measurement: MeasurementId,
+    request: &QueryRequest,
+    defs: &mut Vec<FieldDef>,
+) -> Result<Vec<(FieldId, Ready)>, QueryError> {
+    let bad = |reason: String| Err(QueryError::BadExpression { reason });
+    let most = Expression::MAX_COLUMNS;
+    if request.computed.len() > most {
+        return bad(format!("at most {most} columns can be computed"));
+    }
+    let mut all = Vec::new();
+    for (i, column) in request.computed.iter().enumerate() {
+        if column.name.is_empty() || defs.iter().any(|def| *def.name == *column.name) {
+            return bad(format!(
+                "a computed column needs a name that no other column has, not \"{}\"",
+                column.name
+            ));
+        }
+        let ready = Ready::new(&column.expression, |name| catalog.field(measurement, name))?;
+        let id = FieldId(u32::MAX - most as u32 + i as u32);
+        let (unit, kind) = (ready.unit.clone(), ready.kind);
+        defs.push(FieldDef {
+            id,
+            name: column.name.as_str().into(),
+            field_type: FieldType::Float,
+            unit,
+            kind,
+        });
+        all.push((id, ready));
+    }
+    Ok(all)
 }
 
 /// Whether a function can be computed from the values of a field.

@@ -1,6 +1,7 @@
 //! What a caller asks: names, a half-open range of time, a shape, and how much it may cost.
 
 use super::condition::Condition;
+use super::expression::Computed;
 use super::zone::Zone;
 use std::fmt;
 use std::str::FromStr;
@@ -20,6 +21,8 @@ pub struct QueryRequest {
     pub measurement: String,
     /// Fields by name, in the order of the answer's columns; all, in the order of their first write, if none.
     pub fields: Option<Vec<String>>,
+    /// Computed columns, after those of the fields; if there are any and no fields are named, only these.
+    pub computed: Vec<Computed>,
     /// First instant that counts.
     pub start: Timestamp,
     /// First instant that does not count any more.
@@ -48,6 +51,7 @@ impl QueryRequest {
             retention_policy: None,
             measurement: measurement.to_owned(),
             fields: None,
+            computed: Vec::new(),
             start,
             end,
             tags: Vec::new(),

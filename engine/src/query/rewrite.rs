@@ -66,6 +66,7 @@ pub(crate) fn merge_series<S: MergeSink>(
         range: range.clone(),
         asked: range.clone(),
         fields,
+        computed: Vec::new(),
         ids,
         named: false,
         series: series.to_vec(),

@@ -5,6 +5,8 @@
 //! line that says so; with `WATTLOG_NEED_ORACLE` set, that is a failure. Around each change a third of the lengths is looked at,
 //! in turn; `WATTLOG_ORACLE=all` looks at all of them.
 
+mod reported;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;

@@ -179,6 +179,7 @@ fn ask(engine: &Engine, database: usize, measurement: &str) -> Result<Option<Que
         retention_policy: None,
         measurement: measurement.to_owned(),
         fields: None,
+        computed: Vec::new(),
         start: Timestamp::MIN,
         end: Timestamp::MAX,
         tags: Vec::new(),

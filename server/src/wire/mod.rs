@@ -5,6 +5,7 @@ pub mod bounded;
 pub mod condition;
 mod drawing;
 pub mod energy_data;
+pub mod expression;
 pub mod line_protocol;
 mod number;
 pub mod params;

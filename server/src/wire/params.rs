@@ -5,13 +5,14 @@
 use super::answer::{AnswerFormat, TimeFormat};
 use super::condition::parse_condition;
 use super::drawing::{GRID_BUCKETS, grid};
+use super::expression::parse_expression;
 use super::query_string::pairs;
 use super::steps::parse_steps;
 use super::time::{parse_every, parse_query_time, parse_signed_span, parse_span};
 use crate::error::shortened;
 use wattlog_engine::DeleteRequest;
 use wattlog_engine::query::{
-    Aggregate, Fill, GroupBy, Order, OutputUnit, QueryRequest, Shape, TagFilter, TagPredicate, Zone,
+    Aggregate, Computed, Fill, GroupBy, Order, OutputUnit, QueryRequest, Shape, TagFilter, TagPredicate, Zone,
 };
 use wattlog_model::Timestamp;
 
@@ -54,10 +55,23 @@ pub fn parse(
 ) -> Result<Parameters, String> {
     let mut single: Vec<(String, String)> = Vec::new();
     let mut tags: Vec<TagFilter> = Vec::new();
+    let (mut expressions, mut names) = (Vec::new(), Vec::new());
     for (name, value) in pairs(query)? {
         if let Some(key) = name.strip_prefix("tag.") {
             add_filter(&mut tags, key, value)?;
             continue;
+        }
+        // These may stand several times: the first name is that of the first expression.
+        match &*name {
+            "expr" => {
+                expressions.push(value);
+                continue;
+            }
+            "as" => {
+                names.push(value);
+                continue;
+            }
+            _ => {}
         }
         let known = matches!(
             &*name,
@@ -107,6 +121,7 @@ pub fn parse(
         retention_policy: get("rp").map(str::to_owned),
         measurement,
         fields: get("fields").map(list).transpose()?,
+        computed: computed(expressions, names)?,
         start,
         end,
         tags,
@@ -148,6 +163,19 @@ pub fn parse(
         Some(other) => return Err(format!("explain: {:?} is neither 0 nor 1", shortened(other))),
     };
     Ok(Parameters { request, time_format, format, is_drawn, explain })
+}
+
+/// Computed columns; one without a name is named by its expression.
+fn computed(expressions: Vec<String>, names: Vec<String>) -> Result<Vec<Computed>, String> {
+    if names.len() > expressions.len() {
+        return Err("as: each name belongs to an expr, there are more names".to_owned());
+    }
+    let names = names.into_iter().map(Some).chain(std::iter::repeat(None));
+    let parsed = expressions.into_iter().zip(names).map(|(text, name)| {
+        let expression = parse_expression(&text).map_err(|e| format!("expr: {e}"))?;
+        Ok(Computed { name: name.filter(|name| !name.is_empty()).unwrap_or(text), expression })
+    });
+    parsed.collect()
 }
 
 const DELETE_TAKES: &[&str] = &["db", "rp", "measurement", "fields", "start", "end"];
@@ -490,6 +518,8 @@ mod tests {
             ("measurement=m&start=-1h&fields=a,,b", "empty name"),
             ("measurement=m&start=-1h&limit=0", "limit: \"0\""),
             ("measurement=m&start=-1h&order=up", "order: \"up\""),
+            ("measurement=m&start=-1h&expr=a-", "expr: at character 3: a field, a number or ( expected"),
+            ("measurement=m&start=-1h&expr=a&as=b&as=c", "as: each name belongs to an expr"),
             ("measurement=m&start=-1h&then=top", "then: \"top\" is no function over results"),
             ("measurement=m&start=-1h&explain=yes", "explain: \"yes\""),
             ("measurement=m&start=-1h&format=xml", "format: \"xml\""),
@@ -509,6 +539,16 @@ mod tests {
         }
         let error = super::parse("measurement=m&start=-1h", Route::Last, "w", &Zone::UTC, NOW).unwrap_err();
         assert!(error.contains("unknown parameter \"start\""));
+    }
+
+    #[test]
+    fn expressions_are_named_in_their_order() {
+        let names = |query: &str| {
+            let computed = parse(&format!("measurement=m&start=-1h&{query}")).unwrap().request.computed;
+            computed.into_iter().map(|column| column.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names("expr=a-b&as=c&as=d&expr=a*2"), ["c", "d"]);
+        assert_eq!(names("expr=a+-+b&expr=2*a"), ["a - b", "2*a"]);
     }
 
     proptest! {

@@ -8,11 +8,13 @@
 //! 2. A row that cannot be judged, because a field of the condition is lost there, does not count; the answer is partial.
 
 mod mask;
+mod select;
 mod sink;
 mod test;
 
 use super::condition::{Comparison, Condition, Name, Operator};
 use super::error::QueryError;
+use super::expression::Ready;
 use super::plan::{Plan, PlannedField};
 use super::request::{QueryRequest, Shape};
 use crate::catalog::Catalog;
@@ -31,6 +33,8 @@ pub(super) struct Filter {
     pub(super) wide: Plan,
     /// Whether a row that does not count parts those before it from those after it.
     parts: bool,
+    /// Slots of the wide plan that are computed, and from which slots.
+    computed: Vec<(usize, Vec<usize>, Ready)>,
     leaves: Vec<Leaf>,
     /// Slots of the wide plan that the leaves ask, each once.
     asked: Vec<usize>,
@@ -81,30 +85,46 @@ impl Filter {
         request: &QueryRequest,
         plan: &mut Plan,
     ) -> Result<Option<Self>, QueryError> {
-        let Some(condition) = &request.condition else { return Ok(None) };
+        if request.condition.is_none() && plan.computed.is_empty() {
+            return Ok(None);
+        }
         let mut compiler =
             Compiler { catalog, plan, tag_keys: None, tags: Vec::new(), leaves: Vec::new(), count: 0 };
-        let root = compiler.node(condition, false, 0)?;
+        let root = match &request.condition {
+            Some(condition) => compiler.node(condition, false, 0)?,
+            None => Node::Constant(true),
+        };
         let Compiler { tags, leaves, .. } = compiler;
         let wide = wide(plan, &leaves);
         let leaves: Vec<Leaf> = leaves
             .into_iter()
             .map(|(def, test, negated)| Leaf { slot: wide.slot(def.id).unwrap_or_default(), test, negated })
             .collect();
+        let slot = |def: &FieldDef| wide.slot(def.id).unwrap_or_default();
+        let computed: Vec<(usize, Vec<usize>, Ready)> = plan
+            .computed
+            .iter()
+            .map(|(id, ready)| {
+                let operands = ready.operands.iter().map(slot).collect();
+                (wide.slot(*id).unwrap_or_default(), operands, ready.clone())
+            })
+            .collect();
         let mut asked: Vec<usize> = leaves.iter().map(|leaf| leaf.slot).collect();
         asked.sort_unstable();
         asked.dedup();
+        // Of what is computed there are no statistics.
+        asked.retain(|slot| computed.iter().all(|(own, ..)| own != slot));
         let parts = matches!(&request.shape, Shape::Aggregate(aggregate) if aggregate.margin_ns() > 0);
         let mut filter =
-            Self { wide, parts, leaves, asked, by_series: HashMap::new(), conditions: Vec::new() };
+            Self { wide, parts, computed, leaves, asked, by_series: HashMap::new(), conditions: Vec::new() };
         filter.settle_tags(catalog, plan, &root, &tags)?;
         Ok(Some(filter))
     }
 
-    /// The condition of a series; none if all of its rows count.
+    /// The condition of a series; none if all of its rows count, as they are.
     fn condition_of(&self, series: SeriesId) -> Option<&Node> {
         let place = self.by_series.get(&series).copied().unwrap_or(0);
-        self.conditions.get(place).filter(|node| **node != Node::Constant(true))
+        self.conditions.get(place).filter(|node| **node != Node::Constant(true) || !self.computed.is_empty())
     }
 
     /// Asks the tags of every series, and keeps the series of which a row can count.
@@ -148,7 +168,8 @@ impl Filter {
 /// The plan with the fields of the condition added to those of the answer.
 fn wide(plan: &Plan, leaves: &[(FieldDef, Test, bool)]) -> Plan {
     let mut defs: Vec<FieldDef> = plan.fields.iter().map(|field| field.def.clone()).collect();
-    for (def, ..) in leaves {
+    let operands = plan.computed.iter().flat_map(|(_, ready)| &ready.operands);
+    for def in leaves.iter().map(|(def, ..)| def).chain(operands) {
         if !defs.iter().any(|known| known.id == def.id) {
             defs.push(def.clone());
         }
@@ -163,6 +184,7 @@ fn wide(plan: &Plan, leaves: &[(FieldDef, Test, bool)]) -> Plan {
         asked: plan.asked.clone(),
         range: plan.range.clone(),
         fields,
+        computed: Vec::new(),
         ids,
         named: plan.named,
         series: Vec::new(),
@@ -222,6 +244,14 @@ impl Compiler<'_> {
         })
     }
 
+    /// What stands for a computed column of that name.
+    fn computed(&self, name: &str) -> Option<FieldDef> {
+        let is_own = |field: &&PlannedField| {
+            *field.def.name == *name && self.plan.computed.iter().any(|(id, _)| *id == field.def.id)
+        };
+        self.plan.fields.iter().find(is_own).map(|field| field.def.clone())
+    }
+
     fn leaf(&mut self, comparison: &Comparison, negated: bool) -> Result<Node, QueryError> {
         self.count += 1;
         if self.count > Condition::MAX_COMPARISONS {
@@ -230,7 +260,9 @@ impl Compiler<'_> {
         let Comparison { name, operator, value } = comparison;
         let (Name::Any(text) | Name::Tag(text)) = name;
         let def = match name {
-            Name::Any(text) => self.catalog.field(self.plan.measurement, text),
+            Name::Any(text) => {
+                self.computed(text).or_else(|| self.catalog.field(self.plan.measurement, text))
+            }
             Name::Tag(_) => None,
         };
         if let Some(def) = def {

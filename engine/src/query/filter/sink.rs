@@ -4,11 +4,13 @@
 //! then it is not decoded; every row counts, then it is handed on as it is, and may still be answered from statistics. Else
 //! the fields of the condition are decoded one by one until the rows are known, and the others for the rows that are left.
 
+use super::select::select;
 use super::{Filter, Leaf, Mask, Node, Verdict};
-use crate::column::{Column, Presence, SeriesRows, Values};
+use crate::column::{Column, Presence, SeriesRows};
 use crate::ids::{FieldId, SeriesId};
 use crate::query::error::QueryError;
-use crate::query::merge::Hole;
+use crate::query::expression::Ready;
+use crate::query::merge::{Hole, slice};
 use crate::query::scan::{Block, GroupSource, Scan, Sink};
 use crate::segment::{Extent, RowGroup};
 use std::ops::Range;
@@ -73,7 +75,17 @@ impl<'a, 's, S: Sink> FilterSink<'a, 's, S> {
     /// What statistics say of each group as a whole.
     pub(in crate::query) fn judge(&self, source: GroupSource<'_>) -> Result<Vec<Verdict>, QueryError> {
         let verdicts = self.verdicts(source)?;
-        Ok(verdicts.iter().map(|own| judged(self.condition, own)).collect())
+        Ok(verdicts.iter().map(|own| self.choice(own)).collect())
+    }
+
+    /// What is done with a group: computed columns need its rows, unless none of them counts and nobody asks which fields
+    /// have values in them.
+    fn choice(&self, verdicts: &[Verdict]) -> Verdict {
+        match judged(self.condition, verdicts) {
+            Verdict::Never if self.filter.computed.is_empty() || !self.filter.parts => Verdict::Never,
+            Verdict::Always if self.filter.computed.is_empty() => Verdict::Always,
+            _ => Verdict::Maybe,
+        }
     }
 
     /// Hands on the rows of `range` that are in the mask.
@@ -237,8 +249,7 @@ impl<'a, 's, S: Sink> FilterSink<'a, 's, S> {
 
     /// Takes rows out that pass because they have no value, where that may only be because it is lost.
     fn doubt(&self, leaf: &Leaf, column: Option<&Column>, times: &[i64], mask: &mut Mask) {
-        let field = self.scan.plan.ids[leaf.slot];
-        for hole in self.lost.iter().filter(|_| leaf.negated).filter(|hole| hole.may_hold(field)) {
+        for hole in self.lost.iter().filter(|hole| leaf.negated && self.may_hold(hole, leaf.slot)) {
             let from = times.partition_point(|time| *time < hole.first);
             for row in from..times.partition_point(|time| *time <= hole.last) {
                 if column.is_none_or(|column| column.position(row as u32).is_none()) {
@@ -250,9 +261,17 @@ impl<'a, 's, S: Sink> FilterSink<'a, 's, S> {
 
     /// Whether what was lost of other sources may have had values for the rows of a group.
     fn is_in_doubt(&self, leaf: &Leaf, group: &RowGroup) -> bool {
-        let field = self.scan.plan.ids[leaf.slot];
         let meets = |hole: &Hole| hole.first <= group.last_time && hole.last >= group.first_time;
-        leaf.negated && self.lost.iter().any(|hole| hole.may_hold(field) && meets(hole))
+        leaf.negated && self.lost.iter().any(|hole| self.may_hold(hole, leaf.slot) && meets(hole))
+    }
+
+    /// Whether values of a slot, or of what it is computed from, may be among what is lost.
+    fn may_hold(&self, hole: &Hole, slot: usize) -> bool {
+        let ids = &self.scan.plan.ids;
+        match self.filter.computed.iter().find(|(own, ..)| *own == slot) {
+            Some((_, operands, _)) => operands.iter().any(|operand| hole.may_hold(ids[*operand])),
+            None => hole.may_hold(ids[slot]),
+        }
     }
 
     /// Begins a group: a compact one is decoded at once, of another nothing is.
@@ -274,6 +293,7 @@ impl<'a, 's, S: Sink> FilterSink<'a, 's, S> {
             (false, false) => State::Absent,
         };
         states.extend(block.present.iter().map(state));
+        self.filter.computed.iter().for_each(|(slot, ..)| self.group.states[*slot] = State::Unread);
         Ok(())
     }
 
@@ -281,6 +301,10 @@ impl<'a, 's, S: Sink> FilterSink<'a, 's, S> {
     fn load(&mut self, source: GroupSource<'_>, group: &RowGroup, slot: usize) -> Result<State, QueryError> {
         if self.group.states[slot] != State::Unread {
             return Ok(self.group.states[slot]);
+        }
+        let filter = self.filter;
+        if let Some((_, operands, ready)) = filter.computed.iter().find(|(own, ..)| *own == slot) {
+            return self.compute(source, group, slot, operands, ready);
         }
         let field = self.scan.plan.ids[slot];
         let column = &mut self.group.block.columns[slot];
@@ -299,6 +323,37 @@ impl<'a, 's, S: Sink> FilterSink<'a, 's, S> {
         if state == State::Present {
             self.scan.budget.blocks_decoded.fetch_add(1, Ordering::Relaxed);
             self.scan.budget.scan(0, group.rows.into())?;
+        }
+        self.group.block.present[slot] = state == State::Present;
+        self.group.states[slot] = state;
+        Ok(state)
+    }
+
+    /// Computes a column of the group in hand from those of its operands.
+    fn compute(
+        &mut self,
+        source: GroupSource<'_>,
+        group: &RowGroup,
+        slot: usize,
+        operands: &[usize],
+        ready: &Ready,
+    ) -> Result<State, QueryError> {
+        let mut state = State::Present;
+        for operand in operands {
+            match self.load(source, group, *operand)? {
+                State::Present => {}
+                State::Lost => state = State::Lost,
+                State::Absent | State::Unread if state == State::Present => state = State::Absent,
+                State::Absent | State::Unread => {}
+            }
+        }
+        if state == State::Present {
+            let columns = &self.group.block.columns;
+            let column = ready.compute(group.rows as usize, |place| columns.get(operands[place]));
+            if column.values.is_empty() {
+                state = State::Absent;
+            }
+            self.group.block.columns[slot] = column;
         }
         self.group.block.present[slot] = state == State::Present;
         self.group.states[slot] = state;
@@ -335,8 +390,11 @@ impl<'a, 's, S: Sink> FilterSink<'a, 's, S> {
         self.scan.budget.check()?;
         self.begin(source, group)?;
         let mask = self.mask(source, group, self.condition, verdicts)?;
-        let Some(mut mask) = mask.filter(|mask| !mask.is_empty()) else {
-            return if self.filter.parts { self.part_group(source, group) } else { Ok(()) };
+        let known = mask.unwrap_or_else(|| Mask::none(group.rows as usize));
+        let mut mask = match (known.is_empty(), self.filter.parts) {
+            (true, false) => return Ok(()),
+            (true, true) if self.filter.computed.is_empty() => return self.part_group(source, group),
+            _ => known,
         };
         for slot in 0..self.scan.plan.ids.len() {
             if self.narrow.plan.slot(self.scan.plan.ids[slot]).is_some() {
@@ -363,14 +421,32 @@ impl<'a, 's, S: Sink> FilterSink<'a, 's, S> {
 
 impl<S: Sink> Sink for FilterSink<'_, '_, S> {
     fn rows(&mut self, rows: &SeriesRows, range: Range<usize>) -> Result<(), QueryError> {
-        let mut mask = self.mask_of_rows(self.condition, rows);
-        mask.clip(range.clone());
-        self.hand_on(rows, range, &mask)
+        if self.filter.computed.is_empty() {
+            let mut mask = self.mask_of_rows(self.condition, rows);
+            mask.clip(range.clone());
+            return self.hand_on(rows, range, &mask);
+        }
+        // Only what is asked for, so that the columns below are computed for no more.
+        let mut rows = slice(rows, range);
+        let ids = &self.scan.plan.ids;
+        for (slot, operands, ready) in &self.filter.computed {
+            let operand = |place: usize| {
+                let field = ids[operands[place]];
+                rows.columns.iter().find(|(own, _)| *own == field).map(|(_, column)| column)
+            };
+            let column = ready.compute(rows.times.len(), operand);
+            if !column.values.is_empty() {
+                rows.columns.push((ids[*slot], column));
+            }
+        }
+        let all = 0..rows.times.len();
+        let mask = self.mask_of_rows(self.condition, &rows);
+        self.hand_on(&rows, all, &mask)
     }
 
     fn groups(&mut self, source: GroupSource<'_>, range: &Range<i64>) -> Result<(), QueryError> {
         let verdicts = self.verdicts(source)?;
-        let verdict_of: Vec<Verdict> = verdicts.iter().map(|own| judged(self.condition, own)).collect();
+        let verdict_of: Vec<Verdict> = verdicts.iter().map(|own| self.choice(own)).collect();
         let mut at = 0;
         for alike in verdict_of.chunk_by(|a, b| a == b) {
             let groups = &source.groups[at..at + alike.len()];
@@ -457,58 +533,5 @@ fn judged(node: &Node, leaves: &[Verdict]) -> Verdict {
         Node::Tag(_) => Verdict::Maybe,
         Node::All(nodes) => join(nodes, Verdict::Never, Verdict::Always),
         Node::Any(nodes) => join(nodes, Verdict::Always, Verdict::Never),
-    }
-}
-
-/// The rows of `mask`.
-fn select<'a>(
-    times: &[i64],
-    columns: impl Iterator<Item = (FieldId, &'a Column)>,
-    mask: &Mask,
-) -> SeriesRows {
-    let times: Vec<i64> = mask.rows().map(|row| times[row]).collect();
-    let columns = columns.filter_map(|(field, column)| {
-        let positions: Vec<usize> = match &column.presence {
-            Presence::All => mask.rows().collect(),
-            Presence::Rows(present) => {
-                let kept = present.iter().enumerate().filter(|(_, row)| mask.contains(**row as usize));
-                kept.map(|(position, _)| position).collect()
-            }
-        };
-        if positions.is_empty() {
-            return None;
-        }
-        let presence = match &column.presence {
-            Presence::All => Presence::All,
-            Presence::Rows(present) => {
-                // New numbers of the rows: how many that count stand before.
-                let mut kept = Vec::with_capacity(positions.len());
-                let (mut counted, mut next) = (0_u32, mask.rows().peekable());
-                for position in &positions {
-                    let row = present[*position] as usize;
-                    while next.next_if(|before| *before < row).is_some() {
-                        counted += 1;
-                    }
-                    kept.push(counted);
-                }
-                crate::rows::all_if_full(kept, times.len())
-            }
-        };
-        Some((field, Column { presence, values: pick(&column.values, &positions) }))
-    });
-    let columns = columns.collect();
-    SeriesRows { times, columns }
-}
-
-fn pick(values: &Values, positions: &[usize]) -> Values {
-    fn of<T: Clone>(values: &[T], positions: &[usize]) -> Vec<T> {
-        positions.iter().map(|position| values[*position].clone()).collect()
-    }
-    match values {
-        Values::Float(v) => Values::Float(of(v, positions)),
-        Values::Integer(v) => Values::Integer(of(v, positions)),
-        Values::Unsigned(v) => Values::Unsigned(of(v, positions)),
-        Values::Boolean(v) => Values::Boolean(of(v, positions)),
-        Values::String(v) => Values::String(of(v, positions)),
     }
 }
