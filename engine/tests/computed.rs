@@ -184,6 +184,7 @@ fn what_is_no_number_is_missing_and_bad_expressions_are_refused() {
     let message = |expression| asked(expression).unwrap_err().to_string();
     assert!(message(*field("nowhere")).contains("neither a field nor a tag \"nowhere\""));
     let deep = (0..=Expression::MAX_DEPTH).fold(*field("a"), |inner, _| Expression::Negate(Box::new(inner)));
+    assert!(message(Expression::Number(1.0)).contains("names no field"));
     assert!(message(deep).contains("nested at most 32 deep"));
     let mut request = QueryRequest::raw("d", "m", Timestamp(0), Timestamp(100));
     request.fields = Some(vec!["a".to_owned()]);

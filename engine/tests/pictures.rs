@@ -172,8 +172,18 @@ fn a_drawing_has_pixels() {
     let request =
         QueryRequest { shape: Shape::Pixels(0), ..QueryRequest::raw("d", "m", Timestamp(0), Timestamp(9)) };
     assert!(engine.query(&request, &QueryControl::default()).is_err());
+    // Parts shorter than a few nanoseconds, far from the beginning of time.
+    for (width, pixels) in [(1000, 1000), (1000, 1500), (1_000_000, 1_000_000), (SECOND, u32::MAX)] {
+        let fine: Vec<(i64, f64)> = (1..9).map(|i| (START + i * width / 9, (i * i % 5) as f64)).collect();
+        write(&engine, &fine);
+        let range = (START + 1, START + width);
+        assert_eq!(
+            points(&ask(&engine, Shape::Pixels(pixels), range)),
+            points(&ask(&engine, Shape::Raw, range))
+        );
+    }
     // More pixels than nanoseconds: each of those has one.
     let wide = ask(&engine, Shape::Pixels(u32::MAX), (START - 5, START + 5));
-    assert_eq!(points(&wide), [(START, 1.0)]);
+    assert_eq!(points(&wide)[0], (START, 1.0));
     engine.close().unwrap();
 }

@@ -151,7 +151,11 @@ const REACH_NS: i64 = 3 * Timestamp::DAY_NS;
 fn regimes(rule: &Rule, zone: &Zone, offset_ns: i64, low: i64, high: i64) -> Vec<Regime> {
     let shift = |seconds: i32| (i64::from(seconds) * 1_000_000_000).saturating_sub(offset_ns);
     let first = shift(zone.offset_seconds(low));
-    let reached = rule.index_at(i64::MIN, first);
+    // Parts of a range have numbers within it; far before it they would not fit.
+    let reached = match rule {
+        Rule::Parts { .. } => i64::MIN,
+        _ => rule.index_at(i64::MIN, first),
+    };
     let mut all = vec![Regime { start: i64::MIN, shift: first, carry: i64::MIN, reached }];
     if matches!(rule, Rule::Whole(_) | Rule::Parts { .. }) || *zone == Zone::UTC {
         return all;

@@ -84,11 +84,15 @@ impl Ready {
         let mut operands = Vec::new();
         let mut left = Expression::MAX_OPERANDS;
         let formula = compile(expression, &field, &mut operands, &mut left, 0)?;
+        if operands.is_empty() {
+            let reason = "it names no field: a number alone is no column".to_owned();
+            return Err(QueryError::BadExpression { reason });
+        }
         let unit = match counted_in(&formula, &operands) {
             CountedIn::Unit(unit) => Some(unit),
             CountedIn::Anything | CountedIn::Unknown => None,
         };
-        let all_steps = !operands.is_empty() && operands.iter().all(|def| def.kind == FieldKind::Step);
+        let all_steps = operands.iter().all(|def| def.kind == FieldKind::Step);
         let kind = if all_steps { FieldKind::Step } else { FieldKind::Linear };
         Ok(Self { operands, formula, unit, kind })
     }

@@ -20,11 +20,22 @@ pub(super) fn apply(
     request: &QueryRequest,
     budget: &Budget<'_>,
 ) -> Result<Vec<ResultSeries>, QueryError> {
+    let mut held = 0;
+    budget.hold_instead(&mut held, series.iter().map(bytes).sum())?;
     for step in &request.steps {
         for one in &mut series {
             budget.check()?;
-            budget.hold_bytes(CELL_BYTES * (one.rows() * one.columns.len()) as u64)?;
+            let before = bytes(one);
+            // What a step makes beside what it reads: at most this, for a moment.
+            let beside = beside(one, step);
+            budget.hold_bytes(beside)?;
+            if let Step::Histogram(edges) = step {
+                budget.answer_rows(bins(edges))?;
+            }
             apply_one(one, step, request, budget)?;
+            budget.let_go(beside);
+            let now = held.saturating_sub(before) + bytes(one);
+            budget.hold_instead(&mut held, now)?;
         }
     }
     for one in &mut series {
@@ -76,6 +87,27 @@ pub(super) fn check(request: &QueryRequest) -> Result<(), QueryError> {
 
 /// Memory of a value of a column, in bytes.
 const CELL_BYTES: u64 = 16;
+/// The same of a value while it is computed.
+const SUM_BYTES: u64 = 48;
+
+fn bytes(series: &ResultSeries) -> u64 {
+    CELL_BYTES * (series.rows() * series.columns.len()) as u64
+}
+
+fn beside(series: &ResultSeries, step: &Step) -> u64 {
+    let (rows, columns) = (series.rows() as u64, series.columns.len() as u64);
+    match step {
+        Step::Histogram(edges) => CELL_BYTES * (rows + bins(edges) * (3 * columns + 1)),
+        _ => SUM_BYTES * rows + CELL_BYTES * rows * columns,
+    }
+}
+
+fn bins(edges: &HistogramEdges) -> u64 {
+    match edges {
+        HistogramEdges::Equal(bins) => u64::from(*bins),
+        HistogramEdges::Given(edges) => edges.len() as u64,
+    }
+}
 
 fn apply_one(
     series: &mut ResultSeries,

@@ -20,6 +20,10 @@ pub fn version(snapshot: &Snapshot, request: &QueryRequest, limits: &QueryLimits
     for field in &plan.fields {
         (field.def.id.0, field.def.unit.as_ref().map(Unit::as_str), field.def.kind as u8).hash(&mut hasher);
     }
+    // A condition's name is a field's as soon as there is such a field.
+    for field in snapshot.catalog().fields(plan.measurement).iter() {
+        (field.id.0, &field.name).hash(&mut hasher);
+    }
     // Retention moves the start of what is read.
     plan.range.hash(&mut hasher);
     plan.series.iter().for_each(|series| series.0.hash(&mut hasher));

@@ -120,6 +120,9 @@ impl Segment {
             let found = out.first().map_or(0, |time| *time as u64);
             return Err(self.damage("time_block", offset, group.first_time as u64, found).into());
         }
+        if !out.is_sorted_by(|a, b| a < b) {
+            return Err(self.damage("time_block", offset, 0, 0).into());
+        }
         Ok(())
     }
 

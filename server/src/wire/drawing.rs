@@ -3,7 +3,7 @@
 //! A grid has round borders by the clock and calendar of its zone, so that neighbouring ranges, and the same range asked
 //! again later, fall into the same buckets: a client may keep them as tiles.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use wattlog_engine::query::{Aggregate, Buckets, Every, Fill, Function, Shape, Zone};
 use wattlog_model::Timestamp;
 
@@ -57,19 +57,31 @@ pub(crate) fn grid(
     zone: &Zone,
 ) -> Option<(Shape, Timestamp, Timestamp)> {
     let span = end.0.checked_sub(start.0).filter(|span| *span > 0)?.unsigned_abs();
-    // One more for the border within, and one for a day that a clock set back makes longer.
-    let fits = |every: &Every| span / shortest_ns(*every) + 2 < u64::from(most);
-    let every = LADDER.into_iter().find(fits)?;
-    let aggregate = Aggregate {
-        functions: vec![Function::Min, Function::Max, Function::First, Function::Last],
-        every: Some(every),
-        zone: zone.clone(),
-        fill: Fill::Null,
-        ..Aggregate::default()
-    };
-    let buckets = Buckets::new(&aggregate, start.0..end.0)?;
-    let (start, end) = (buckets.of(start.0).start, buckets.of(end.0 - 1).end);
-    Some((Shape::Aggregate(aggregate), Timestamp(start), Timestamp(end)))
+    // One more for the border within.
+    let may_fit = |every: &Every| span / shortest_ns(*every) < u64::from(most);
+    LADDER.into_iter().filter(may_fit).find_map(|every| {
+        let aggregate = Aggregate {
+            functions: vec![Function::Min, Function::Max, Function::First, Function::Last],
+            every: Some(every),
+            zone: zone.clone(),
+            fill: Fill::Null,
+            ..Aggregate::default()
+        };
+        let buckets = Buckets::new(&aggregate, start.0..end.0)?;
+        let (start, end) = (buckets.of(start.0).start, buckets.of(end.0 - 1).end);
+        let fits = count(&buckets, start..end, most) <= most;
+        fits.then(|| (Shape::Aggregate(aggregate), Timestamp(start), Timestamp(end)))
+    })
+}
+
+/// Buckets of a range, counted until there are more than `most`: clocks that are set make more of some lengths.
+fn count(buckets: &Buckets, range: Range<i64>, most: u32) -> u32 {
+    let (mut at, mut count) = (range.start, 0);
+    while at < range.end && count <= most {
+        at = buckets.of(at).end;
+        count += 1;
+    }
+    count
 }
 
 /// Nanoseconds that a bucket has at least, save where a clock is set forward.
@@ -118,6 +130,16 @@ mod tests {
     fn all_of_time_fits_no_grid_of_four() {
         assert!(grid(Timestamp::MIN, Timestamp::MAX, 4, &Zone::UTC).is_none());
         assert!(grid(Timestamp(5), Timestamp(5), 100, &Zone::UTC).is_none());
+    }
+
+    #[test]
+    fn clocks_that_are_set_make_no_row_too_many() {
+        // Two hours: a day of 23 h has twelve, one of 25 h thirteen.
+        let warsaw = Zone::named("Europe/Warsaw").unwrap();
+        let [start, end] = [1_704_069_000, 1_776_054_599].map(|s| s * 1_000_000_000);
+        assert!(of(&warsaw, start, end, 10_000).3 <= 10_000);
+        let [start, end] = [1_707_525_000, 1_743_510_599].map(|s| s * 1_000_000_000);
+        assert!(of(&warsaw, start, end, 5_000).3 <= 5_000);
     }
 
     proptest! {

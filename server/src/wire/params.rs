@@ -222,6 +222,9 @@ pub fn parse_delete(query: &str, default_database: &str, now: Timestamp) -> Resu
     })
 }
 
+/// No drawing is wider.
+const MAX_PIXELS: u32 = 100_000;
+
 /// The shape and the range of what is asked for to be drawn.
 fn drawn<'a>(
     get: &impl Fn(&str) -> Option<&'a str>,
@@ -230,8 +233,9 @@ fn drawn<'a>(
     zone: &Zone,
 ) -> Result<Option<(Shape, Timestamp, Timestamp)>, String> {
     let pixels = get("pixels").map(|text| {
-        let number = text.parse::<u32>().ok().filter(|n| *n > 0);
-        number.ok_or_else(|| format!("pixels: {:?} is no whole number above zero", shortened(text)))
+        let number = text.parse::<u32>().ok().filter(|n| (1..=MAX_PIXELS).contains(n));
+        number
+            .ok_or_else(|| format!("pixels: {:?} is no whole number from 1 to {MAX_PIXELS}", shortened(text)))
     });
     let name = match (pixels.is_some(), get("shape")) {
         (false, None) => {
