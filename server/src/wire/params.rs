@@ -11,7 +11,8 @@ use super::time::{parse_every, parse_query_time, parse_signed_span, parse_span};
 use crate::error::shortened;
 use wattlog_engine::DeleteRequest;
 use wattlog_engine::query::{
-    Aggregate, Computed, Fill, GroupBy, Order, OutputUnit, QueryRequest, Shape, TagFilter, TagPredicate, Zone,
+    Aggregate, Computed, Fill, GroupBy, Order, OutputUnit, PriceSource, QueryRequest, Shape, TagFilter,
+    TagPredicate, Zone,
 };
 use wattlog_model::Timestamp;
 
@@ -38,7 +39,21 @@ pub enum Route {
 }
 
 const QUERY_ONLY: &[&str] = &[
-    "explain", "start", "end", "every", "offset", "fill", "gap", "unit", "fn", "then", "group_by", "order",
+    "explain",
+    "price.field",
+    "price.measurement",
+    "price.max_age",
+    "start",
+    "end",
+    "every",
+    "offset",
+    "fill",
+    "gap",
+    "unit",
+    "fn",
+    "then",
+    "group_by",
+    "order",
     "limit",
 ];
 
@@ -52,10 +67,15 @@ pub fn parse(
 ) -> Result<Parameters, String> {
     let mut single: Vec<(String, String)> = Vec::new();
     let mut tags: Vec<TagFilter> = Vec::new();
+    let mut price_tags: Vec<TagFilter> = Vec::new();
     let (mut expressions, mut names) = (Vec::new(), Vec::new());
     for (name, value) in pairs(query)? {
         if let Some(key) = name.strip_prefix("tag.") {
             add_filter(&mut tags, key, value)?;
+            continue;
+        }
+        if let Some(key) = name.strip_prefix("price.tag.").filter(|_| route == Route::Query) {
+            add_filter(&mut price_tags, key, value)?;
             continue;
         }
         // These may stand several times: the first name is that of the first expression.
@@ -105,10 +125,16 @@ pub fn parse(
             format!("tz: {:?} is no IANA time zone: write one like Europe/Warsaw", shortened(name))
         })?),
     };
-    let shape = match route {
+    let mut shape = match route {
         Route::Query => shape(&get, zone.as_ref().unwrap_or(home_zone))?,
         Route::Last => Shape::Last,
     };
+    let price = price(&get, &measurement, price_tags)?;
+    match &mut shape {
+        Shape::Aggregate(aggregate) => aggregate.price = price,
+        _ if price.is_some() => return Err("price.field needs fn=cost or fn=priced".to_owned()),
+        _ => {}
+    }
     let request = QueryRequest {
         database: get("db").unwrap_or(default_database).to_owned(),
         retention_policy: get("rp").map(str::to_owned),
@@ -156,6 +182,29 @@ pub fn parse(
         Some(other) => return Err(format!("explain: {:?} is neither 0 nor 1", shortened(other))),
     };
     Ok(Parameters { request, time_format, format, explain })
+}
+
+/// The price series, if its field is named.
+fn price<'a>(
+    get: &impl Fn(&str) -> Option<&'a str>,
+    measurement: &str,
+    tags: Vec<TagFilter>,
+) -> Result<Option<PriceSource>, String> {
+    let Some(field) = get("price.field") else {
+        let other = ["price.measurement", "price.max_age"].into_iter().find(|name| get(name).is_some());
+        return match other.or((!tags.is_empty()).then_some("price.tag")) {
+            Some(name) => Err(format!("{name} needs price.field")),
+            None => Ok(None),
+        };
+    };
+    let max_age_ns =
+        get("price.max_age").map(|text| parse_span(text).map_err(|e| format!("price.max_age: {e}")));
+    Ok(Some(PriceSource {
+        measurement: get("price.measurement").unwrap_or(measurement).to_owned(),
+        field: field.to_owned(),
+        tags,
+        max_age_ns: max_age_ns.transpose()?.unwrap_or(PriceSource::DEFAULT_MAX_AGE_NS),
+    }))
 }
 
 /// Computed columns; one without a name is named by its expression.
@@ -254,6 +303,7 @@ fn shape<'a>(get: &impl Fn(&str) -> Option<&'a str>, zone: &Zone) -> Result<Shap
         fill: fill.unwrap_or_default(),
         max_gap_ns: gap.unwrap_or(Aggregate::DEFAULT_MAX_GAP_NS),
         unit: unit.unwrap_or_default(),
+        price: None,
     }))
 }
 
@@ -470,6 +520,10 @@ mod tests {
             ("measurement=m&start=-1h&order=up", "order: \"up\""),
             ("measurement=m&start=-1h&expr=a-", "expr: at character 3: a field, a number or ( expected"),
             ("measurement=m&start=-1h&expr=a&as=b&as=c", "as: each name belongs to an expr"),
+            ("measurement=m&start=-1h&price.field=p", "price.field needs fn=cost"),
+            ("measurement=m&start=-1h&fn=cost&price.measurement=p", "price.measurement needs price.field"),
+            ("measurement=m&start=-1h&fn=cost&price.tag.k=p", "price.tag needs price.field"),
+            ("measurement=m&start=-1h&fn=cost&price.field=p&price.max_age=x", "price.max_age: "),
             ("measurement=m&start=-1h&then=top", "then: \"top\" is no function over results"),
             ("measurement=m&start=-1h&explain=yes", "explain: \"yes\""),
             ("measurement=m&start=-1h&format=xml", "format: \"xml\""),
