@@ -25,7 +25,7 @@ pub(crate) enum Command {
     /// Send line protocol or CSV to a running server
     Write(WriteArgs),
     /// Ask a running server; a table, CSV, JSON or a plot comes back
-    Query(QueryArgs),
+    Query(Box<QueryArgs>),
     /// Be a device that is not there
     #[command(subcommand)]
     Simulate(Simulate),
@@ -167,6 +167,15 @@ pub(crate) struct QueryArgs {
     /// KEY=VALUE, repeatable; `!VALUE` is not, `~REGEX` matches
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) tags: Vec<(String, String)>,
+    /// Field of the price, for the functions cost and priced
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) price_field: Option<String>,
+    /// Measurement of the price; that of the query if not said
+    #[arg(long, value_name = "MEASUREMENT")]
+    pub(crate) price_measurement: Option<String>,
+    /// KEY=VALUE of the price series, repeatable
+    #[arg(long = "price-tag", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) price_tags: Vec<(String, String)>,
     /// Computed column, repeatable: "pv_power - consumption"
     #[arg(long = "expr", value_name = "EXPRESSION", allow_hyphen_values = true)]
     pub(crate) expressions: Vec<String>,

@@ -70,6 +70,8 @@ fn request(arguments: &QueryArgs, format: OutputFormat) -> String {
         return target("/api/v1/measurements", [("db", arguments.db.as_str())]);
     };
     let tag_keys: Vec<String> = arguments.tags.iter().map(|(key, _)| format!("tag.{key}")).collect();
+    let price_keys: Vec<String> =
+        arguments.price_tags.iter().map(|(key, _)| format!("price.tag.{key}")).collect();
     let limit = arguments.limit.map(|limit| limit.to_string());
     let mut pairs =
         vec![("db", arguments.db.as_str()), ("measurement", measurement), ("time_format", "rfc3339")];
@@ -86,6 +88,8 @@ fn request(arguments: &QueryArgs, format: OutputFormat) -> String {
     if arguments.last {
         return target("/api/v1/last", pairs);
     }
+    let price_tags = price_keys.iter().zip(&arguments.price_tags);
+    pairs.extend(price_tags.map(|(key, (_, value))| (key.as_str(), value.as_str())));
     pairs.push(("start", &arguments.start));
     pairs.push(("end", &arguments.end));
     let optional = [
@@ -95,6 +99,8 @@ fn request(arguments: &QueryArgs, format: OutputFormat) -> String {
         ("gap", arguments.gap.as_deref()),
         ("unit", arguments.unit.as_deref()),
         ("fn", arguments.functions.as_deref()),
+        ("price.field", arguments.price_field.as_deref()),
+        ("price.measurement", arguments.price_measurement.as_deref()),
         ("then", arguments.then.as_deref()),
         ("group_by", arguments.group_by.as_deref()),
         ("order", arguments.order.as_deref()),

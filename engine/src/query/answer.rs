@@ -97,7 +97,12 @@ pub(super) fn buckets(
             let defined = |function: &&Function| is_defined(**function, &field.def);
             for function in aggregate.functions.iter().filter(defined) {
                 scan.budget.hold_bytes(CELL_BYTES * limit as u64)?;
-                let output = Output::of(*function, aggregate.unit, field)?;
+                let output = match function {
+                    Function::Cost => {
+                        Output::of_cost(field, scan.prices.and_then(|prices| prices.unit.as_ref()))?
+                    }
+                    _ => Output::of(*function, aggregate.unit, field)?,
+                };
                 let values_for = |keys: &[i64]| match &own.curve {
                     Some(curve) if function.needs_neighbours() => {
                         let value =
@@ -147,6 +152,25 @@ struct Output {
 }
 
 impl Output {
+    /// Of a power times a price per energy: the currency.
+    fn of_cost(field: &PlannedField, price: Option<&Unit>) -> Result<Self, QueryError> {
+        let place = |names: [&str; 3], text: &str| names.iter().position(|name| *name == text);
+        let power = field.def.unit.as_ref().and_then(|unit| place(["W", "kW", "MW"], unit.as_str()));
+        let parts = price.and_then(|unit| unit.as_str().rsplit_once('/'));
+        let energy = parts.and_then(|(_, energy)| place(["Wh", "kWh", "MWh"], energy));
+        match (power, parts, energy) {
+            (Some(power), Some((currency, _)), Some(energy)) => {
+                let unit_ns = 3600e9 * 1000_f64.powi(energy as i32 - power as i32);
+                Ok(Self { unit: Unit::new(currency), unit_ns })
+            }
+            _ => Err(QueryError::NoCost {
+                field: field.def.name.to_string(),
+                unit: field.def.unit.clone(),
+                price: price.cloned(),
+            }),
+        }
+    }
+
     fn of(function: Function, asked: OutputUnit, field: &PlannedField) -> Result<Self, QueryError> {
         let own = field.def.unit.clone();
         let text = own.as_ref().map(Unit::as_str);
@@ -161,7 +185,9 @@ impl Output {
         };
         let unit_ns = seconds * 1e9;
         Ok(match (function, kilo) {
-            (Function::Count | Function::Distinct | Function::Coverage, _) => Self { unit: None, unit_ns },
+            (Function::Count | Function::Distinct | Function::Coverage | Function::Priced, _) => {
+                Self { unit: None, unit_ns }
+            }
             (Function::Integral, Some(kilo)) => {
                 let power = text.and_then(|text| ["W", "kW", "MW"].iter().position(|power| *power == text));
                 let Some(power) = power else {

@@ -14,11 +14,13 @@
 use super::bucket::Buckets;
 use super::budget::Budget;
 use super::error::QueryError;
+use super::prices::Prices;
 use super::request::Function;
 use crate::segment::{BlockStatistics, Number};
 use std::cmp::Ordering;
 use std::ops::Range;
-use wattlog_model::{ExactSum, FieldKind};
+use std::sync::Arc;
+use wattlog_model::{ExactSum, FieldKind, NANOS_PER_UNIT};
 
 /// What all curves of a query share.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +38,9 @@ pub(super) struct Curve {
     max_gap_ns: i64,
     area: bool,
     rise: bool,
+    /// The price of what the field draws, if its cost was asked for, and where it was found last.
+    prices: Option<Arc<Prices>>,
+    price_at: usize,
     /// First instants of the buckets, rising; the lists below have one entry for each.
     pub(super) keys: Vec<i64>,
     buckets: Vec<Covered>,
@@ -54,6 +59,10 @@ pub(super) struct Covered {
     area_twice: ExactSum,
     /// Of all series together: 600 of them pass 64 bits in a year.
     covered_ns: u128,
+    /// Twice the integral of what it costs, in units times prices times nanoseconds.
+    cost_twice: ExactSum,
+    /// Covered time that has a price.
+    priced_ns: u128,
     rise: ExactSum,
     /// Time between the points that the rise was taken from.
     observed_ns: u128,
@@ -78,15 +87,23 @@ enum Verdict {
 
 impl Curve {
     /// None if no function needs to know what lies between points.
-    pub(super) fn new(functions: &[Function], kind: FieldKind, max_gap_ns: i64) -> Option<Self> {
+    pub(super) fn new(
+        functions: &[Function],
+        kind: FieldKind,
+        max_gap_ns: i64,
+        prices: Option<&Arc<Prices>>,
+    ) -> Option<Self> {
         let any = |wanted: &[Function]| functions.iter().any(|f| wanted.contains(f));
-        let area = any(&[Function::Integral, Function::Twa, Function::Coverage]);
+        let cost = functions.iter().any(|function| function.needs_price());
+        let area = cost || any(&[Function::Integral, Function::Twa, Function::Coverage]);
         let rise = any(&[Function::Increase, Function::Rate]);
         (area || rise).then(|| Self {
             step: kind == FieldKind::Step,
             max_gap_ns,
             area,
             rise,
+            prices: prices.filter(|_| cost).cloned(),
+            price_at: 0,
             keys: Vec::new(),
             buckets: Vec::new(),
             series: 0,
@@ -135,7 +152,9 @@ impl Curve {
         let grows = block.negative_deltas == 0
             && level.is_none_or(|level| !first.is_less(level))
             && next.is_some_and(|next| !next.is_less(last));
-        area && (!self.rise || grows)
+        let span = block.first.0..block.last.0;
+        let priced = self.prices.as_ref().is_none_or(|prices| prices.only(span).is_ok());
+        area && priced && (!self.rise || grows)
     }
 
     /// Adds a block that [`Curve::takes`].
@@ -149,8 +168,19 @@ impl Curve {
         }
         if self.area {
             let step = self.step;
+            // None where it is not the same throughout: such a block was not taken.
+            let price = self.prices.as_ref().and_then(|prices| prices.only(first.0..last.0).ok().flatten());
             self.pieces(frame, first.0, last.0, |bucket, _| {
                 bucket.covered_ns += u128::from(length);
+                if let Some(price) = price {
+                    let mut area = block.integral_trapezoid_twice;
+                    if step {
+                        area = block.integral_step;
+                        area.merge(&block.integral_step);
+                    }
+                    bucket.priced_ns += u128::from(length);
+                    bucket.cost_twice.merge(&product(&area, price));
+                }
                 if step {
                     bucket.area_twice.merge(&block.integral_step);
                     bucket.area_twice.merge(&block.integral_step);
@@ -231,6 +261,12 @@ impl Curve {
             Function::Twa => bucket
                 .filter(|bucket| bucket.covered_ns > 0)
                 .map(|bucket| bucket.area_twice.value() / (2.0 * bucket.covered_ns as f64)),
+            Function::Cost => bucket
+                .filter(|bucket| bucket.priced_ns > 0)
+                .map(|bucket| bucket.cost_twice.value() / (2.0 * unit_ns)),
+            Function::Priced => bucket
+                .filter(|bucket| bucket.covered_ns > 0)
+                .map(|bucket| bucket.priced_ns as f64 / bucket.covered_ns as f64),
             Function::Increase => {
                 bucket.filter(|bucket| bucket.observed_ns > 0).map(|bucket| bucket.rise.value())
             }
@@ -249,11 +285,22 @@ impl Curve {
     ) -> Result<(), QueryError> {
         let span = to.0.wrapping_sub(from.0) as u64;
         let step = self.step;
-        self.pieces(frame, from.0, to.0, |bucket, piece| {
-            let [start, end] = [piece.start, piece.end].map(|t| t.wrapping_sub(from.0) as u64);
+        let (prices, mut price_at) = (self.prices.take(), self.price_at);
+        let done = self.pieces(frame, from.0, to.0, |bucket, piece| {
+            let since = |t: i64| t.wrapping_sub(from.0) as u64;
+            let (start, end) = (since(piece.start), since(piece.end));
             bucket.covered_ns += u128::from(end - start);
             bucket.area_twice.merge(&area_twice(from.1, to.1, span, start..end, step));
-        })
+            let Some(prices) = &prices else { return };
+            prices.split(piece, &mut price_at, |part, price| {
+                let (start, end) = (since(part.start), since(part.end));
+                let area = area_twice(from.1, to.1, span, start..end, step);
+                bucket.priced_ns += u128::from(end - start);
+                bucket.cost_twice.merge(&product(&area, price));
+            });
+        });
+        (self.prices, self.price_at) = (prices, price_at);
+        done
     }
 
     fn count(&mut self, frame: Frame<'_>, point: (i64, Number)) -> Result<(), QueryError> {
@@ -334,6 +381,8 @@ impl Covered {
     fn add(&mut self, other: &Self) {
         self.area_twice.merge(&other.area_twice);
         self.covered_ns += other.covered_ns;
+        self.cost_twice.merge(&other.cost_twice);
+        self.priced_ns += other.priced_ns;
         self.rise.merge(&other.rise);
         self.observed_ns += other.observed_ns;
     }
@@ -381,6 +430,19 @@ fn area_twice(from: Number, to: Number, span: u64, part: Range<u64>, step: bool)
         from * (1.0 - share) + to * share
     };
     rest((at(part.start) + at(part.end)) * (part.end - part.start) as f64)
+}
+
+/// What an area costs: rounded down to a billionth once, or a double where it is no decimal or leaves 128 bits.
+fn product(area: &ExactSum, price: Number) -> ExactSum {
+    let (nanos, high, low) = area.parts();
+    if let Number::Nanos(price) = price
+        && high == 0.0
+        && low == 0.0
+        && let Some(product) = nanos.checked_mul(price)
+    {
+        return ExactSum::from_parts(product.div_euclid(NANOS_PER_UNIT), 0.0, 0.0);
+    }
+    rest(area.value() * price.float())
 }
 
 /// Twice the integral of the first `time` nanoseconds of `span`, in billionths; none if it is not exact or too large.

@@ -105,6 +105,30 @@ pub enum QueryError {
     /// A picture of several series at once.
     #[error("each series is drawn by itself: leave group_by out, or group by *")]
     PictureOfGroups,
+    /// A cost without a price.
+    #[error(
+        "cost and priced need a price: name its field, as price.field=price, and its measurement if it is another"
+    )]
+    NoPrice,
+    /// More than one price series.
+    #[error("{found} series match the price: name one of them by its tags, as price.tag.KEY=VALUE")]
+    SeveralPrices {
+        /// Series with prices in the range.
+        found: usize,
+    },
+    /// Power and price that make no cost.
+    #[error(
+        "cost needs a power in W, kW or MW and a price per Wh, kWh or MWh, as PLN/kWh: \"{field}\" has {}, the price has {}",
+        unit_text(.unit.as_ref()), unit_text(.price.as_ref())
+    )]
+    NoCost {
+        /// Name of the power's field.
+        field: String,
+        /// Its unit.
+        unit: Option<Unit>,
+        /// The unit of the price.
+        price: Option<Unit>,
+    },
     /// A gap that is none.
     #[error("a gap must be at least 1 ns long")]
     BadGap,

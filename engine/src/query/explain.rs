@@ -76,6 +76,7 @@ pub fn explain(
         snapshot,
         plan: &plan,
         filter: filter.as_ref(),
+        prices: None,
         sources: &sources,
         losses: &losses,
         budget: &budget,
@@ -201,7 +202,13 @@ impl Function {
     /// Whether the statistics of a block that lies in one bucket say all there is to know, as far as they tell themselves.
     fn is_told_by(self, block: &BlockStatistics, aggregate: &Aggregate) -> bool {
         match self {
-            Self::Stddev | Self::Median | Self::Quantile(_) | Self::Mode | Self::Distinct => false,
+            Self::Cost
+            | Self::Priced
+            | Self::Stddev
+            | Self::Median
+            | Self::Quantile(_)
+            | Self::Mode
+            | Self::Distinct => false,
             Self::Integral | Self::Twa | Self::Coverage => block.longest_gap_ns <= aggregate.max_gap_ns,
             Self::Increase | Self::Rate => block.negative_deltas == 0,
             Self::Count

@@ -87,7 +87,7 @@ impl Accumulators {
             let functions: Vec<Function> = aggregate.functions.iter().copied().filter(defined).collect();
             fields[field.slot] = Some(Field {
                 cells: Accumulator::new(&functions, field.def.field_type),
-                curve: Curve::new(&functions, field.def.kind, aggregate.max_gap_ns),
+                curve: Curve::new(&functions, field.def.kind, aggregate.max_gap_ns, scan.prices),
             });
         }
         let mut new = Self { fields: fields.into_iter().flatten().collect(), held: 0 };

@@ -34,6 +34,7 @@ mod merge;
 mod parallel;
 mod picture;
 mod plan;
+mod prices;
 mod prune;
 mod raw;
 mod request;
@@ -52,8 +53,8 @@ pub use expression::{Arithmetic, Computed, Expression};
 pub(crate) use plan::{compile_filter, namespace};
 pub use prune::time_range;
 pub use request::{
-    Aggregate, CancelFlag, Every, Fill, Function, GroupBy, HistogramEdges, Order, OutputUnit, QueryControl,
-    QueryLimits, QueryRequest, Shape, Step, TagFilter, TagPredicate, UnknownFunction,
+    Aggregate, CancelFlag, Every, Fill, Function, GroupBy, HistogramEdges, Order, OutputUnit, PriceSource,
+    QueryControl, QueryLimits, QueryRequest, Shape, Step, TagFilter, TagPredicate, UnknownFunction,
 };
 pub use result::{PartialRange, QueryResult, QueryStats, ResultColumn, ResultSeries, ResultValues};
 pub(crate) use rewrite::{MergeError, MergeSink, merge_series};
@@ -65,8 +66,10 @@ use crate::snapshot::Snapshot;
 use budget::Budget;
 use filter::Filter;
 use plan::Plan;
+use prices::Prices;
 use prune::{Losses, Sources};
 use scan::{Block, Scan};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -95,12 +98,17 @@ pub fn run(
         return Ok(QueryResult { stats, ..QueryResult::default() });
     };
     let filter = Filter::new(snapshot.catalog(), request, &mut plan)?;
+    let (prices, mut partial) = match Prices::load(snapshot, request, limits, control)? {
+        Some((prices, partial)) => (Some(Arc::new(prices)), partial),
+        None => (None, Vec::new()),
+    };
     let sources = Sources::new(snapshot, &plan);
     let losses = Losses::new(snapshot, plan.range.clone());
     let scan = Scan {
         snapshot,
         plan: &plan,
         filter: filter.as_ref(),
+        prices: prices.as_ref(),
         sources: &sources,
         losses: &losses,
         budget: &budget,
@@ -125,11 +133,8 @@ pub fn run(
     stats.groups_pruned = read(&budget.groups_pruned);
     stats.segments_pruned = sources.pruned;
     stats.elapsed_us = began.elapsed().as_micros() as u64;
-    Ok(QueryResult {
-        series,
-        partial: losses.into_ranges(filter.as_ref().map_or(&plan, |filter| &filter.wide)),
-        stats,
-    })
+    partial.extend(losses.into_ranges(filter.as_ref().map_or(&plan, |filter| &filter.wide)));
+    Ok(QueryResult { series, partial, stats })
 }
 
 /// The same for a request with steps: the answer without them, all of it and oldest first, is what they are taken on.

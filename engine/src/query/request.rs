@@ -119,6 +119,26 @@ pub struct Aggregate {
     pub max_gap_ns: i64,
     /// What integrals and rates are counted in.
     pub unit: OutputUnit,
+    /// The price that costs are computed with.
+    pub price: Option<PriceSource>,
+}
+
+/// Where a price is found: one field of one series, of the same database. It holds from each of its points to the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PriceSource {
+    /// Name of the measurement.
+    pub measurement: String,
+    /// Name of the field.
+    pub field: String,
+    /// Conditions on tags; one series must satisfy them all.
+    pub tags: Vec<TagFilter>,
+    /// Longest time that a price holds, in nanoseconds.
+    pub max_age_ns: i64,
+}
+
+impl PriceSource {
+    /// [`PriceSource::max_age_ns`] unless another is asked for: a day.
+    pub const DEFAULT_MAX_AGE_NS: i64 = 86_400_000_000_000;
 }
 
 impl Aggregate {
@@ -142,6 +162,7 @@ impl Default for Aggregate {
             fill: Fill::None,
             max_gap_ns: Self::DEFAULT_MAX_GAP_NS,
             unit: OutputUnit::default(),
+            price: None,
         }
     }
 }
@@ -253,10 +274,14 @@ pub enum Function {
     Rate,
     /// Share of the bucket that has data.
     Coverage,
+    /// Power times a price that holds from point to point, over time.
+    Cost,
+    /// Share of the covered time that has a price.
+    Priced,
 }
 
 impl Function {
-    /// All functions; of the quantiles one.
+    /// All functions that need nothing but the field; of the quantiles one.
     pub const ALL: [Self; 18] = [
         Self::Count,
         Self::Sum,
@@ -299,6 +324,8 @@ impl Function {
             Self::Increase => "increase",
             Self::Rate => "rate",
             Self::Coverage => "coverage",
+            Self::Cost => "cost",
+            Self::Priced => "priced",
         })
     }
 
@@ -315,7 +342,13 @@ impl Function {
 
     /// True if it speaks of what lies between points.
     pub(super) fn needs_neighbours(self) -> bool {
-        matches!(self, Self::Integral | Self::Twa | Self::Increase | Self::Rate | Self::Coverage)
+        use Function::{Coverage, Increase, Integral, Rate, Twa};
+        matches!(self, Integral | Twa | Increase | Rate | Coverage) || self.needs_price()
+    }
+
+    /// True if it joins a price.
+    pub(super) fn needs_price(self) -> bool {
+        matches!(self, Self::Cost | Self::Priced)
     }
 }
 
@@ -339,7 +372,7 @@ impl fmt::Display for Function {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "unknown function \"{0}\": use count, sum, mean, min, max, first, last, spread, stddev, median, p95 or quantile(0.95), \
-     mode, distinct, integral, twa, increase, rate or coverage"
+     mode, distinct, integral, twa, increase, rate, coverage, cost or priced"
 )]
 pub struct UnknownFunction(pub String);
 
@@ -348,7 +381,8 @@ impl FromStr for Function {
 
     fn from_str(name: &str) -> Result<Self, UnknownFunction> {
         let unknown = || UnknownFunction(name.to_owned());
-        if let Some(function) = Self::ALL.into_iter().find(|f| f.word() == Some(name)) {
+        let mut all = Self::ALL.into_iter().chain([Self::Cost, Self::Priced]);
+        if let Some(function) = all.find(|f| f.word() == Some(name)) {
             return Ok(function);
         }
         // Shares have at most six places, percents four: what is asked for is what is computed.

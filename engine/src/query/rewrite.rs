@@ -74,8 +74,15 @@ pub(crate) fn merge_series<S: MergeSink>(
     };
     let sources = Sources::new(snapshot, &plan);
     let losses = Losses::new(snapshot, range.clone());
-    let scan =
-        Scan { snapshot, plan: &plan, filter: None, sources: &sources, losses: &losses, budget: &budget };
+    let scan = Scan {
+        snapshot,
+        plan: &plan,
+        filter: None,
+        prices: None,
+        sources: &sources,
+        losses: &losses,
+        budget: &budget,
+    };
     for id in series {
         sink.begin(*id).map_err(MergeError::Sink)?;
         let mut pass = Pass { scan, sink, block: Block::default(), failed: None };

@@ -13,6 +13,7 @@ use super::error::QueryError;
 use super::filter::{Filter, FilterSink};
 use super::merge::{Carry, Hole, masked, slice};
 use super::plan::Plan;
+use super::prices::Prices;
 use super::prune::{Losses, Open, Opened, Source, Sources};
 use crate::column::{Column, Presence, SeriesRows, Values};
 use crate::ids::{FieldId, SeriesId};
@@ -20,6 +21,7 @@ use crate::memtable::FieldSet;
 use crate::segment::{RowGroup, SegmentError};
 use crate::snapshot::Snapshot;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// What all series of a query share.
@@ -30,6 +32,8 @@ pub(super) struct Scan<'a> {
     pub(super) plan: &'a Plan,
     /// Which rows count; all if there is none.
     pub(super) filter: Option<&'a Filter>,
+    /// The price that costs are computed with.
+    pub(super) prices: Option<&'a Arc<Prices>>,
     pub(super) sources: &'a Sources,
     pub(super) losses: &'a Losses<'a>,
     pub(super) budget: &'a Budget<'a>,

@@ -12,7 +12,8 @@ use super::time::{parse_every, parse_query_time, parse_signed_span, parse_span};
 use crate::error::shortened;
 use wattlog_engine::DeleteRequest;
 use wattlog_engine::query::{
-    Aggregate, Computed, Fill, GroupBy, Order, OutputUnit, QueryRequest, Shape, TagFilter, TagPredicate, Zone,
+    Aggregate, Computed, Fill, GroupBy, Order, OutputUnit, PriceSource, QueryRequest, Shape, TagFilter,
+    TagPredicate, Zone,
 };
 use wattlog_model::Timestamp;
 
@@ -41,8 +42,25 @@ pub enum Route {
 }
 
 const QUERY_ONLY: &[&str] = &[
-    "start", "end", "every", "offset", "fill", "gap", "unit", "fn", "then", "pixels", "shape", "buckets",
-    "group_by", "order", "limit", "explain",
+    "start",
+    "end",
+    "every",
+    "offset",
+    "fill",
+    "gap",
+    "unit",
+    "fn",
+    "then",
+    "price.field",
+    "price.measurement",
+    "price.max_age",
+    "pixels",
+    "shape",
+    "buckets",
+    "group_by",
+    "order",
+    "limit",
+    "explain",
 ];
 
 /// Reads the parameters. `now` is the time of the request; buckets are those of `home_zone` unless another is named.
@@ -55,10 +73,15 @@ pub fn parse(
 ) -> Result<Parameters, String> {
     let mut single: Vec<(String, String)> = Vec::new();
     let mut tags: Vec<TagFilter> = Vec::new();
+    let mut price_tags: Vec<TagFilter> = Vec::new();
     let (mut expressions, mut names) = (Vec::new(), Vec::new());
     for (name, value) in pairs(query)? {
         if let Some(key) = name.strip_prefix("tag.") {
             add_filter(&mut tags, key, value)?;
+            continue;
+        }
+        if let Some(key) = name.strip_prefix("price.tag.").filter(|_| route == Route::Query) {
+            add_filter(&mut price_tags, key, value)?;
             continue;
         }
         // These may stand several times: the first name is that of the first expression.
@@ -111,11 +134,17 @@ pub fn parse(
     let bucket_zone = zone.as_ref().unwrap_or(home_zone);
     let drawn = drawn(&get, start, end, bucket_zone)?;
     let is_drawn = drawn.is_some();
-    let (shape, start, end) = match (drawn, route) {
+    let (mut shape, start, end) = match (drawn, route) {
         (Some(drawn), _) => drawn,
         (None, Route::Query) => (shape(&get, bucket_zone)?, start, end),
         (None, Route::Last) => (Shape::Last, start, end),
     };
+    let price = price(&get, &measurement, price_tags)?;
+    match &mut shape {
+        Shape::Aggregate(aggregate) => aggregate.price = price,
+        _ if price.is_some() => return Err("price.field needs fn=cost or fn=priced".to_owned()),
+        _ => {}
+    }
     let request = QueryRequest {
         database: get("db").unwrap_or(default_database).to_owned(),
         retention_policy: get("rp").map(str::to_owned),
@@ -163,6 +192,29 @@ pub fn parse(
         Some(other) => return Err(format!("explain: {:?} is neither 0 nor 1", shortened(other))),
     };
     Ok(Parameters { request, time_format, format, is_drawn, explain })
+}
+
+/// The price series, if its field is named.
+fn price<'a>(
+    get: &impl Fn(&str) -> Option<&'a str>,
+    measurement: &str,
+    tags: Vec<TagFilter>,
+) -> Result<Option<PriceSource>, String> {
+    let Some(field) = get("price.field") else {
+        let other = ["price.measurement", "price.max_age"].into_iter().find(|name| get(name).is_some());
+        return match other.or((!tags.is_empty()).then_some("price.tag")) {
+            Some(name) => Err(format!("{name} needs price.field")),
+            None => Ok(None),
+        };
+    };
+    let max_age_ns =
+        get("price.max_age").map(|text| parse_span(text).map_err(|e| format!("price.max_age: {e}")));
+    Ok(Some(PriceSource {
+        measurement: get("price.measurement").unwrap_or(measurement).to_owned(),
+        field: field.to_owned(),
+        tags,
+        max_age_ns: max_age_ns.transpose()?.unwrap_or(PriceSource::DEFAULT_MAX_AGE_NS),
+    }))
 }
 
 /// Computed columns; one without a name is named by its expression.
@@ -250,7 +302,7 @@ fn drawn<'a>(
         (false, Some(other)) => return Err(format!("shape: {:?} is not grid", shortened(other))),
     };
     let own =
-        ["every", "offset", "fill", "fn", "gap", "unit", "then"].into_iter().find(|name| get(name).is_some());
+        ["every", "offset", "fill", "fn", "gap", "unit", "then", "price.field"].into_iter().find(|name| get(name).is_some());
     if let Some(own) = own {
         return Err(format!("{name} and {own} exclude each other: {name} chooses by itself"));
     }
@@ -308,6 +360,7 @@ fn shape<'a>(get: &impl Fn(&str) -> Option<&'a str>, zone: &Zone) -> Result<Shap
         fill: fill.unwrap_or_default(),
         max_gap_ns: gap.unwrap_or(Aggregate::DEFAULT_MAX_GAP_NS),
         unit: unit.unwrap_or_default(),
+        price: None,
     }))
 }
 
@@ -524,6 +577,10 @@ mod tests {
             ("measurement=m&start=-1h&order=up", "order: \"up\""),
             ("measurement=m&start=-1h&expr=a-", "expr: at character 3: a field, a number or ( expected"),
             ("measurement=m&start=-1h&expr=a&as=b&as=c", "as: each name belongs to an expr"),
+            ("measurement=m&start=-1h&price.field=p", "price.field needs fn=cost"),
+            ("measurement=m&start=-1h&fn=cost&price.measurement=p", "price.measurement needs price.field"),
+            ("measurement=m&start=-1h&fn=cost&price.tag.k=p", "price.tag needs price.field"),
+            ("measurement=m&start=-1h&fn=cost&price.field=p&price.max_age=x", "price.max_age: "),
             ("measurement=m&start=-1h&then=top", "then: \"top\" is no function over results"),
             ("measurement=m&start=-1h&explain=yes", "explain: \"yes\""),
             ("measurement=m&start=-1h&format=xml", "format: \"xml\""),

@@ -47,7 +47,7 @@ fn curve(
     let (limits, control) = (QueryLimits::default(), QueryControl::default());
     let budget = Budget::new(&limits, &control);
     let frame = Frame { buckets: &buckets, asked: &ASKED, budget: &budget };
-    let mut curve = Curve::new(functions, kind, 60 * S).unwrap();
+    let mut curve = Curve::new(functions, kind, 60 * S, None).unwrap();
     let number = |tenths: i64| Number::of_float(tenths as f64 / 10.0);
     let mut at = 0;
     while at < points.len() {
