@@ -275,8 +275,8 @@ async fn points_beyond_the_retention_are_told_to_each_dialect_and_counted() {
         ("/api/v1/retention", r#"{"keep":"soon"}"#, 400),
         ("/api/v1/retention", r#"{"keep":3}"#, 400),
         ("/api/v1/retention", r#"{"kep":"30d"}"#, 400),
-        ("/api/v1/retention", r#"{}"#, 400),
-        ("/api/v1/retention", r#"[]"#, 400),
+        ("/api/v1/retention", "{}", 400),
+        ("/api/v1/retention", "[]", 400),
         ("/api/v1/retention", "", 400),
         ("/api/v1/retention?measurement=m", r#"{"keep":null}"#, 200),
     ] {
