@@ -145,10 +145,12 @@ fn an_idle_store_tells_that_somebody_else_fills_the_disk_and_that_there_is_room_
 fn a_body_that_would_reach_into_the_reserve_is_refused_and_a_smaller_one_is_not() {
     let disk = SimDisk::new(3);
     let options = Options { ballast_bytes: 0, disk_reserve_bytes: Some(MIB), ..Options::default() };
-    let engine = open(Arc::new(disk.clone()), &options, &clock());
+    let clock = clock();
+    let engine = open(Arc::new(disk.clone()), &options, &clock);
     engine.write(body(0, 1)).unwrap();
     disk.set_capacity_bytes(Some(disk.used_bytes() + MIB + 512 * KIB));
-    // So that the disk is asked again.
+    // The disk is asked once a second.
+    clock.advance(Duration::from_secs(2));
     assert!(matches!(engine.write(body(1, 200_000)), Err(WriteError::DiskFull(_))));
     engine.write(body(2, 100)).unwrap();
     assert_eq!(count(&engine), 101);
