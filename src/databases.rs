@@ -1,7 +1,8 @@
-//! Databases as the configuration wants them: made if they are not there, each with its durability.
+//! Databases as the configuration wants them: made if they are not there, each with its durability and its retention.
 //!
 //! Promise: what `config print` shows is what is in force. A durability is kept by the store, so every database is told
-//! its own again at a start and at a reload, also one that the configuration names no longer.
+//! its own again at a start and at a reload, also one that the configuration names no longer. A retention that the
+//! configuration does not name stays as it was set: nothing is kept shorter or longer because a line is missing.
 //!
 //! A disk that is full or failing does not stop the start: the outcome is logged and tried again until it is done.
 
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use wattlog_engine::{Durability, Engine, WriteError};
+use wattlog_engine::{Durability, Engine, Rule, WriteError};
 
 /// Between two attempts while the store refuses.
 const RETRY: Duration = Duration::from_secs(5);
@@ -20,6 +21,9 @@ const RETRY: Duration = Duration::from_secs(5);
 pub(crate) struct Databases {
     /// Made if they are not there.
     wanted: BTreeMap<String, Durability>,
+    /// Database, measurement and rule: those of measurements first, so that none is cut by the rule of its database before its
+    /// own is there.
+    retentions: Vec<(String, Option<String>, Rule)>,
     /// Of all others.
     usual: Durability,
 }
@@ -35,7 +39,15 @@ impl Databases {
                 .iter()
                 .map(|(name, section)| (name.clone(), section.durability.map_or(usual, durability))),
         );
-        Self { wanted, usual }
+        let mut retentions = Vec::new();
+        for (name, section) in &config.databases {
+            let own = section.measurements.iter().filter_map(|(measurement, section)| {
+                Some((name.clone(), Some(measurement.clone()), section.retention?.rule()))
+            });
+            retentions.extend(own);
+            retentions.extend(section.retention.map(|keep| (name.clone(), None, keep.rule())));
+        }
+        Self { wanted, retentions, usual }
     }
 
     /// Makes and tells all that can be; what is right already costs no write.
@@ -58,6 +70,10 @@ impl Databases {
                 note(&database.name, engine.set_durability(&database.name, Some(policy), durability));
             }
         }
+        for (database, measurement, rule) in &self.retentions {
+            let set = engine.set_retention(database, None, measurement.as_deref(), *rule);
+            note(database, set.map(|_rule| ()));
+        }
         failed.map_or(Ok(()), Err)
     }
 }
@@ -77,8 +93,8 @@ pub(crate) async fn settle(engine: &Engine, databases: &Arc<Databases>) -> bool 
             tracing::error!(
                 database,
                 %error,
-                "databases and their durability are not yet as configured: writes may be refused, or answered by the \
-                 former durability; look at the disk; this is tried again"
+                "databases, their durability and retention are not yet as configured: writes may be refused, or answered by \
+                 the former durability; look at the disk; this is tried again"
             );
             false
         }
@@ -93,7 +109,7 @@ pub(crate) async fn keep_settling(engine: Engine, databases: Arc<Databases>, ove
             () = tokio::time::sleep(RETRY) => {}
         }
         match attempt(&engine, &databases).await {
-            None => return tracing::info!("databases and their durability are now as configured"),
+            None => return tracing::info!("databases, their durability and retention are now as configured"),
             Some((_, WriteError::Closed)) => return,
             Some((database, error)) => {
                 tracing::debug!(database, %error, "databases are not yet as configured");
@@ -157,6 +173,36 @@ mod tests {
         let engine = open(&disk, true);
         Databases::of(&config(json!({})), "wattlog").apply(&engine).unwrap();
         assert!(is_synced(&engine, &disk, "home"));
+        engine.close().unwrap();
+    }
+
+    #[test]
+    fn retention_is_set_where_it_is_named_and_left_alone_where_it_is_not() {
+        let disk = Arc::new(SimDisk::new(3));
+        let engine = open(&disk, true);
+        let yaml = json!({ "databases": { "home": {
+            "retention": "30d", "measurements": { "energy": { "retention": "inf" }, "power": { "retention": "1h" } },
+        }, "lab": {} } });
+        engine.create_database("lab").unwrap();
+        engine.set_retention("lab", None, None, Rule::Keep { ns: 7 }).unwrap();
+        let rules = |engine: &Engine| -> Vec<(String, Option<String>, Rule)> {
+            let of = |info: wattlog_engine::RetentionInfo| (info.database, info.measurement, info.rule);
+            engine.retentions().into_iter().map(of).collect()
+        };
+        Databases::of(&config(yaml), "wattlog").apply(&engine).unwrap();
+        let day = Timestamp::DAY_NS.unsigned_abs();
+        let found = rules(&engine);
+        for (database, measurement, rule) in [
+            ("home", None, Rule::Keep { ns: 30 * day }),
+            ("home", Some("energy"), Rule::Forever),
+            ("home", Some("power"), Rule::Keep { ns: day / 24 }),
+            ("lab", None, Rule::Keep { ns: 7 }),
+        ] {
+            let wanted = (database.to_owned(), measurement.map(str::to_owned), rule);
+            assert!(found.contains(&wanted), "{wanted:?} is not in {found:?}");
+        }
+        Databases::of(&config(json!({})), "wattlog").apply(&engine).unwrap();
+        assert_eq!(rules(&engine), found);
         engine.close().unwrap();
     }
 

@@ -86,6 +86,8 @@ fn engine_options(config: &Config) -> Options {
         queue_len: section.queue_len,
         queue_wait: section.queue_wait.0,
         ballast_bytes: section.ballast.0,
+        disk_reserve_bytes: section.disk_reserve.map(|size| size.0),
+        disk_warning_bytes: section.disk_warning.map(|size| size.0),
         max_series: section.max_series,
         max_fields: section.max_fields,
         max_open_maps: section.max_open_maps,

@@ -30,6 +30,7 @@ use crate::scrub::{ScrubReport, ScrubStatus, Scrubber};
 use crate::seal::SealReport;
 use crate::segment::{SegmentEntry, SegmentOpener, SegmentSet};
 use crate::snapshot::{Snapshot, View};
+use crate::space::{SpaceGuard, SpaceInfo};
 use crate::status::{Health, Status};
 use crate::tombstone::Tombstone;
 use hashbrown::HashMap;
@@ -70,6 +71,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) status: Status,
     pub(crate) ballast: Ballast,
+    pub(crate) space: SpaceGuard,
     pub(crate) feed: Feed,
     pub(crate) opener: Arc<SegmentOpener>,
     pub(crate) retention: Watch,
@@ -113,6 +115,7 @@ impl Shared {
             store: manifest.store(),
             retention,
             ballast: Ballast::new(options.ballast_bytes),
+            space: SpaceGuard::new(options.disk_reserve_bytes, options.disk_warning_bytes),
             feed: Feed::new(published, options.feed_bytes),
             manifest: Mutex::new(manifest),
             metrics: Metrics::default(),
@@ -615,6 +618,11 @@ impl Engine {
     /// What the store holds and takes.
     pub fn storage(&self) -> StorageInfo {
         StorageInfo::of(&self.inner.shared)
+    }
+
+    /// Room on the disk, at the last look: the store looks once a second.
+    pub fn space(&self) -> SpaceInfo {
+        self.inner.shared.space.info()
     }
 
     /// True if the writer thread goes round within `patience` (two seconds at least): for a watchdog. It also does so in

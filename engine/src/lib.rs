@@ -34,6 +34,7 @@ mod scrub;
 mod seal;
 pub mod segment;
 mod snapshot;
+mod space;
 mod status;
 pub mod tombstone;
 pub mod wal;
@@ -54,4 +55,5 @@ pub use retention::{ClockCondition, RetentionClockInfo, RetentionInfo, Retention
 pub use scrub::{ScrubReport, ScrubStatus};
 pub use seal::SealReport;
 pub use snapshot::Snapshot;
+pub use space::SpaceInfo;
 pub use status::Health;

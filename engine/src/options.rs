@@ -38,6 +38,10 @@ pub struct Options {
     pub group_bytes: usize,
     /// Bytes kept back for one seal and one manifest snapshot on a full disk.
     pub ballast_bytes: u64,
+    /// Bytes of the disk that writes leave free; none: 64 MiB, or a fiftieth of the disk if that is less; zero: no guard.
+    pub disk_reserve_bytes: Option<u64>,
+    /// Free bytes below which the health warns; none: a tenth of the disk, at most 1 GiB, at least twice the reserve.
+    pub disk_warning_bytes: Option<u64>,
     /// Most series of the store.
     pub max_series: u32,
     /// Most fields of one measurement, up to [`Options::MAX_FIELDS`].
@@ -114,6 +118,8 @@ impl Default for Options {
             queue_wait: Duration::from_secs(10),
             group_bytes: 8 << 20,
             ballast_bytes: 8 << 20,
+            disk_reserve_bytes: None,
+            disk_warning_bytes: None,
             max_series: 1_000_000,
             max_fields: 16_384,
             max_tombstones: 1024,

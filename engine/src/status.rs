@@ -31,6 +31,8 @@ pub(crate) struct Status {
     alarms: RwLock<Vec<String>>,
     /// For as long as retention cannot follow the wall clock.
     clock_alarm: RwLock<Option<String>>,
+    /// For as long as the disk is filling up.
+    space_alarm: RwLock<Option<String>>,
     unsealed_logs: AtomicU64,
     log_bytes: AtomicU64,
 }
@@ -90,18 +92,23 @@ impl Status {
         *self.clock_alarm.write() = alarm;
     }
 
+    pub(crate) fn set_space_alarm(&self, alarm: Option<String>) {
+        *self.space_alarm.write() = alarm;
+    }
+
     pub(crate) fn set_wal(&self, unsealed_logs: u64, log_bytes: u64) {
         self.unsealed_logs.store(unsealed_logs, Ordering::Relaxed);
         self.log_bytes.store(log_bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn health(&self) -> Health {
+        let passing = [&self.clock_alarm, &self.space_alarm].map(|alarm| alarm.read().clone());
         let reason = self.read_only().or_else(|| self.refusing.read().clone());
         Health {
             writable: reason.is_none(),
             reason,
             damage: self.damage.read().clone(),
-            alarms: self.alarms.read().iter().cloned().chain(self.clock_alarm.read().clone()).collect(),
+            alarms: self.alarms.read().iter().cloned().chain(passing.into_iter().flatten()).collect(),
         }
     }
 }

@@ -95,6 +95,15 @@ impl ApiError {
         }
     }
 
+    /// 507 with the time after which to try again: the disk is full. Every client of the write routes tries again on it, and
+    /// the owner sees at once what is wrong.
+    pub(crate) fn no_room(message: impl Into<String>, retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(StatusCode::INSUFFICIENT_STORAGE, "insufficient storage", message)
+        }
+    }
+
     /// 500: our fault; the text says no more than that.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error", message)

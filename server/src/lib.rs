@@ -19,6 +19,7 @@ mod devices;
 mod error;
 mod exposition;
 mod handlers;
+mod keep;
 mod metrics;
 mod options;
 mod queries;
@@ -34,6 +35,7 @@ mod watched;
 pub mod wire;
 
 pub use devices::{DeviceStatus, DeviceStatusProvider};
+pub use keep::{InvalidKeep, Keep};
 pub use metrics::IngestSource;
 pub use options::{InvalidOption, InvalidQuantity, Limits, ServerOptions, Size, Span};
 pub use router::{Access, Idle};

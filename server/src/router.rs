@@ -6,7 +6,7 @@
 use crate::activity::Activity;
 use crate::error::{no_such_route, wrong_method};
 use crate::handlers::{
-    admin, delete, energy_data, front_page, health, metrics, openapi, query, schema, status, write,
+    admin, delete, energy_data, front_page, health, metrics, openapi, query, retention, schema, status, write,
 };
 use crate::state::ServerState;
 use axum::Router;
@@ -86,6 +86,9 @@ pub(crate) fn table() -> Vec<Route> {
         Route::get("/api/v1/storage", Read, get(status::storage)),
         Route::get("/api/v1/devices", Read, get(status::devices)),
         Route::get("/api/v1/tasks/{id}", Read, get(status::task)),
+        Route::get("/api/v1/retention", Read, get(retention::list)),
+        Route::post("/api/v1/retention", Admin, post(retention::set)),
+        Route::post("/api/v1/admin/confirm-clock", Admin, post(retention::confirm_clock)),
         Route::post("/api/v1/admin/seal", Admin, post(admin::seal)),
         Route::post("/api/v1/admin/compact", Admin, post(admin::compact)),
         Route::post("/api/v1/admin/scrub", Admin, post(admin::scrub)),

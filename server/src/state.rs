@@ -161,11 +161,13 @@ impl ServerState {
         let Some(engine) = self.shared.store.opened() else {
             return (false, "starting: the log is being replayed".to_owned());
         };
+        // Looked at in any case: what was refused while the store said so itself is no news afterwards.
+        let full = self.shared.disk_full.lock().look(&engine.metrics(), self.shared.clock.monotonic());
         let health = engine.health();
         if !health.writable {
             return (false, format!("read-only: {}", health.reason.as_deref().unwrap_or("see the log")));
         }
-        if self.shared.disk_full.lock().look(&engine.metrics(), self.shared.clock.monotonic()) {
+        if full {
             return (false, "the disk is full: writes are refused until there is room".to_owned());
         }
         (true, "ready for queries and writes".to_owned())

@@ -209,7 +209,8 @@ impl From<WriteError> for ApiError {
                 Self::unavailable(text, retry_after).at_limit("engine_queue")
             }
             WriteError::TooManyDeletes { .. } => Self::unavailable(text, DISK_FULL_RETRY).at_limit("deletes"),
-            WriteError::DiskFull(_) => Self::unavailable(text, DISK_FULL_RETRY),
+            WriteError::TooManyRetentions { .. } => Self::beyond("retentions", text),
+            WriteError::DiskFull(_) => Self::no_room(text, DISK_FULL_RETRY),
             WriteError::ReadOnly(_) => Self::unavailable(text, DISK_FULL_RETRY),
             WriteError::Closed => closed(),
             _ => Self::internal(text),

@@ -76,7 +76,7 @@ async fn deliver(client: &mut Client, path: &str, body: &[u8]) -> Result<Reply, 
     let mut attempt = 1;
     loop {
         let reply = client.post_packed(path, body).await?;
-        if reply.status != 503 || attempt == ATTEMPTS {
+        if !matches!(reply.status, 503 | 507) || attempt == ATTEMPTS {
             return Ok(reply);
         }
         attempt += 1;

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use wattlog_collector::CollectorConfig;
 use wattlog_engine::{Durability, Options};
 use wattlog_model::{FieldKind, Unit};
-use wattlog_server::{ServerOptions, Size, Span};
+use wattlog_server::{Keep, ServerOptions, Size, Span};
 
 /// The whole tree.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,10 @@ pub(crate) struct EngineSection {
     pub(crate) wal: Size,
     pub(crate) seal_age: Span,
     pub(crate) ballast: Size,
+    /// None: by the size of the disk.
+    pub(crate) disk_reserve: Option<Size>,
+    /// None: by the size of the disk.
+    pub(crate) disk_warning: Option<Size>,
     pub(crate) queue_len: usize,
     pub(crate) queue_wait: Span,
     pub(crate) max_series: u32,
@@ -84,6 +88,8 @@ impl Default for EngineSection {
             wal: Size(own.wal_bytes),
             seal_age: Span(own.seal_age),
             ballast: Size(own.ballast_bytes),
+            disk_reserve: own.disk_reserve_bytes.map(Size),
+            disk_warning: own.disk_warning_bytes.map(Size),
             queue_len: own.queue_len,
             queue_wait: Span(own.queue_wait),
             max_series: own.max_series,
@@ -148,6 +154,18 @@ impl<'de> Deserialize<'de> for DurabilityPolicy {
 pub(crate) struct DatabaseSection {
     /// None: that of the engine.
     pub(crate) durability: Option<DurabilityPolicy>,
+    /// None: as it was set over HTTP, or for ever.
+    pub(crate) retention: Option<Keep>,
+    /// By name of the measurement.
+    pub(crate) measurements: BTreeMap<String, MeasurementSection>,
+}
+
+/// One measurement of a database.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct MeasurementSection {
+    /// In place of that of the database. None: as it was set over HTTP, or that of the database.
+    pub(crate) retention: Option<Keep>,
 }
 
 /// What the numbers of a pushed field mean.
@@ -242,6 +260,12 @@ impl Config {
                 return Err(PathError::at(path, limit));
             }
         }
+        for (name, database) in &self.databases {
+            if database.measurements.keys().any(String::is_empty) {
+                let path = format!("databases.{name}.measurements");
+                return Err(PathError::at(path, "a measurement has a name"));
+            }
+        }
         for (measurement, fields) in &self.units {
             for (field, meaning) in fields {
                 // Reading the tree does not go through `Unit::new`.
@@ -286,6 +310,14 @@ impl EngineSection {
             if size < Size::mib(1) {
                 return Err(PathError::at(key, format!("at least {}", Size::mib(1))));
             }
+        }
+        if let (Some(reserve), Some(warning)) = (self.disk_reserve, self.disk_warning)
+            && warning < reserve
+        {
+            return Err(PathError::at(
+                "engine.disk_warning",
+                format!("at least engine.disk_reserve, {reserve}"),
+            ));
         }
         if self.seal_age < Span::secs(60) {
             return Err(PathError::at("engine.seal_age", "at least 1m: every seal makes a file"));

@@ -66,6 +66,18 @@ fn what_does_not_fit_is_named_with_its_path() {
         ),
         (json!({ "databases": { "a": { "durabilty": "always" } } }), "databases.a.durabilty: unknown key"),
         (
+            json!({ "databases": { "a": { "retention": "30" } } }),
+            "databases.a.retention: \"30\" is no retention",
+        ),
+        (
+            json!({ "databases": { "a": { "measurements": { "m": { "retention": "5m" } } } } }),
+            "databases.a.measurements.m.retention: \"5m\" is too short a retention",
+        ),
+        (
+            json!({ "engine": { "disk_reserve": "1GiB", "disk_warning": "1MiB" } }),
+            "engine.disk_warning: at least engine.disk_reserve, 1GiB",
+        ),
+        (
             json!({ "units": { "power": { "value": { "unit": 3, "kind": "curved" } } } }),
             "units.power.value.kind: ",
         ),

@@ -80,9 +80,9 @@ pub(super) fn run(
         return Err(Failure::Damaged(None, SET_ASIDE.to_owned()));
     }
     let bytes_before = inputs.iter().map(|handle| handle.entry().file_bytes).sum();
-    // Twice the room for a moment, beside what a seal may need.
+    // Twice the room for a moment, beside what a seal may need, and without ending writes.
     let room = shared.disk.available_bytes()?;
-    if room < bytes_before + shared.options.memtable_bytes {
+    if room < bytes_before + shared.options.memtable_bytes.max(shared.space.info().reserve_bytes) {
         let message = format!("{room} bytes are free, merging needs about {bytes_before} for a moment");
         return Err(Failure::Disk(io::Error::new(io::ErrorKind::StorageFull, message)));
     }

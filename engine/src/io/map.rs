@@ -15,7 +15,7 @@
 //!
 //! Threads: maps may be read by any number of threads. The handler uses atomics and one system call, no lock, no memory.
 
-use super::{File, Map, in_context};
+use super::{File, Map, Space, in_context};
 use parking_lot::Mutex;
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
@@ -144,8 +144,8 @@ pub(super) fn poisoned(path: &str) -> io::Error {
     )
 }
 
-/// Bytes the file system of `dir` still gives to a user without privileges.
-pub(super) fn available_bytes(dir: &Path) -> io::Result<u64> {
+/// What the file system of `dir` holds, and still gives to a user without privileges.
+pub(super) fn space(dir: &Path) -> io::Result<Space> {
     let dir = CString::new(dir.as_os_str().as_bytes())?;
     let mut answer = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
     #[expect(unsafe_code, reason = "the standard library has no such call")]
@@ -157,9 +157,14 @@ pub(super) fn available_bytes(dir: &Path) -> io::Result<u64> {
         }
         answer.assume_init()
     };
-    // The widths of these two differ between machines.
+    // The widths of these differ between machines.
     #[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
-    Ok((answer.f_bavail as u64).saturating_mul(answer.f_frsize as u64))
+    let [available, blocks, block_len] =
+        [answer.f_bavail as u64, answer.f_blocks as u64, answer.f_frsize as u64];
+    Ok(Space {
+        available_bytes: available.saturating_mul(block_len),
+        total_bytes: blocks.saturating_mul(block_len),
+    })
 }
 
 /// One range of addresses the handler may repair. A place in the table, given back when dropped.

@@ -46,8 +46,12 @@ pub trait Disk: Send + Sync + Debug {
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
     /// Keeps every other process out until the lock is dropped. `WouldBlock`, naming the holder, if one is in.
     fn lock(&self, path: &str) -> io::Result<Box<dyn Lock>>;
-    /// Bytes that can still be written before the disk is full; a hint, true only for the moment.
-    fn available_bytes(&self) -> io::Result<u64>;
+    /// How much room there is; a hint, true only for the moment.
+    fn space(&self) -> io::Result<Space>;
+    /// Bytes that can still be written before the disk is full.
+    fn available_bytes(&self) -> io::Result<u64> {
+        self.space().map(|space| space.available_bytes)
+    }
 }
 
 /// An open file.
@@ -86,6 +90,15 @@ pub trait Map: Send + Sync + Debug {
     fn copy_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
     /// Whether a page of the file could not be read since it was opened.
     fn is_poisoned(&self) -> bool;
+}
+
+/// Room on the file system of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that can still be written before it is full.
+    pub available_bytes: u64,
+    /// Bytes that it holds when it is full.
+    pub total_bytes: u64,
 }
 
 /// Held for as long as a store is open.

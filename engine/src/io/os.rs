@@ -8,7 +8,7 @@
 //! Crash behaviour is that of the file system; what the engine assumes of it stands in the parent module.
 
 use super::map::{MappedFile, PreadMap};
-use super::{Access, DirEntry, Disk, File, Lock, Map, checked, in_context};
+use super::{Access, DirEntry, Disk, File, Lock, Map, Space, checked, in_context};
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -133,8 +133,8 @@ impl Disk for OsDisk {
         Ok(Box::new(OsLock { _file: file }))
     }
 
-    fn available_bytes(&self) -> io::Result<u64> {
-        super::map::available_bytes(&self.root).map_err(|error| in_context("ask free space of", "", &error))
+    fn space(&self) -> io::Result<Space> {
+        super::map::space(&self.root).map_err(|error| in_context("ask free space of", "", &error))
     }
 }
 

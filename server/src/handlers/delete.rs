@@ -35,7 +35,7 @@ struct Deletion {
     request_body(content = String, content_type = "application/json",
         description = "`{\"start\",\"stop\",\"predicate\"}`: RFC 3339 times, stop not included; `_measurement=\"m\" AND tag=\"value\"`"),
     responses((status = 204, description = "Hidden, and durably so"), (status = 400, description = "Not understood"),
-        (status = 404, description = "Unknown bucket"), (status = 503, description = "Overloaded, full or read-only: try again")))]
+        (status = 404, description = "Unknown bucket"), (status = 503, description = "Overloaded or read-only: try again"), (status = 507, description = "The disk is full: try again")))]
 pub(crate) async fn delete_influx2(
     State(state): State<ServerState>,
     mut parameters: QueryPairs,
@@ -89,7 +89,7 @@ pub(crate) async fn delete_influx2(
         ("tag.KEY" = Option<String>, Query, description = "VALUE (repeat for any of several), !VALUE, ~regex, !~regex")),
     responses((status = 200, description = "`{\"series\",\"as_of\"}`: series that were covered, place in the commit order"),
         (status = 400, description = "A parameter is wrong; the message names it"),
-        (status = 404, description = "Unknown database"), (status = 503, description = "Overloaded, full or read-only: try again")))]
+        (status = 404, description = "Unknown database"), (status = 503, description = "Overloaded or read-only: try again"), (status = 507, description = "The disk is full: try again")))]
 pub(crate) async fn delete(
     State(state): State<ServerState>,
     RawQuery(query): RawQuery,

@@ -8,6 +8,7 @@ pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
 pub(crate) mod query;
+pub(crate) mod retention;
 pub(crate) mod schema;
 pub(crate) mod status;
 pub(crate) mod write;

@@ -1,7 +1,9 @@
 //! `/openapi.json`, generated from the handlers.
 
 use super::health::json_response;
-use super::{admin, delete, energy_data, front_page, health, metrics, query, schema, status, write};
+use super::{
+    admin, delete, energy_data, front_page, health, metrics, query, retention, schema, status, write,
+};
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use utoipa::OpenApi;
@@ -31,6 +33,9 @@ use utoipa::OpenApi;
         status::storage,
         status::devices,
         status::task,
+        retention::list,
+        retention::set,
+        retention::confirm_clock,
         admin::seal,
         admin::compact,
         admin::scrub,

@@ -10,7 +10,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
-use wattlog_engine::{DURATION_BUCKETS_S, Engine, HistogramSnapshot, MetricsSnapshot, StorageInfo};
+use wattlog_engine::{
+    ClockCondition, DURATION_BUCKETS_S, Engine, HistogramSnapshot, MetricsSnapshot, StorageInfo,
+};
 
 /// Sizes: points, bytes by kind, and how much smaller than JSON that is.
 #[utoipa::path(get, path = "/api/v1/storage", tag = "status",
@@ -139,6 +141,7 @@ fn store_groups(engine: &Engine) -> Vec<Group> {
     let metrics = engine.metrics();
     let health = engine.health();
     let scrub = engine.scrub_status();
+    let space = engine.space();
     let sealed_values = storage.values - storage.memtable_values.min(storage.values);
     let sealed_bytes = storage.data_bytes + storage.time_bytes + storage.meta_bytes;
     let hot = vec![(vec![("tier", "hot".to_owned())], sealed_bytes as f64)];
@@ -155,6 +158,12 @@ fn store_groups(engine: &Engine) -> Vec<Group> {
         Group::gauge("memtable_bytes", "Memory of points that are not sealed", storage.memtable_bytes as f64),
         Group::gauge("store_writable", "1 while writes are taken", f64::from(u8::from(health.writable))),
         Group::gauge("store_damaged_parts", "Damaged parts of files known of", health.damage.len() as f64),
+        Group::gauge(
+            "disk_available_bytes",
+            "Room on the disk of the store, at the last look",
+            space.available_bytes.map_or(f64::NAN, |bytes| bytes as f64),
+        ),
+        Group::gauge("disk_reserve_bytes", "Room below which writes are refused", space.reserve_bytes as f64),
         Group::counter("store_points", "Points committed", metrics.points),
         Group::counter("store_values", "Values committed", metrics.values),
         Group::counter("store_rejected_points", "Points refused one by one", metrics.rejected_points),
@@ -207,6 +216,27 @@ fn store_groups(engine: &Engine) -> Vec<Group> {
             write_amplification(&metrics),
         ),
         Group::counter(
+            "retention_dropped_segments",
+            "Segments that were dropped by age as a whole",
+            metrics.retention_segments,
+        ),
+        Group::counter("retention_dropped_bytes", "Bytes of them", metrics.retention_bytes),
+        Group::gauge(
+            "retention_clock_off_seconds",
+            "How far the wall clock is ahead of what retention believes (behind: negative) where it is not followed",
+            retention_clock_off(engine),
+        ),
+        Group::counter(
+            "retention_clock_held",
+            "Times that retention would not follow the wall clock ahead",
+            metrics.clocks_held,
+        ),
+        Group::counter(
+            "store_future_points",
+            "Points stored with a time more than 24 hours ahead of the clock",
+            metrics.future_points,
+        ),
+        Group::counter(
             "clock_steps",
             "Steps of the wall clock of more than two seconds",
             metrics.clock_steps,
@@ -226,6 +256,14 @@ fn store_groups(engine: &Engine) -> Vec<Group> {
         groups.push(Group::gauge("compression_ratio", "Raw bytes (16 a value) over sealed bytes", ratio));
     }
     groups
+}
+
+fn retention_clock_off(engine: &Engine) -> f64 {
+    match engine.retention_clock().map(|clock| clock.condition) {
+        Some(ClockCondition::Held { ahead_ns }) => ahead_ns as f64 / 1e9,
+        Some(ClockCondition::Behind { by_ns }) => -(by_ns as f64) / 1e9,
+        Some(ClockCondition::Followed) | None => 0.0,
+    }
 }
 
 /// Of this run of the process: what was written for each byte that came in.

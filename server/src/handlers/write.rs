@@ -38,7 +38,7 @@ struct Target {
         (status = 204, description = "All stored and durable"),
         (status = 400, description = "Some or all lines refused; good lines are stored"),
         (status = 404, description = "Unknown database"), (status = 413, description = "Body too large"),
-        (status = 503, description = "Overloaded, full or read-only: try again")))]
+        (status = 503, description = "Overloaded or read-only: try again"), (status = 507, description = "The disk is full: try again")))]
 pub(crate) async fn write_influx1(
     State(state): State<ServerState>,
     mut parameters: QueryPairs,
@@ -81,7 +81,7 @@ pub(crate) async fn write_influx1(
         (status = 400, description = "Lines that could not be parsed; good lines are stored"),
         (status = 404, description = "Unknown bucket"), (status = 413, description = "Body too large"),
         (status = 422, description = "Points refused, for one because of a field's type; the others are stored"),
-        (status = 503, description = "Overloaded, full or read-only: try again")))]
+        (status = 503, description = "Overloaded or read-only: try again"), (status = 507, description = "The disk is full: try again")))]
 pub(crate) async fn write_influx2(
     State(state): State<ServerState>,
     mut parameters: QueryPairs,

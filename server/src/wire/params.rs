@@ -301,8 +301,9 @@ fn drawn<'a>(
         (true, Some(_)) => return Err("pixels and shape exclude each other".to_owned()),
         (false, Some(other)) => return Err(format!("shape: {:?} is not grid", shortened(other))),
     };
-    let own =
-        ["every", "offset", "fill", "fn", "gap", "unit", "then", "price.field"].into_iter().find(|name| get(name).is_some());
+    let own = ["every", "offset", "fill", "fn", "gap", "unit", "then", "price.field"]
+        .into_iter()
+        .find(|name| get(name).is_some());
     if let Some(own) = own {
         return Err(format!("{name} and {own} exclude each other: {name} chooses by itself"));
     }

@@ -217,7 +217,7 @@ async fn a_time_without_a_zone_means_the_home_zone() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_503_and_fails_the_health_check_until_a_body_is_stored() {
+async fn a_full_disk_is_507_and_fails_the_health_check_until_a_body_is_stored() {
     let server = Setup::default().start().await;
     server.store("m v=1 1").await;
     assert_eq!(server.get("/health").await.status, 200);
@@ -231,7 +231,13 @@ async fn a_full_disk_is_503_and_fails_the_health_check_until_a_body_is_stored() 
         }
         answer = server.post("/write?db=wattlog", format!("{long} {n}")).await;
     }
-    assert_eq!((answer.status, answer.json()), (503, json!({ "error": "timeout" })));
+    assert_eq!(answer.status, 507);
+    let text = answer.json()["error"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("the disk is full, nothing was stored"), "{text}");
+    // Words on which clients throw away what they hold.
+    for word in ["partial write", "unable to parse", "retention policy", "hinted handoff"] {
+        assert!(!text.contains(word), "{text}");
+    }
     assert!(answer.header("retry-after").parse::<u64>().unwrap() > 0);
     let health = server.get("/health").await;
     assert_eq!((health.status, health.json()["status"].clone()), (503, json!("fail")));
@@ -243,6 +249,40 @@ async fn a_full_disk_is_503_and_fails_the_health_check_until_a_body_is_stored() 
         })
         .await;
     assert_eq!(server.get("/health").await.json()["status"], "pass");
+}
+
+#[tokio::test]
+async fn points_beyond_the_retention_are_told_to_each_dialect_and_counted() {
+    let server = Setup::default().start().await;
+    server.store("m v=1 1772359200000000000").await;
+    let set = server.post("/api/v1/retention", r#"{"keep":"30d"}"#).await;
+    assert_eq!((set.status, &set.json()["keep"]), (200, &json!("30d")));
+    let mixed = "m v=2 1772359201000000000\nm v=3 1\nm v=4 2";
+    let answer = server.post("/write?db=wattlog", mixed).await;
+    let told = json!({ "error": "partial write: points beyond retention policy dropped=2" });
+    assert_eq!((answer.status, answer.json()), (400, told));
+    let answer = server.post("/api/v2/write?bucket=wattlog", mixed).await;
+    let text = "failure writing points to database: partial write: points beyond retention policy dropped=2";
+    assert_eq!((answer.status, &answer.json()["message"]), (422, &json!(text)));
+    assert_eq!(times(&server, "v").await, [0; 0]);
+    let metrics = server.get("/metrics").await.text();
+    let line = "wattlog_ingest_rejected_points_total{reason=\"beyond_retention\"} 4";
+    assert!(metrics.contains(line), "{metrics}");
+
+    for (target, body, status) in [
+        ("/api/v1/retention?db=nope", r#"{"keep":"30d"}"#, 404),
+        ("/api/v1/retention", r#"{"keep":"5m"}"#, 400),
+        ("/api/v1/retention", r#"{"keep":"soon"}"#, 400),
+        ("/api/v1/retention", r#"{"keep":3}"#, 400),
+        ("/api/v1/retention", r#"{"kep":"30d"}"#, 400),
+        ("/api/v1/retention", "{}", 400),
+        ("/api/v1/retention", "[]", 400),
+        ("/api/v1/retention", "", 400),
+        ("/api/v1/retention?measurement=m", r#"{"keep":null}"#, 200),
+    ] {
+        let answer = server.post(target, body).await;
+        assert_eq!(answer.status, status, "{target} {body}: {}", answer.text());
+    }
 }
 
 async fn times(server: &super::support::Running, field: &str) -> Vec<u64> {

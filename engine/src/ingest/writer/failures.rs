@@ -11,6 +11,15 @@ use crate::wal::{LogWriter, Retired};
 use std::io;
 
 impl Writer {
+    /// Also when nobody writes the owner hears that the disk fills up.
+    pub(super) fn look_at_the_disk(&mut self) {
+        if let Some(error) = self.no_room(0)
+            && !self.shared.status.is_refusing()
+        {
+            self.shared.status.set_refusing(Some(error.to_string()));
+        }
+    }
+
     /// Clears what `/health` says once nothing stands in the way any more: a sender that waits for it sends nothing.
     pub(super) fn look_whether_writes_resume(&mut self) {
         let now = self.shared.clock.monotonic();
@@ -18,7 +27,7 @@ impl Writer {
             return;
         }
         self.resume_due = now + RESUME_PAUSE;
-        if self.refusal().is_none() && self.ensure_log().is_ok() {
+        if self.refusal().is_none() && self.no_room(0).is_none() && self.ensure_log().is_ok() {
             self.shared.status.set_refusing(None);
         }
     }
@@ -28,6 +37,7 @@ impl Writer {
         self.shared.metrics.logs_abandoned.add(1);
         tracing::warn!(%error, full = is_disk_full(error), "a log was abandoned after a failed write");
         let failure = if is_disk_full(error) {
+            self.shared.space.met_the_end();
             WriteError::DiskFull(error.to_string())
         } else {
             WriteError::Disk(error.to_string())

@@ -31,6 +31,7 @@ use crate::tombstone::Tombstone;
 use crate::wal::{LogWriter, MAX_PAYLOAD_LEN, RecordHead, RecordKind, Recycler, Retired};
 use crossbeam_channel::{Receiver, Sender, select};
 use seals::LogEnd;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,6 +132,8 @@ pub(crate) struct Writer {
     /// Memtables that wait for their seal, and the last sequence of the newest of them.
     frozen: usize,
     frozen_through: Seq,
+    /// Bytes of logs that each of them takes, oldest first, and the active one: what their seals will need on the disk.
+    unsealed_bytes: VecDeque<u64>,
     /// Somebody waits for a seal of the active memtable, which waits for those before it.
     freeze_wanted: bool,
     seal_waiters: Vec<(Seq, Sender<Result<SealReport, EngineError>>)>,
@@ -218,6 +221,9 @@ impl Writer {
         start: WriterStart,
     ) -> Self {
         let now = shared.clock.monotonic();
+        let active_bytes = shared.view().active.bytes();
+        let memtables = start.frozen.iter().map(|(memtable, _)| memtable.bytes());
+        let unsealed_bytes = memtables.chain([active_bytes]).collect();
         let (frozen, frozen_through) = (start.frozen.len(), start.frozen.last().map(|(_, through)| *through));
         for (memtable, through) in start.frozen {
             // The sealer is there as long as this thread is.
@@ -248,6 +254,7 @@ impl Writer {
             active_since: now,
             frozen,
             frozen_through: frozen_through.unwrap_or(start.last),
+            unsealed_bytes,
             freeze_wanted: false,
             seal_waiters: Vec::new(),
             waiting_deletes: Vec::new(),
@@ -355,9 +362,19 @@ impl Writer {
         Some(self.stuck.clone().unwrap_or(WriteError::Overloaded { retry_after }))
     }
 
+    /// Why a request that adds `bytes` to the log would not leave enough room on the disk.
+    fn no_room(&mut self, bytes: u64) -> Option<WriteError> {
+        let (shared, now) = (&self.shared, self.shared.clock.monotonic());
+        let unsealed = self.unsealed_bytes.iter().sum();
+        let refused = shared.space.refusal(&*shared.disk, &shared.status, now, (bytes, unsealed))?;
+        // What is in memory may become far less.
+        self.freeze_wanted |= !shared.view().active.is_empty();
+        Some(WriteError::DiskFull(refused))
+    }
+
     /// Gives a request its place in the commit order and adds its records to the log's group.
     fn admit(&mut self, request: Request, group: &mut Group) {
-        let refused = match self.refusal() {
+        let refused = match self.refusal().or_else(|| self.no_room(bytes_of(&request))) {
             Some(error) => Some(error),
             None => self.ensure_log().err(),
         };
@@ -507,6 +524,10 @@ impl Writer {
         self.note_clock_step(&mut group);
         let Some(log) = self.log.as_mut() else { return };
         self.shared.metrics.wal_bytes_written.add(log.group_bytes() as u64);
+        self.shared.space.spend(log.group_bytes() as u64);
+        if let Some(active) = self.unsealed_bytes.back_mut() {
+            *active += log.group_bytes() as u64;
+        }
         self.shared.metrics.groups.add(1);
         if let Err(error) = log.write() {
             self.abandon_log(group, &error);
@@ -618,6 +639,7 @@ impl Writer {
         if let Some(through) = self.retire_through.take() {
             self.retire_logs(through);
         }
+        self.look_at_the_disk();
         self.look_whether_writes_resume();
         self.delete_what_waits();
         self.seal_if_due();
@@ -656,6 +678,13 @@ impl Writer {
         }
         result
     }
+}
+
+/// What a request adds to the log, about; definitions are small.
+fn bytes_of(request: &Request) -> u64 {
+    let Request::Write { prepared, .. } = request else { return 0 };
+    let gathered = 8 * (prepared.points + 2 * prepared.values);
+    prepared.payload.as_ref().map_or(gathered, |(payload, _)| payload.len() as u64)
 }
 
 fn clock_offset(shared: &Shared) -> i128 {

@@ -120,6 +120,7 @@ impl Writer {
         let frozen = self.shared.view().active.clone();
         self.shared.freeze(Arc::new(Memtable::new(self.last)));
         self.frozen += 1;
+        self.unsealed_bytes.push_back(0);
         self.frozen_through = self.last;
         self.freeze_wanted = false;
         let job = SealJob { memtable: frozen, through: self.last };
@@ -162,6 +163,7 @@ impl Writer {
         match news {
             SealNews::Sealed { through, manifest_edit, report } => {
                 self.frozen -= 1;
+                self.unsealed_bytes.pop_front();
                 self.stuck = None;
                 if self.frozen == 0 && std::mem::take(&mut self.log_dead) {
                     // Nothing was taken since the log died: all that is visible is in segments.

@@ -31,7 +31,7 @@ pub use cut::{Cut, Survives};
 pub use faults::{CallKind, Counts, CutMoment, Fault, FaultError, Lasting, SyncName};
 pub use rng::Rng;
 
-use super::{Access, DirEntry, Disk, File, Lock, checked, in_context};
+use super::{Access, DirEntry, Disk, File, Lock, Space, checked, in_context};
 use content::Inode;
 use faults::{Control, Ruling, no_power};
 use file::SimFile;
@@ -377,9 +377,10 @@ impl Disk for SimDisk {
         })
     }
 
-    fn available_bytes(&self) -> io::Result<u64> {
+    fn space(&self) -> io::Result<Space> {
         self.plain_call(CallKind::AvailableBytes, ("ask free space of", "", ""), |state| {
-            Ok(state.available_bytes())
+            let total_bytes = state.capacity_bytes.unwrap_or(UNLIMITED_BYTES);
+            Ok(Space { available_bytes: state.available_bytes(), total_bytes })
         })
     }
 }
