@@ -328,7 +328,8 @@ fn salvage_gives_everything_back_through_an_import() {
 
     // One bit of a block, and the footer of the segment, the manifest and the catalog are gone.
     let data = folder.join("data");
-    let segment = fs::read_dir(data.join("segments")).unwrap().map(|e| e.unwrap().path()).max().unwrap();
+    let segments = fs::read_dir(data.join("segments")).unwrap().map(|entry| entry.unwrap().path());
+    let segment = segments.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
     let mut bytes = fs::read(&segment).unwrap();
     bytes[5000] ^= 4;
     bytes.truncate(bytes.len() - 90);
