@@ -137,19 +137,30 @@ fn heal(
     }
     let in_logs: Vec<&Damage> =
         opened.damage.iter().filter(|damage| damage.file.starts_with("wal")).collect();
-    for damage in &in_logs {
-        done.push(format!("damaged bytes of a log were copied to quarantine/ and stepped over: {damage}"));
-    }
     let mut healed = Healed { lost: opened.rebuilt || !in_logs.is_empty(), gave_up: false };
-    if healed.lost {
-        done.extend(opened.alarms.iter().cloned());
-    }
-    let sealed = engine.seal()?;
-    if sealed.segments > 0 {
-        done.push(format!("{} values in logs were sealed", sealed.values));
-    }
     let shared = engine.shared().clone();
-    replace_catalogs(&shared, before, done)?;
+    match engine.seal() {
+        Ok(sealed) => {
+            // The logs are retired now: the next opening has nothing to say of them.
+            for damage in &in_logs {
+                done.push(format!(
+                    "damaged bytes of a log were copied to quarantine/ and stepped over: {damage}"
+                ));
+            }
+            if healed.lost {
+                done.extend(opened.alarms.iter().cloned());
+            }
+            if sealed.segments > 0 {
+                done.push(format!("{} values in logs were sealed", sealed.values));
+            }
+            replace_catalogs(&shared, before, done)?;
+        }
+        Err(error) => {
+            // Most often rows of a series whose name was lost: they stay in the log, where salvage counts them.
+            tracing::warn!(%error, "what is in logs could not be sealed, and catalog files are left as they are");
+            healed.lost = true;
+        }
+    }
     // Of the manifest, not of the view: that one leaves out what an opening cannot use.
     let entries: Vec<SegmentEntry> = shared.manifest.lock().state().segments.values().cloned().collect();
     let damaged: BTreeSet<&str> =
