@@ -141,16 +141,17 @@ fn heal(
     let shared = engine.shared().clone();
     match engine.seal() {
         Ok(sealed) => {
-            // The logs are retired now: the next opening has nothing to say of them.
-            for damage in &in_logs {
+            // Logs that were retired are told once; where nothing could be sealed, every opening tells of them again.
+            let retired = sealed.segments > 0;
+            for damage in in_logs.iter().filter(|_| retired) {
                 done.push(format!(
                     "damaged bytes of a log were copied to quarantine/ and stepped over: {damage}"
                 ));
             }
-            if healed.lost {
+            if opened.rebuilt || (retired && healed.lost) {
                 done.extend(opened.alarms.iter().cloned());
             }
-            if sealed.segments > 0 {
+            if retired {
                 done.push(format!("{} values in logs were sealed", sealed.values));
             }
             replace_catalogs(&shared, before, done)?;
