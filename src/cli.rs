@@ -29,7 +29,7 @@ pub(crate) enum Command {
     /// Be a device that is not there
     #[command(subcommand)]
     Simulate(Simulate),
-    /// Verify every file of a store; exit code 65 on damage
+    /// Verify every file of a store, or repair it; exit code 65 on damage
     Check(CheckArgs),
     /// Print one file of a store with the names of format-spec.md
     Dump(DumpArgs),
@@ -295,6 +295,9 @@ fn degrees(text: &str, most: f64) -> Result<f64, String> {
 pub(crate) struct CheckArgs {
     /// Folder of a store
     pub(crate) folder: PathBuf,
+    /// Rebuild what can be rebuilt and move what cannot to quarantine/; only while no process has the store open
+    #[arg(long)]
+    pub(crate) repair: bool,
     /// One JSON object instead of text
     #[arg(long)]
     pub(crate) json: bool,

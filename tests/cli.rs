@@ -255,6 +255,123 @@ fn check_finds_damage_and_dump_names_the_parts() {
     fails(&run(folder, &["check", "nothing"]), 74, "nothing");
 }
 
+/// A store of every type, with names that have to be escaped; sealed but for one point.
+fn store_of_all_types(folder: &Path) -> Vec<(&'static str, Value)> {
+    let server = Server::start(&folder.join("data"), QUIET);
+    let mut body = String::new();
+    for i in 0..3000_i64 {
+        let time = 1_772_359_200 + i;
+        body += &format!(
+            "m\\,\\ x,t\\=g=a\\ b f={:?},i={}i,u={}u,b={},s=\"q\\\"{i}\\\\ {}\" {time}\n",
+            (i * 7919 % 5003) as f64 / 7.0,
+            i - 1500,
+            u64::MAX - i.unsigned_abs(),
+            i % 3 == 0,
+            if i % 2 == 0 { "line\nbreak" } else { "eco" },
+        );
+    }
+    assert_eq!(server.post("/write?db=d&precision=s", body.as_bytes()).0, 204);
+    assert_eq!(server.post("/api/v1/admin/seal", b"").0, 200);
+    // Written once more, deleted, and only in the log.
+    assert_eq!(server.post("/write?db=d&precision=s", b"m\\,\\ x,t\\=g=a\\ b f=-0.5 1772359300").0, 204);
+    let day = "start=1772359250s&end=1772359260s";
+    assert_eq!(server.post(&format!("/api/v1/delete?db=d&measurement=m,%20x&{day}"), b"").0, 200);
+    let whole = answers(&server);
+    assert!(server.stop().success());
+    whole
+}
+
+fn answers(server: &Server) -> Vec<(&'static str, Value)> {
+    let ask = |field: &'static str| {
+        let target = format!(
+            "/api/v1/query?db=d&measurement=m,%20x&start=1772359200s&end=1772369200s&time_format=ns&fields={field}"
+        );
+        let mut answer = server.get(&target);
+        answer.as_object_mut().unwrap().retain(|key, _| key == "series" || key == "partial");
+        (field, answer)
+    };
+    ["f", "i", "u", "b", "s"].map(ask).into()
+}
+
+#[test]
+fn salvage_gives_everything_back_through_an_import() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let whole = store_of_all_types(folder);
+    let output = run(folder, &["salvage", "data", "--out", "d.lp"]);
+    succeeds(&output);
+    assert!(err(&output).contains("whole"), "{}", err(&output));
+    fails(&run(folder, &["salvage", "data", "--out", "d.lp"]), 73, "d.lp");
+    fails(&run(folder, &["salvage", "data", "--out", "data/x.lp"]), 2, "must not lie in the store");
+    fails(&run(folder, &["salvage", "data", "--db", "nope"]), 2, "there are: d");
+    fails(&run(folder, &["salvage", "nothing"]), 2, "no such folder");
+    fs::create_dir(folder.join("empty")).unwrap();
+    fails(&run(folder, &["salvage", "empty"]), 74, "no file here says that it is of a store");
+    let csv = succeeds(&run(folder, &["salvage", "data", "--format", "csv"]));
+    assert!(
+        csv.starts_with("time,database,retention_policy,measurement,tags,field,type,value\n"),
+        "{csv:.200}"
+    );
+    assert!(
+        csv.contains("1772359200000000000,d,autogen,\"m, x\",t\\=g=a b,u,unsigned,18446744073709551615\n")
+    );
+
+    let import = |name: &str, lines: &str| {
+        let server = Server::start(&folder.join(name), QUIET);
+        let url = server.url();
+        succeeds(&run(folder, &["write", lines, "--db", "d", "--url", &url]));
+        let back = answers(&server);
+        assert!(server.stop().success());
+        back
+    };
+    assert_eq!(import("again", "d.lp"), whole);
+
+    // One bit of a block, and the footer of the segment, the manifest and the catalog are gone.
+    let data = folder.join("data");
+    let segments = fs::read_dir(data.join("segments")).unwrap().map(|entry| entry.unwrap().path());
+    let segment = segments.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[5000] ^= 4;
+    bytes.truncate(bytes.len() - 90);
+    fs::write(&segment, &bytes).unwrap();
+    fs::remove_dir_all(data.join("manifest")).unwrap();
+    fs::remove_dir_all(data.join("catalog")).unwrap();
+    let output = run(folder, &["salvage", "data", "--out", "rest.lp"]);
+    fails(&output, 65, "lost: m, x ");
+    let rest = import("rest", "rest.lp");
+    let same = whole.iter().zip(&rest).filter(|(a, b)| a == b).count();
+    assert_eq!(same, 4, "one block is of one field");
+}
+
+#[test]
+fn repair_is_refused_while_the_store_is_open_and_says_what_it_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let whole = store_of_all_types(folder);
+    let data = folder.join("data");
+    let text = succeeds(&run(folder, &["check", "data", "--repair"]));
+    assert!(text.contains("nothing had to be repaired"), "{text}");
+    let segment = fs::read_dir(data.join("segments")).unwrap().map(|e| e.unwrap().path()).max().unwrap();
+    let mut bytes = fs::read(&segment).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    fails(&run(folder, &["check", "data"]), 65, "DAMAGED");
+
+    let server = Server::start(&data, QUIET);
+    fails(&run(folder, &["check", "data", "--repair"]), 75, "in use");
+    server.kill();
+
+    let text = succeeds(&run(folder, &["check", "data", "--repair"]));
+    assert!(text.contains("written anew") && text.contains("nothing is lost"), "{text}");
+    let json = succeeds(&run(folder, &["check", "data", "--repair", "--json"]));
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["lost"], &json["done"]), (&Value::Bool(false), &Value::Array(Vec::new())));
+    let server = Server::start(&data, QUIET);
+    assert_eq!(answers(&server), whole);
+    assert!(server.stop().success());
+}
+
 #[test]
 fn check_tells_a_torn_end_from_damage() {
     let folder = tempfile::tempdir().unwrap();

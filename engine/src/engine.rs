@@ -21,7 +21,7 @@ use crate::memtable::Memtable;
 use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::options::{Durability, Options};
 use crate::query::{self, QueryControl, QueryError, QueryRequest, QueryResult};
-use crate::recovery::{self, RecoveryReport};
+use crate::recovery::{self, Orphans, RecoveryReport};
 use crate::retention::{
     self, NO_CUTOFF, Purpose, Retained, RetentionClockInfo, RetentionInfo, RetentionReport, Retentions, Rule,
     Watch,
@@ -276,7 +276,7 @@ impl Engine {
         seed: [u8; 16],
     ) -> Result<Self, OpenError> {
         let lock = Self::lock(&*disk)?;
-        Self::open_locked(disk, options, clock, StoreId(seed), lock)
+        Self::open_locked(disk, options, clock, StoreId(seed), (lock, Orphans::Remove))
     }
 
     /// Keeps every other process out.
@@ -293,9 +293,9 @@ impl Engine {
         options: Options,
         clock: Arc<dyn Clock>,
         seed: StoreId,
-        lock: Box<dyn Lock>,
+        (lock, orphans): (Box<dyn Lock>, Orphans),
     ) -> Result<Self, OpenError> {
-        let recovered = recovery::recover(&disk, &options, seed)?;
+        let recovered = recovery::recover(&disk, &options, seed, orphans)?;
         let shared = Arc::new(Shared::new(disk, options, clock, recovered.found));
         for damage in &recovered.report.damage {
             shared.report_damage(damage);
@@ -312,6 +312,11 @@ impl Engine {
         let scrubber = Scrubber::start(&shared);
         let report = recovered.report;
         Ok(Self { inner: Arc::new(Inner { shared, ingest, compactor, scrubber, report, _lock: lock }) })
+    }
+
+    /// For tools of the store itself.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
     }
 
     /// What opening found and did.

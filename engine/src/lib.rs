@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod options;
 pub mod query;
 mod recovery;
+pub mod repair;
 pub mod retention;
 pub mod rows;
 pub mod salvage;

@@ -75,6 +75,18 @@ pub(crate) struct Recovered {
     pub(crate) report: RecoveryReport,
 }
 
+/// How names in `quarantine/` begin of files that nothing named: others hold what is in them, or deletes took it.
+pub(crate) const UNUSED: &str = "unused-";
+
+/// What becomes of files that a whole manifest does not name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Orphans {
+    /// They are of no use.
+    Remove,
+    /// They are moved to `quarantine/`: something is wrong with the store, and nothing shall be deleted.
+    SetAside,
+}
+
 const FOLDERS: [&str; 5] = ["manifest", "wal", "catalog", "segments", "quarantine"];
 /// Pages of segment meta regions kept in memory, of 4 KiB each.
 const CACHED_META_PAGES: usize = 4096;
@@ -84,6 +96,7 @@ pub(crate) fn recover(
     disk: &Arc<dyn Disk>,
     options: &Options,
     seed: StoreId,
+    orphans: Orphans,
 ) -> Result<Recovered, OpenError> {
     for folder in FOLDERS {
         disk.create_dir(folder).map_err(OpenError::disk("make the folders of the store"))?;
@@ -157,7 +170,7 @@ pub(crate) fn recover(
             .append(&Edit::Snapshot(state.clone()), 0)
             .map_err(OpenError::disk("write a new manifest"))?;
     } else {
-        report.orphans_removed = remove_orphans(&**disk, &state);
+        report.orphans_removed = remove_orphans(&**disk, &state, orphans);
     }
     finish_report(&**disk, &mut report, &replay, &recent);
 
@@ -291,8 +304,8 @@ impl<'a> Attempt<'a> {
                 Err(error) if refuses_opening(&error) => return Err(segment_refused(error)),
                 Err(error) => {
                     report.damage.push(damage_of(&path, &error));
-                    let aside = format!("quarantine/{}", file.name);
-                    self.disk.rename(&path, &aside).map_err(OpenError::disk("set a segment aside"))?;
+                    let aside = set_aside_whole(&**self.disk, &path, "");
+                    let aside = aside.map_err(OpenError::disk("set a segment aside"))?;
                     report.alarms.push(format!("{path} cannot be used and lies in {aside} now: {error}"));
                 }
             }
@@ -305,6 +318,9 @@ impl<'a> Attempt<'a> {
     fn load(&mut self, report: &mut RecoveryReport) -> Result<Outcome, OpenError> {
         let present = self.disk.list("segments").map_err(OpenError::disk("list the segments"))?;
         let lens: HashMap<&str, u64> = present.iter().map(|file| (file.name.as_str(), file.len)).collect();
+        // These are lost for good, with the names that nothing else holds.
+        let given_up: HashSet<SegmentId> =
+            self.state.segments.values().filter(|entry| entry.quarantined).map(|entry| entry.id).collect();
         for entry in self.state.segments.values_mut() {
             let path = entry.path();
             let name = path.rsplit('/').next().unwrap_or_default();
@@ -339,7 +355,8 @@ impl<'a> Attempt<'a> {
             report.alarms.push("a catalog file is damaged: names were taken from the segments".to_owned());
         }
         if !whole || self.state.catalogs.is_empty() {
-            names_from_segments(&opened, &segments, report)?;
+            let wanted = segments.iter().filter(|handle| !given_up.contains(&handle.entry().id));
+            names_from_segments(&opened, wanted, report)?;
         }
         let catalog = opened.catalog;
         catalog.raise_next_ids(self.state.next_ids);
@@ -391,12 +408,12 @@ impl<'a> Attempt<'a> {
 /// Segments hold the names of all they contain: what no catalog file tells is taken from them. Of what a field means the word
 /// of the newest file counts, be it a segment or a catalog file. A damaged catalog file is not replaced if a segment cannot be
 /// read either.
-fn names_from_segments(
+fn names_from_segments<'a>(
     opened: &OpenedCatalog,
-    segments: &SegmentSet,
+    segments: impl Iterator<Item = &'a Arc<SegmentHandle>>,
     report: &mut RecoveryReport,
 ) -> Result<(), OpenError> {
-    let mut newest_first: Vec<_> = segments.iter().collect();
+    let mut newest_first: Vec<_> = segments.collect();
     newest_first.sort_by_key(|handle| std::cmp::Reverse(handle.entry().id));
     let OpenedCatalog { catalog, told, pending, .. } = opened;
     let (mut heard, mut newer) = (HashSet::new(), Vec::new());
@@ -516,7 +533,7 @@ fn segment_id_of(name: &str) -> Option<SegmentId> {
 }
 
 /// Removes what a whole manifest does not name. A file that cannot be removed stays an orphan for the next opening.
-fn remove_orphans(disk: &dyn Disk, state: &State) -> u64 {
+fn remove_orphans(disk: &dyn Disk, state: &State, orphans: Orphans) -> u64 {
     let mut removed = 0;
     let segments = state.segments.values().map(SegmentEntry::path);
     let named: HashSet<String> =
@@ -525,13 +542,35 @@ fn remove_orphans(disk: &dyn Disk, state: &State) -> u64 {
         let Ok(entries) = disk.list(folder) else { continue };
         for entry in entries.iter().filter(|entry| !entry.is_dir) {
             let path = format!("{folder}/{}", entry.name);
-            if !named.contains(&path) && disk.remove(&path).is_ok() {
-                tracing::info!(file = %path, "an unfinished or unused file was removed");
+            if named.contains(&path) {
+                continue;
+            }
+            let gone = match orphans {
+                Orphans::Remove => disk.remove(&path),
+                Orphans::SetAside => set_aside_whole(disk, &path, UNUSED).map(drop),
+            };
+            if gone.is_ok() {
+                tracing::info!(file = %path, ?orphans, "an unfinished or unused file was put out of the way");
                 removed += 1;
             }
         }
     }
     removed
+}
+
+/// Moves a file to `quarantine/`, its name behind `prefix`; returns its new path, under which no other file is lost.
+pub(crate) fn set_aside_whole(disk: &dyn Disk, path: &str, prefix: &str) -> io::Result<String> {
+    let name = format!("{prefix}{}", path.rsplit('/').next().unwrap_or(path));
+    let taken: HashSet<String> = disk.list("quarantine")?.into_iter().map(|entry| entry.name).collect();
+    let numbered = (1_u32..).map(|number| format!("{name}.{number}"));
+    let free = std::iter::once(name.clone()).chain(numbered).find(|name| !taken.contains(name));
+    let aside = format!("quarantine/{}", free.unwrap_or_default());
+    disk.rename(path, &aside)?;
+    disk.sync_dir("quarantine")?;
+    if let Some((folder, _)) = path.rsplit_once('/') {
+        disk.sync_dir(folder)?;
+    }
+    Ok(aside)
 }
 
 fn next_file(disk: &dyn Disk, state: &State) -> io::Result<u64> {

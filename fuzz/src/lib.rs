@@ -66,3 +66,25 @@ pub fn round_trip<T: Debug>(
         assert!(same(a, b), "{a:?} came back as {b:?}");
     }
 }
+
+/// Bytes to turn over in a file: a count, then (offset, mask) of three bytes each; and the rest of the input.
+///
+/// None if the input is too short.
+pub fn take_flips(data: &[u8], most: usize) -> Option<(Vec<(usize, u8)>, &[u8])> {
+    let (count, mut rest) = data.split_first()?;
+    let mut flips = Vec::new();
+    for _ in 0..usize::from(*count) % (most + 1) {
+        let (flip, after) = rest.split_first_chunk::<3>()?;
+        flips.push((usize::from(u16::from_le_bytes([flip[0], flip[1]])), flip[2]));
+        rest = after;
+    }
+    Some((flips, rest))
+}
+
+/// Turns `flips` over; places beyond the end come round from the beginning.
+pub fn turn_over(bytes: &mut [u8], flips: &[(usize, u8)]) {
+    let len = bytes.len();
+    for (offset, mask) in flips.iter().filter(|_| len > 0) {
+        bytes[offset % len] ^= mask;
+    }
+}

@@ -1,8 +1,9 @@
-//! `check` and `dump`: what the files of a store hold, proved byte by byte. Neither changes anything.
+//! `check` and `dump`: what the files of a store hold, proved byte by byte. Neither changes anything, but for `check --repair`.
 
 use super::{print, print_json};
 use crate::cli::{CheckArgs, DumpArgs};
-use crate::failure::{Failure, Kind};
+use crate::clock::SystemClock;
+use crate::failure::{Failure, Kind, chain};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::ErrorKind;
@@ -12,6 +13,9 @@ use wattlog_engine::check::{self, CheckReport};
 use wattlog_engine::error::Damage;
 use wattlog_engine::io::Disk;
 use wattlog_engine::io::os::OsDisk;
+use wattlog_engine::repair::{self, RepairError};
+use wattlog_engine::{OpenError, Options};
+use wattlog_model::Clock;
 
 pub(crate) fn check(arguments: &CheckArgs) -> Result<(), Failure> {
     let folder = &arguments.folder;
@@ -21,12 +25,50 @@ pub(crate) fn check(arguments: &CheckArgs) -> Result<(), Failure> {
     if report.files.is_empty() {
         return Err(Failure::new(Kind::Usage, format!("{}: no store is here", folder.display())));
     }
+    if arguments.repair {
+        return repair(arguments, &disk);
+    }
     if arguments.json {
         print_json(&report_as_json(&report))?;
     } else {
         print(&report_as_text(&report))?;
     }
     if report.is_whole() { Ok(()) } else { Err(Failure::silent(Kind::Data)) }
+}
+
+/// Exit code 0 if the store is whole now and nothing is lost, 65 if something is, 75 if a process has it open.
+fn repair(arguments: &CheckArgs, disk: &Arc<dyn Disk>) -> Result<(), Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let repaired = repair::repair(disk, Options::default(), &clock);
+    let report = repaired.map_err(|error| {
+        let kind = match &error {
+            RepairError::Open(OpenError::InUse(_)) => Kind::Busy,
+            RepairError::Open(OpenError::TooNew { .. }) => Kind::Data,
+            _ => Kind::Io,
+        };
+        Failure::new(kind, format!("repair {}: {}", arguments.folder.display(), chain(&error)))
+    })?;
+    if arguments.json {
+        print_json(&json!({
+            "before": report_as_json(&report.before), "done": report.done, "lost": report.lost,
+            "report": report.report, "after": report_as_json(&report.after),
+        }))?;
+    } else {
+        let mut text = report_as_text(&report.after);
+        for done in &report.done {
+            let _ = writeln!(text, "done     {done}");
+        }
+        let _ = match (&report.report, report.lost) {
+            (None, false) => writeln!(text, "nothing had to be repaired"),
+            (None, true) => writeln!(text, "nothing more can be repaired; some values are lost"),
+            (Some(path), false) => writeln!(text, "repaired, nothing is lost; {path} says what was done"),
+            (Some(path), true) => {
+                writeln!(text, "repaired as far as it goes, values are lost; {path} says what was done")
+            }
+        };
+        print(&text)?;
+    }
+    if report.lost { Err(Failure::silent(Kind::Data)) } else { Ok(()) }
 }
 
 pub(crate) fn dump(arguments: &DumpArgs) -> Result<(), Failure> {

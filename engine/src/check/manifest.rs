@@ -45,6 +45,18 @@ pub(super) fn newest(disk: &dyn Disk) -> Option<(StoreId, State)> {
     })
 }
 
+/// What the newest generation says, if every byte of it is as it was written.
+pub(super) fn whole(disk: &dyn Disk) -> Option<State> {
+    let name = entries(disk, "manifest").ok()?.into_iter().filter(|name| name.ends_with(".log")).max()?;
+    let path = format!("manifest/{name}");
+    let bytes = read_all(disk, &path, MAX_MANIFEST_BYTES).ok()?;
+    let header = FileHeader::decode(&bytes, &path, MANIFEST_MAGIC, None, None).ok()?;
+    match read_records(&bytes, &path, &header) {
+        (state, None) => state,
+        _ => None,
+    }
+}
+
 /// Places of the records, by their lengths: (start, header, payload).
 fn records(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8], &[u8])> {
     let mut at = FILE_HEADER_LEN;

@@ -22,6 +22,7 @@ use crate::ids::StoreId;
 use crate::io::Disk;
 use crate::manifest::State;
 use crate::segment;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -249,6 +250,13 @@ fn named_files(disk: &dyn Disk, store: StoreId, state: &State, report: &mut Chec
         }
     }
     wrong
+}
+
+/// Paths of all sealed files that the manifest names, also of those that were set aside; none if it is not whole.
+pub(crate) fn named_paths(disk: &dyn Disk) -> Option<BTreeSet<String>> {
+    let state = manifest::whole(disk)?;
+    let segments = state.segments.values().map(segment::SegmentEntry::path);
+    Some(segments.chain(state.catalogs.iter().map(|entry| crate::catalog::file_path(entry.id))).collect())
 }
 
 /// Whether the manifest names that file as one that is true.

@@ -3,7 +3,7 @@
 //! Invariant: no call reaches the disk behind it that could change a byte, a name or a length. What only makes durable or
 //! lets go of caches is answered "done": there is nothing of ours to make durable.
 
-use super::{Access, DirEntry, Disk, File, Lock, Map};
+use super::{Access, DirEntry, Disk, File, Lock, Map, Space};
 use std::io;
 use std::sync::Arc;
 
@@ -51,8 +51,8 @@ impl Disk for ReadOnlyDisk {
         Err(refused("lock", path))
     }
 
-    fn available_bytes(&self) -> io::Result<u64> {
-        Ok(0)
+    fn space(&self) -> io::Result<Space> {
+        self.0.space()
     }
 }
 

@@ -164,11 +164,10 @@ impl Salvage {
         Ok(Self { disk, store, catalog, tombstones, found, notes })
     }
 
-    /// Databases and retention policies there are, by name.
+    /// Databases and retention policies that hold points, by name.
     pub fn namespaces(&self) -> Vec<(String, String)> {
-        let known = self.catalog.namespaces().into_iter().map(|(id, ..)| id);
-        let mut all: Vec<_> = known
-            .chain(self.found.segments.iter().map(|segment| segment.namespace))
+        let in_segments = self.found.segments.iter().map(|segment| segment.namespace);
+        let mut all: Vec<_> = in_segments
             .chain(self.found.in_logs.iter().copied())
             .map(|id| self.namespace_name(id))
             .map(|(database, policy)| (database.to_string(), policy.to_string()))

@@ -235,7 +235,7 @@ fn why_not(folder: &str, is_segment: bool) -> &'static str {
         ("segments", true) => {
             "the manifest does not name it, so it was never finished or others hold its points"
         }
-        ("quarantine", false) => "bytes of a log that were damaged",
+        ("quarantine", false) => "it is no segment that was set aside",
         _ => "it is no segment by its name",
     }
 }

@@ -104,8 +104,9 @@ impl Scrubber {
     /// Reads every sealed file now, from the first on.
     pub(crate) fn full_pass(&self) -> Result<ScrubReport, EngineError> {
         let (reply, answer) = bounded(1);
-        let sent = self.requests.lock().as_ref().map(|requests| requests.send(reply));
+        // For the file that is being read at the moment.
         self.orders.hurry.store(true, Ordering::Relaxed);
+        let sent = self.requests.lock().as_ref().map(|requests| requests.send(reply));
         match sent {
             Some(Ok(())) => answer.recv().unwrap_or(Err(EngineError::Closed)),
             _ => Err(EngineError::Closed),
@@ -199,8 +200,9 @@ impl Worker {
         loop {
             match requests.recv_timeout(LOOK) {
                 Ok(reply) => {
+                    self.orders.hurry.store(true, Ordering::Relaxed);
                     let report = self.full_pass();
-                    self.orders.hurry.store(!requests.is_empty(), Ordering::Relaxed);
+                    self.orders.hurry.store(false, Ordering::Relaxed);
                     drop(reply.send(report));
                 }
                 Err(RecvTimeoutError::Timeout) => {

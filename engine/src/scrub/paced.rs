@@ -2,7 +2,7 @@
 //! scrub verifies files on.
 
 use super::Orders;
-use crate::io::{Access, DirEntry, Disk, File, Lock, Map};
+use crate::io::{Access, DirEntry, Disk, File, Lock, Map, Space};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -103,8 +103,8 @@ impl Disk for PacedDisk {
         self.disk.lock(path)
     }
 
-    fn available_bytes(&self) -> io::Result<u64> {
-        self.disk.available_bytes()
+    fn space(&self) -> io::Result<Space> {
+        self.disk.space()
     }
 }
 
