@@ -116,7 +116,7 @@ mod tests {
         ] {
             assert!(parse_steps(text).is_err(), "{text}");
         }
-        let many = vec!["difference"; Step::MAX_STEPS + 1].join(",");
+        let many = ["difference"; Step::MAX_STEPS + 1].join(",");
         assert!(parse_steps(&many).unwrap_err().contains("at most 8"));
     }
 
