@@ -7,7 +7,7 @@
 //! A disk that is full or failing does not stop the start: the outcome is logged and tried again until it is done.
 
 use crate::config::{Config, DurabilityPolicy};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -53,7 +53,8 @@ impl Databases {
     /// Makes and tells all that can be; what is right already costs no write.
     ///
     /// # Errors
-    /// The first database that failed, and why; the others are done.
+    /// The first database that failed, and why; the others are done. One has no rule of its own yet if that of one of its
+    /// measurements failed.
     fn apply(&self, engine: &Engine) -> Result<(), (String, WriteError)> {
         let mut failed = None;
         let mut note = |name: &str, outcome: Result<(), WriteError>| {
@@ -70,8 +71,16 @@ impl Databases {
                 note(&database.name, engine.set_durability(&database.name, Some(policy), durability));
             }
         }
+        let mut incomplete = BTreeSet::new();
         for (database, measurement, rule) in &self.retentions {
+            // What the rule of a measurement would protect is hidden for good by that of its database.
+            if measurement.is_none() && incomplete.contains(database) {
+                continue;
+            }
             let set = engine.set_retention(database, None, measurement.as_deref(), *rule);
+            if set.is_err() {
+                incomplete.insert(database);
+            }
             note(database, set.map(|_rule| ()));
         }
         failed.map_or(Ok(()), Err)
@@ -181,28 +190,52 @@ mod tests {
         let disk = Arc::new(SimDisk::new(3));
         let engine = open(&disk, true);
         let yaml = json!({ "databases": { "home": {
-            "retention": "30d", "measurements": { "energy": { "retention": "inf" }, "power": { "retention": "1h" } },
+            "retention": "30d", "measurements": { "energy": { "retention": "inf" }, "power": { "retention": "2d" } },
         }, "lab": {} } });
         engine.create_database("lab").unwrap();
-        engine.set_retention("lab", None, None, Rule::Keep { ns: 7 }).unwrap();
+        let day = Timestamp::DAY_NS.unsigned_abs();
+        engine.set_retention("lab", None, None, Rule::Keep { ns: 3 * day }).unwrap();
         let rules = |engine: &Engine| -> Vec<(String, Option<String>, Rule)> {
             let of = |info: wattlog_engine::RetentionInfo| (info.database, info.measurement, info.rule);
             engine.retentions().into_iter().map(of).collect()
         };
         Databases::of(&config(yaml), "wattlog").apply(&engine).unwrap();
-        let day = Timestamp::DAY_NS.unsigned_abs();
         let found = rules(&engine);
         for (database, measurement, rule) in [
             ("home", None, Rule::Keep { ns: 30 * day }),
             ("home", Some("energy"), Rule::Forever),
-            ("home", Some("power"), Rule::Keep { ns: day / 24 }),
-            ("lab", None, Rule::Keep { ns: 7 }),
+            ("home", Some("power"), Rule::Keep { ns: 2 * day }),
+            ("lab", None, Rule::Keep { ns: 3 * day }),
         ] {
             let wanted = (database.to_owned(), measurement.map(str::to_owned), rule);
             assert!(found.contains(&wanted), "{wanted:?} is not in {found:?}");
         }
         Databases::of(&config(json!({})), "wattlog").apply(&engine).unwrap();
         assert_eq!(rules(&engine), found);
+        engine.close().unwrap();
+    }
+
+    #[test]
+    fn a_database_gets_no_rule_before_those_of_all_its_measurements() {
+        // A full disk refused the name of the measurement and took the rule of the database, which hid what `inf` was to keep.
+        let disk = Arc::new(SimDisk::new(4));
+        let engine = open(&disk, true);
+        engine.create_database("home").unwrap();
+        engine.create_database("wattlog").unwrap();
+        engine.close().unwrap();
+        let yaml = json!({ "databases": { "home": {
+            "retention": "30d", "measurements": { "energy": { "retention": "inf" } },
+        } } });
+        let wanted = Databases::of(&config(yaml), "wattlog");
+        // Above what the manifest needs, below what writes leave free.
+        disk.set_capacity_bytes(Some(disk.used_bytes() + 64 * 1024));
+        let engine = open(&disk, true);
+        let (database, error) = wanted.apply(&engine).unwrap_err();
+        assert!(database == "home" && matches!(error, WriteError::DiskFull(_)), "{database}: {error:?}");
+        assert!(engine.retentions().is_empty(), "{:?}", engine.retentions());
+        disk.set_capacity_bytes(None);
+        wanted.apply(&engine).unwrap();
+        assert_eq!(engine.retentions().len(), 2);
         engine.close().unwrap();
     }
 

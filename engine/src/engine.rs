@@ -446,7 +446,7 @@ impl Engine {
     /// nothing; see [`Engine::retention_clock`].
     ///
     /// # Errors
-    /// [`WriteError`]: nothing changed. `InvalidName` also for a namespace that is to inherit.
+    /// [`WriteError`]: nothing changed. `RetentionTooShort` for a rule below `Options::min_retention`.
     pub fn set_retention(
         &self,
         database: &str,
@@ -460,10 +460,18 @@ impl Engine {
             .namespace(database, policy)
             .ok_or_else(|| WriteError::DatabaseNotFound(database.to_owned()))?;
         let rule = match rule {
-            Rule::Keep { ns: 0 } => return Err(WriteError::NothingKept),
+            Rule::Keep { ns } if ns == 0 || u128::from(ns) < shared.options.min_retention.as_nanos() => {
+                return Err(WriteError::RetentionTooShort { least: shared.options.min_retention });
+            }
             Rule::Inherited if measurement.is_none() => Rule::Forever,
             rule => rule,
         };
+        // Before the measurement is made: a rule that is refused leaves no name behind.
+        let key = match measurement {
+            None => Some((id, None)),
+            Some(name) => shared.catalog.measurement(id, name).map(|own| (id, Some(own))),
+        };
+        retention::check_room(shared, key)?;
         let own =
             measurement.map(|name| self.inner.ingest.create_measurement(shared, id, name)).transpose()?;
         let retained = retention::set(shared, (id, own), rule)?;

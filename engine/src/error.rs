@@ -60,9 +60,14 @@ pub enum WriteError {
         /// Most that may wait.
         limit: usize,
     },
-    /// A retention rule that would keep nothing.
-    #[error("a retention must be longer than zero: to remove everything, delete it")]
-    NothingKept,
+    /// A retention rule so short that the day which a start with a wrong clock may add could drop all that it keeps.
+    #[error(
+        "a retention keeps {} s at least: to remove everything, delete it", least.as_secs_f64()
+    )]
+    RetentionTooShort {
+        /// The shortest that may be set.
+        least: Duration,
+    },
     /// So many retention rules that one more would make every manifest long.
     #[error("{limit} retention rules are set, no more can be")]
     TooManyRetentions {

@@ -48,6 +48,8 @@ pub struct Options {
     pub max_fields: u32,
     /// Most deletes that may wait until a compaction has taken out what they hide.
     pub max_tombstones: usize,
+    /// Shortest retention that may be set.
+    pub min_retention: Duration,
     /// Bytes a second that background compaction may read and write together; zero stops it.
     pub compaction_bytes_per_second: u64,
     /// Every sealed file is read and verified this often; zero: never in the background.
@@ -104,6 +106,9 @@ impl std::fmt::Debug for Midnights {
 impl Options {
     /// Highest value of `max_fields`: as many as a section of a segment has.
     pub const MAX_FIELDS: u32 = crate::segment::layout::MAX_FIELDS as u32;
+    /// Default of `min_retention`. A start may move cutoffs on by a day with a wrong clock: what is younger than another day
+    /// has to be out of its reach.
+    pub const MIN_RETENTION: Duration = Duration::from_hours(48);
 }
 
 impl Default for Options {
@@ -123,6 +128,7 @@ impl Default for Options {
             max_series: 1_000_000,
             max_fields: 16_384,
             max_tombstones: 1024,
+            min_retention: Self::MIN_RETENTION,
             compaction_bytes_per_second: 32 << 20,
             scrub_interval: Duration::from_hours(7 * 24),
             scrub_bytes_per_second: 4 << 20,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wattlog_engine::io::Disk;
 use wattlog_engine::io::os::OsDisk;
-use wattlog_engine::io::sim::SimDisk;
+use wattlog_engine::io::sim::{CallKind, Fault, FaultError, Lasting, SimDisk};
 use wattlog_engine::query::{Function, QueryControl, QueryRequest, ResultValues, Shape};
 use wattlog_engine::{DeleteRequest, Engine, Options, Rule, WriteBatch, WriteError};
 use wattlog_model::{Clock, ManualClock, TagSet, Timestamp};
@@ -48,8 +48,8 @@ fn count(engine: &Engine) -> i64 {
     }
 }
 
-fn delete_all(engine: &Engine) {
-    let request = DeleteRequest {
+fn everything() -> DeleteRequest {
+    DeleteRequest {
         database: "home".to_owned(),
         retention_policy: None,
         measurement: Some("power".to_owned()),
@@ -57,8 +57,11 @@ fn delete_all(engine: &Engine) {
         tags: Vec::new(),
         start: Timestamp::MIN,
         end: Timestamp(i64::MAX),
-    };
-    engine.delete(&request).unwrap();
+    }
+}
+
+fn delete_all(engine: &Engine) {
+    engine.delete(&everything()).unwrap();
 }
 
 #[test]
@@ -97,7 +100,9 @@ fn writes_end_at_the_reserve_and_seals_deletes_and_retention_go_on() {
     assert!(health.alarms.len() == 1, "{health:?}");
     delete_all(&engine);
     assert_eq!(count(&engine), 0);
-    engine.set_retention("home", None, None, Rule::Keep { ns: Timestamp::DAY_NS.unsigned_abs() }).unwrap();
+    engine
+        .set_retention("home", None, None, Rule::Keep { ns: 2 * Timestamp::DAY_NS.unsigned_abs() })
+        .unwrap();
     assert!(engine.retain().unwrap().segments > 0);
     assert_eq!(engine.storage().points, 0);
 
@@ -112,6 +117,93 @@ fn writes_end_at_the_reserve_and_seals_deletes_and_retention_go_on() {
     let engine = open(Arc::new(disk.clone()), &options, &clock);
     assert!(engine.recovery_report().damage.is_empty());
     assert_eq!(count(&engine), 1);
+}
+
+#[test]
+fn a_log_that_cannot_be_written_leaves_nothing_counted_behind() {
+    let (disk, clock) = (SimDisk::new(4), clock());
+    let options = Options { ballast_bytes: 0, disk_reserve_bytes: Some(256 * KIB), ..Options::default() };
+    let engine = open(Arc::new(disk.clone()), &options, &clock);
+    engine.write(body(0, 1)).unwrap();
+    engine.seal().unwrap();
+    // Fits twice, not once more beside what was never written.
+    disk.set_capacity_bytes(Some(disk.used_bytes() + 2 * MIB));
+    clock.advance(Duration::from_secs(2));
+    for number in 1..40 {
+        disk.inject(Fault::at(1, FaultError::Eio, Lasting::Once).on(CallKind::Write));
+        assert!(matches!(engine.write(body(number, 20_000)), Err(WriteError::Disk(_))), "{number}");
+        disk.clear_faults();
+        clock.advance(Duration::from_secs(2));
+    }
+    engine.write(body(50, 1)).unwrap();
+    assert_eq!(count(&engine), 2);
+    engine.close().unwrap();
+}
+
+#[test]
+fn bodies_with_new_names_are_held_against_the_room_before_they_are_taken() {
+    let (disk, clock) = (SimDisk::new(5), clock());
+    let options = Options { ballast_bytes: 0, disk_reserve_bytes: Some(MIB), ..Options::default() };
+    let engine = open(Arc::new(disk.clone()), &options, &clock);
+    engine.create_database("home").unwrap();
+    disk.set_capacity_bytes(Some(disk.used_bytes() + MIB + 512 * KIB));
+    clock.advance(Duration::from_secs(2));
+    assert!(matches!(engine.write(body(1, 200_000)), Err(WriteError::DiskFull(_))));
+    assert!(engine.measurements("home").unwrap().is_empty());
+    engine.write(body(2, 100)).unwrap();
+    assert_eq!(count(&engine), 100);
+}
+
+#[test]
+fn long_bodies_that_do_not_fit_seal_once_a_minute() {
+    let (disk, clock) = (SimDisk::new(6), clock());
+    let options = Options { ballast_bytes: 0, disk_reserve_bytes: Some(MIB), ..Options::default() };
+    let engine = open(Arc::new(disk.clone()), &options, &clock);
+    engine.write(body(0, 1)).unwrap();
+    disk.set_capacity_bytes(Some(disk.used_bytes() + MIB + 512 * KIB));
+    for number in 1..20 {
+        clock.advance(Duration::from_secs(2));
+        assert!(matches!(engine.write(body(1000, 200_000)), Err(WriteError::DiskFull(_))));
+        engine.write(body(number, 1)).unwrap();
+    }
+    assert!(engine.metrics().seals <= 1, "{} seals", engine.metrics().seals);
+    assert_eq!(count(&engine), 20);
+}
+
+#[test]
+fn deletes_are_applied_and_old_files_go_within_the_reserve_and_without_any_room() {
+    let (disk, clock) = (SimDisk::new(7), clock());
+    let options =
+        Options { ballast_bytes: 64 * KIB, disk_reserve_bytes: Some(64 * MIB), ..Options::default() };
+    let engine = open(Arc::new(disk.clone()), &options, &clock);
+    engine.confirm_clock().unwrap();
+    for number in 0..20 {
+        engine.write(body(1000 * number, 1000)).unwrap();
+    }
+    engine.seal().unwrap();
+    let half = DeleteRequest {
+        start: Timestamp(NOW - 20 * Timestamp::DAY_NS),
+        end: Timestamp(NOW - 20 * Timestamp::DAY_NS + 9_900 * 1_000_000_000),
+        ..everything()
+    };
+    engine.delete(&half).unwrap();
+    // Far below the reserve: enough for the half that stays.
+    let stored = engine.storage().data_bytes;
+    disk.set_capacity_bytes(Some(disk.used_bytes() + 33 * MIB));
+    clock.advance(Duration::from_secs(2));
+    assert!(matches!(engine.write(body(1, 1)), Err(WriteError::DiskFull(_))));
+    engine.compact().unwrap();
+    assert_eq!((engine.storage().points, count(&engine)), (10_000, 10_000));
+    assert!(engine.storage().data_bytes < stored * 3 / 4);
+    // And of what is left nothing needs to be written; the manifest gets the room of the ballast.
+    engine
+        .set_retention("home", None, None, Rule::Keep { ns: 3 * Timestamp::DAY_NS.unsigned_abs() })
+        .unwrap();
+    disk.set_capacity_bytes(Some(disk.used_bytes()));
+    assert!(engine.retain().unwrap().segments > 0);
+    assert_eq!((engine.storage().points, engine.metrics().ballast_released), (0, 1));
+    assert!(disk.paths().iter().any(|(path, _)| path == "ballast"), "laid again");
+    engine.close().unwrap();
 }
 
 #[test]
@@ -236,7 +328,9 @@ fn a_small_real_disk_fills_up_and_is_used_again_without_a_restart() {
     assert_eq!((engine.metrics().seal_failures, engine.metrics().ballast_released), (0, 0));
     assert_eq!(count(&engine), 1000 * stored);
     engine.confirm_clock().unwrap();
-    engine.set_retention("home", None, None, Rule::Keep { ns: Timestamp::DAY_NS.unsigned_abs() }).unwrap();
+    engine
+        .set_retention("home", None, None, Rule::Keep { ns: 2 * Timestamp::DAY_NS.unsigned_abs() })
+        .unwrap();
     assert!(engine.retain().unwrap().segments > 0);
     let begun = Instant::now();
     let recent = || {

@@ -19,7 +19,7 @@ fn clock() -> Arc<ManualClock> {
 }
 
 fn options() -> Options {
-    Options { ballast_bytes: 0, ..Options::default() }
+    Options { ballast_bytes: 0, min_retention: Duration::ZERO, ..Options::default() }
 }
 
 fn open_at(disk: &SimDisk, options: &Options, clock: &Arc<ManualClock>) -> Engine {
@@ -57,8 +57,12 @@ fn write(engine: &Engine, measurement: &str, range: std::ops::Range<i64>) {
     assert_eq!(receipt.rejected, []);
 }
 
+fn keep_ns(days: i64) -> u64 {
+    (days * DAY).unsigned_abs()
+}
+
 fn keep(days: i64) -> Rule {
-    Rule::Keep { ns: (days * DAY).unsigned_abs() }
+    Rule::Keep { ns: keep_ns(days) }
 }
 
 fn set(engine: &Engine, measurement: Option<&str>, rule: Rule) -> Option<i64> {
@@ -389,6 +393,7 @@ fn rules_are_bounded_in_number() {
     }
     let error = engine.set_retention("home", None, Some("one more"), keep(1)).unwrap_err();
     assert!(matches!(error, WriteError::TooManyRetentions { limit: 4096 }), "{error}");
+    assert!(!engine.measurements("home").unwrap().contains(&"one more".to_owned()), "no name is left behind");
     set(&engine, Some("m7"), keep(1));
 }
 
@@ -398,9 +403,57 @@ fn a_rule_that_keeps_nothing_is_refused_and_leaves_the_manifest_whole() {
     let engine = open(&disk, &options());
     engine.create_database("home").unwrap();
     let error = engine.set_retention("home", None, None, Rule::Keep { ns: 0 }).unwrap_err();
-    assert!(matches!(error, WriteError::NothingKept), "{error}");
+    assert!(matches!(error, WriteError::RetentionTooShort { .. }), "{error}");
+    engine.close().unwrap();
+    let engine = open(&disk, &Options { min_retention: Options::MIN_RETENTION, ..options() });
+    let short = Rule::Keep { ns: keep_ns(2) - 1 };
+    let error = engine.set_retention("home", None, None, short).unwrap_err();
+    assert_eq!(error.to_string(), "a retention keeps 172800 s at least: to remove everything, delete it");
     engine.close().unwrap();
     let engine = open(&disk, &options());
     assert!(engine.recovery_report().damage.is_empty() && engine.retentions().is_empty());
     engine.close().unwrap();
+}
+
+#[test]
+fn a_start_with_a_wrong_clock_drops_nothing_younger_than_a_day() {
+    let disk = SimDisk::new(14);
+    let clock = clock();
+    let options = Options { min_retention: Options::MIN_RETENTION, ..options() };
+    let engine = open_at(&disk, &options, &clock);
+    engine.confirm_clock().unwrap();
+    write(&engine, "power", NOW - DAY..NOW);
+    engine.seal().unwrap();
+    set(&engine, None, keep(2));
+    engine.close().unwrap();
+    clock.set_wall(Timestamp(NOW + DAY));
+    let engine = open_at(&disk, &options, &clock);
+    engine.retain().unwrap();
+    engine.close().unwrap();
+    clock.set_wall(Timestamp(NOW));
+    check(&open_at(&disk, &options, &clock), "power", NOW - DAY);
+}
+
+#[test]
+fn a_clock_that_made_a_step_is_not_proven_by_a_restart() {
+    let disk = SimDisk::new(15);
+    let clock = clock();
+    let engine = open_at(&disk, &options(), &clock);
+    write(&engine, "power", NOW - DAY..NOW);
+    set(&engine, None, keep(30));
+    for _ in 0..20 {
+        clock.advance(Duration::from_secs(3600));
+        engine.retain().unwrap();
+    }
+    // Twenty hours count, until the clock is set by a few seconds.
+    clock.set_wall(Timestamp(NOW + 20 * HOUR + 10 * SECOND));
+    engine.retain().unwrap();
+    let cut = disk.cut(Cut { seed: 1, survives: Survives::Nothing });
+    drop(engine);
+    let engine = open_at(&cut, &options(), &clock);
+    for _ in 0..5 {
+        clock.advance(Duration::from_secs(3600));
+        engine.retain().unwrap();
+    }
+    assert!(!engine.retention_clock().unwrap().proven);
 }

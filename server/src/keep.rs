@@ -1,10 +1,10 @@
-//! For how long points are kept, in the words of InfluxDB: `30d`, `1h30m`, `52w`, `inf`.
+//! For how long points are kept, in the words of InfluxDB: `30d`, `2d12h`, `52w`, `inf`.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
-use wattlog_engine::Rule;
+use wattlog_engine::{Options, Rule};
 
 /// A retention; none is for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,11 +16,11 @@ pub struct Keep(Option<Duration>);
 pub enum InvalidKeep {
     /// It cannot be read.
     #[error(
-        "{0:?} is no retention: write `inf`, or whole numbers with their units (w, d, h, m, s), as in 30d or 1h30m"
+        "{0:?} is no retention: write `inf`, or whole numbers with their units (w, d, h, m, s), as in 30d or 2d12h"
     )]
     NotUnderstood(String),
     /// It is shorter than [`Keep::LEAST`].
-    #[error("{0:?} is too short a retention: at least 1h")]
+    #[error("{0:?} is too short a retention: at least 2d")]
     TooShort(String),
 }
 
@@ -38,8 +38,8 @@ const UNITS: [(&str, u64); 8] = [
 impl Keep {
     /// Kept for ever.
     pub const FOREVER: Self = Self(None);
-    /// The shortest, as InfluxDB has it.
-    pub const LEAST: Duration = Duration::from_secs(3600);
+    /// The shortest that the store takes, 2 d.
+    pub const LEAST: Duration = Options::MIN_RETENTION;
 
     /// The rule of the store that it means.
     pub fn rule(self) -> Rule {
@@ -124,9 +124,9 @@ mod tests {
             ("30d", "30d"),
             ("720h0m0s", "30d"),
             ("52w", "52w"),
-            ("1h30m", "90m"),
-            ("3600s", "1h"),
-            ("3600001ms", "3600001ms"),
+            ("2d1h30m", "2970m"),
+            ("172800s", "2d"),
+            ("172800001ms", "172800001ms"),
         ] {
             let keep: Keep = text.parse().unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(keep.to_string(), shown, "{text}");
@@ -135,7 +135,7 @@ mod tests {
         for text in ["", "30", "d", "-1d", "1.5d", "30 d", "1y", "99999999999w", "infinite", "1h30"] {
             assert!(matches!(text.parse::<Keep>(), Err(InvalidKeep::NotUnderstood(_))), "{text}");
         }
-        for text in ["0s", "59m", "3599999999999ns"] {
+        for text in ["0s", "59m", "1h30m", "47h59m", "172799999999999ns"] {
             assert!(matches!(text.parse::<Keep>(), Err(InvalidKeep::TooShort(_))), "{text}");
         }
     }

@@ -202,7 +202,7 @@ impl From<WriteError> for ApiError {
             WriteError::RetentionPolicyNotFound(_) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "not found", text)
             }
-            WriteError::InvalidName(_) | WriteError::NothingKept => Self::bad_request(text),
+            WriteError::InvalidName(_) | WriteError::RetentionTooShort { .. } => Self::bad_request(text),
             WriteError::TooLarge { .. } => Self::too_large("record", text),
             WriteError::TooScattered { .. } => Self::too_large("series_days", text),
             WriteError::Overloaded { retry_after } => {

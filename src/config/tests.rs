@@ -70,8 +70,8 @@ fn what_does_not_fit_is_named_with_its_path() {
             "databases.a.retention: \"30\" is no retention",
         ),
         (
-            json!({ "databases": { "a": { "measurements": { "m": { "retention": "5m" } } } } }),
-            "databases.a.measurements.m.retention: \"5m\" is too short a retention",
+            json!({ "databases": { "a": { "measurements": { "m": { "retention": "47h" } } } } }),
+            "databases.a.measurements.m.retention: \"47h\" is too short a retention",
         ),
         (
             json!({ "engine": { "disk_reserve": "1GiB", "disk_warning": "1MiB" } }),

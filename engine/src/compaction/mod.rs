@@ -95,6 +95,9 @@ const DELETES_WAIT: Duration = Duration::from_secs(600);
 /// What the disk refused is tried again after so long; other files are merged meanwhile.
 const FAILURE_PAUSE: Duration = Duration::from_secs(600);
 
+/// A pass of retention that the disk refused is tried again after [`LOOK`], then after twice as long each time, this at most.
+const MOST_RETENTION_PAUSE: Duration = Duration::from_secs(60);
+
 impl Compactor {
     pub(crate) fn start(shared: &Arc<Shared>) -> Self {
         let (requests, queue) = unbounded();
@@ -155,8 +158,9 @@ struct Worker {
     deletes_since: Option<Duration>,
     /// Times of the measurements in files that retention may want written again.
     spans: HashMap<SegmentId, Vec<Span>>,
-    /// The last pass of retention was refused by the disk.
-    retention_failed: bool,
+    /// Passes of retention that the disk refused one after the other, and when the next is due.
+    retention_failures: u32,
+    retention_due: Duration,
     /// What there was to plan with when nothing was found to do.
     idle: Option<(u64, i32, bool, bool)>,
 }
@@ -174,7 +178,8 @@ impl Worker {
             changed: now,
             deletes_since: None,
             spans: HashMap::new(),
-            retention_failed: false,
+            retention_failures: 0,
+            retention_due: now,
             idle: None,
         }
     }
@@ -198,12 +203,19 @@ impl Worker {
 
     /// Retention goes on also where nothing is merged in the background.
     fn retain(&mut self) {
+        let now = self.shared.clock.monotonic();
+        if self.retention_failures > 0 && now < self.retention_due {
+            return;
+        }
         match retention::pass(&self.shared) {
-            Ok(_) => self.retention_failed = false,
+            Ok(_) => self.retention_failures = 0,
             Err(error) => {
-                if !std::mem::replace(&mut self.retention_failed, true) {
-                    tracing::warn!(%error, "retention could not go on; it is tried again each second");
+                if self.retention_failures == 0 {
+                    tracing::warn!(%error, "retention could not go on; it is tried again, at least once a minute");
                 }
+                self.retention_due =
+                    now + MOST_RETENTION_PAUSE.min(LOOK * (1 << self.retention_failures.min(6)));
+                self.retention_failures = self.retention_failures.saturating_add(1);
             }
         }
     }

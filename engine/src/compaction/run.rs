@@ -9,6 +9,7 @@ use crate::engine::Shared;
 use crate::ids::{FieldId, MeasurementId, SegmentId, Seq, SeriesId};
 use crate::manifest::Edit;
 use crate::query::{CancelFlag, MergeError, MergeSink, QueryControl, merge_series};
+use crate::retention::{self, BallastUse};
 use crate::rows::{merge_runs, slice_rows};
 use crate::seal::Begun;
 use crate::segment::layout::MAX_GROUP_ROWS;
@@ -19,6 +20,7 @@ use crate::segment::{
 use crate::snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -63,6 +65,9 @@ struct Section {
     series: Vec<SeriesId>,
     /// Estimated from the share of values.
     bytes: u64,
+    /// Bytes of files that are left when what is hidden is taken out, estimated as if rows were evenly spread in time; 0
+    /// only if no row is left.
+    kept_bytes: u64,
 }
 
 pub(super) fn run(
@@ -79,15 +84,24 @@ pub(super) fn run(
     if inputs.len() != step.inputs.len() || inputs.iter().any(|handle| handle.entry().quarantined) {
         return Err(Failure::Damaged(None, SET_ASIDE.to_owned()));
     }
-    let bytes_before = inputs.iter().map(|handle| handle.entry().file_bytes).sum();
-    // Twice the room for a moment, beside what a seal may need, and without ending writes.
+    let bytes_before: u64 = inputs.iter().map(|handle| handle.entry().file_bytes).sum();
+    let reading = snapshot.only(SegmentSet::new(inputs.iter().cloned()));
+    let (sections, purpose) = sections(&inputs, &snapshot)?;
+    let bytes_kept = sections.values().map(|section| section.kept_bytes).sum::<u64>();
+    let needed = match purpose {
+        _ if sections.is_empty() => 0,
+        // A file, or most of many, leaves more room than it found. So it may use what is kept back for that.
+        Purpose::Free if inputs.len() == 1 || bytes_kept <= bytes_before / 2 => {
+            bytes_kept + shared.options.memtable_bytes.min(shared.space.info().reserve_bytes / 2)
+        }
+        // Twice the room for a moment, beside what a seal may need, and without ending writes.
+        _ => bytes_before + shared.options.memtable_bytes.max(shared.space.info().reserve_bytes),
+    };
     let room = shared.disk.available_bytes()?;
-    if room < bytes_before + shared.options.memtable_bytes.max(shared.space.info().reserve_bytes) {
-        let message = format!("{room} bytes are free, merging needs about {bytes_before} for a moment");
+    if room < needed {
+        let message = format!("{room} bytes are free, merging needs about {needed} for a moment");
         return Err(Failure::Disk(io::Error::new(io::ErrorKind::StorageFull, message)));
     }
-    let reading = snapshot.only(SegmentSet::new(inputs.iter().cloned()));
-    let sections = sections(&inputs)?;
     let mut begun = Begun::new(shared);
     let mut entries = Vec::new();
     let (own, rest): (Vec<_>, Vec<_>) =
@@ -104,13 +118,29 @@ pub(super) fn run(
         bytes_before,
         bytes_after: entries.iter().map(|entry| entry.file_bytes).sum(),
     };
-    publish(shared, step, entries, &mut begun)?;
+    let ballast = publish(shared, step, entries, purpose, &mut begun)?;
+    // Nothing holds the inputs any more, so they are gone.
+    drop((reading, snapshot, inputs));
+    ballast.lay_again(shared);
     Ok(report)
 }
 
-/// What the inputs hold, by measurement.
-fn sections(inputs: &[Arc<SegmentHandle>]) -> Result<BTreeMap<MeasurementId, Section>, Failure> {
+/// What a step is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Fewer files.
+    Merge,
+    /// Less in them: rows that are deleted or too old.
+    Free,
+}
+
+/// What the inputs hold, by measurement; without those of which nothing is left.
+fn sections(
+    inputs: &[Arc<SegmentHandle>],
+    snapshot: &Snapshot,
+) -> Result<(BTreeMap<MeasurementId, Section>, Purpose), Failure> {
     let mut out: BTreeMap<MeasurementId, Section> = BTreeMap::new();
+    let mut purpose = Purpose::Merge;
     for handle in inputs {
         let segment = handle.open()?;
         let entry = handle.entry();
@@ -121,16 +151,71 @@ fn sections(inputs: &[Arc<SegmentHandle>]) -> Result<BTreeMap<MeasurementId, Sec
             let payload = u128::from(entry.data_bytes + entry.time_bytes);
             let share = payload * u128::from(section.values()) / u128::from(entry.values.max(1));
             known.bytes += share as u64;
+            let (first, last) = section.time_range();
+            let hidden = hidden(snapshot, entry, section.measurement());
+            if hidden.touches(first, last) {
+                purpose = Purpose::Free;
+            }
+            let rows_part = hidden.part_left(first, last);
+            if rows_part > 0.0 {
+                let part = rows_part * section.values() as f64 / entry.values.max(1) as f64;
+                // One more, so that it is not taken for nothing.
+                known.kept_bytes += 1 + (entry.file_bytes as f64 * part) as u64;
+            }
             for ordinal in 0..section.series_count() {
                 known.series.push(SeriesId(segment.series_entry(&section, ordinal)?.series.get()));
             }
         }
     }
+    out.retain(|_, section| section.kept_bytes > 0);
     for section in out.values_mut() {
         section.series.sort_unstable();
         section.series.dedup();
     }
-    Ok(out)
+    Ok((out, purpose))
+}
+
+/// What deletes and retention hide of one measurement in one file.
+#[derive(Debug, Default)]
+struct Hidden {
+    /// Times of which no row is left.
+    whole: Vec<Range<i64>>,
+    /// Times of which some series or fields are not.
+    some: Vec<Range<i64>>,
+}
+
+fn hidden(snapshot: &Snapshot, entry: &SegmentEntry, measurement: MeasurementId) -> Hidden {
+    let cutoff_ns = snapshot.cutoff(entry.namespace, measurement, retention::Purpose::Drop);
+    let mut hidden = Hidden::default();
+    hidden.whole.push(i64::MIN..cutoff_ns);
+    for tombstone in snapshot.tombstones() {
+        if tombstone.measurement == measurement && tombstone.concerns(entry) {
+            let all = tombstone.fields.is_none() && tombstone.series.is_none();
+            let ranges = if all { &mut hidden.whole } else { &mut hidden.some };
+            ranges.push(tombstone.range.clone());
+        }
+    }
+    hidden.whole.sort_unstable_by_key(|range| range.start);
+    hidden
+}
+
+impl Hidden {
+    /// Whether rows from `first` to `last` may be among it.
+    fn touches(&self, first: i64, last: i64) -> bool {
+        self.whole.iter().chain(&self.some).any(|range| range.start <= last && first < range.end)
+    }
+
+    /// The part of the time from `first` to `last` of which rows may be left; 0 only if none are.
+    fn part_left(&self, first: i64, last: i64) -> f64 {
+        let (mut at, mut left) = (i128::from(first), 0);
+        let end = i128::from(last) + 1;
+        for range in &self.whole {
+            left += i128::from(range.start).min(end).saturating_sub(at).max(0);
+            at = at.max(i128::from(range.end)).min(end);
+        }
+        left += end - at;
+        left as f64 / (end - i128::from(first)) as f64
+    }
 }
 
 /// One file to write.
@@ -295,8 +380,9 @@ fn publish(
     shared: &Arc<Shared>,
     step: &Step,
     entries: Vec<SegmentEntry>,
+    purpose: Purpose,
     begun: &mut Begun<'_>,
-) -> Result<(), Failure> {
+) -> Result<BallastUse, Failure> {
     let mut manifest = shared.manifest.lock();
     let view = shared.view();
     let is_there = |id: &SegmentId| {
@@ -316,10 +402,14 @@ fn publish(
         applied: applied.clone(),
     };
     begun.keep();
-    let number = manifest.append(&edit, shared.clock.wall().0)?;
-    shared.attest(number);
+    let ballast = if purpose == Purpose::Free {
+        retention::append(shared, &mut manifest, &edit)?
+    } else {
+        shared.attest(manifest.append(&edit, shared.clock.wall().0)?);
+        BallastUse::Kept
+    };
     shared.publish_compaction(entries, &step.inputs, &applied);
-    Ok(())
+    Ok(ballast)
 }
 
 const SET_ASIDE: &str = "an input was set aside meanwhile";

@@ -138,6 +138,23 @@ impl Prepared {
         }
     }
 
+    /// Bytes of the log that a body with new names will take, about, and rather too many.
+    pub(super) fn bytes_bound(&self) -> u64 {
+        const HEAD_BYTES: usize = 32;
+        let values = |column: &Column| match &column.values {
+            Values::String(texts) => texts.iter().map(|text| text.len() + 4).sum(),
+            values => HEAD_BYTES + 9 * values.len(),
+        };
+        let columns = |batch: &SeriesBatch| batch.columns.iter().map(|(_, c)| values(c)).sum::<usize>();
+        let rows = self.batches.iter().map(|b| HEAD_BYTES + 9 * b.times.len() + columns(b)).sum::<usize>();
+        let new = &self.new;
+        let tags = |tags: &TagSet| tags.iter().map(|(key, value)| key.len() + value.len() + 8).sum::<usize>();
+        let measurements = new.measurements.iter().map(|name| HEAD_BYTES + name.len()).sum::<usize>();
+        let fields = new.fields.iter().map(|(_, name, _)| HEAD_BYTES + name.len()).sum::<usize>();
+        let series = new.series.iter().map(|(_, set)| HEAD_BYTES + tags(set)).sum::<usize>();
+        (rows + measurements + fields + series) as u64
+    }
+
     fn encode(&mut self) {
         self.points = self.batches.iter().map(|b| b.times.len() as u64).sum();
         let ahead =

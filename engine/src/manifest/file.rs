@@ -208,15 +208,27 @@ impl Manifest {
             self.generation,
             FILE_HEADER_LEN as u64,
         ));
-        let file = self.disk.create(&temporary)?;
-        file.write_at(0, &bytes)?;
-        file.sync_data()?;
+        let file = match self.write_whole(&temporary, &bytes) {
+            Ok(file) => file,
+            Err(error) => {
+                // Attempts that fail one after the other must not fill the disk.
+                let _ = self.disk.remove(&temporary);
+                return Err(error);
+            }
+        };
         self.disk.rename(&temporary, &path)?;
         self.disk.sync_dir("manifest")?;
         self.snapshot_bytes = bytes.len() as u64;
         self.file = Some((file, bytes.len() as u64));
         self.remove_older();
         Ok(())
+    }
+
+    fn write_whole(&self, path: &str, bytes: &[u8]) -> io::Result<Arc<dyn File>> {
+        let file = self.disk.create(path)?;
+        file.write_at(0, bytes)?;
+        file.sync_data()?;
+        Ok(file)
     }
 
     /// Older generations and unfinished files are of no use once the newest is durable.
@@ -412,6 +424,12 @@ mod tests {
         let number = manifest.append(&sealed(60), 0).unwrap();
         let (after, condition) = open(&sim.fork().cut(Cut { seed: 3, survives: Survives::Nothing }));
         assert_eq!((after.state().edit, condition), (number, ManifestCondition::Whole));
+        for kind in [CallKind::Write, CallKind::SyncData] {
+            sim.inject(Fault::at(1, FaultError::NoSpace, Lasting::ForGood).on(kind));
+            assert!(manifest.append(&sealed(70), 0).is_err());
+            assert!(!sim.paths().iter().any(|(path, _)| path.ends_with(".tmp")), "{:?}", sim.paths());
+            sim.clear_faults();
+        }
         sim.inject(Fault::at(1, FaultError::NoSpace, Lasting::ForGood));
         assert!(manifest.append(&sealed(70), 0).is_err());
         assert_eq!(manifest.state(), after.state());

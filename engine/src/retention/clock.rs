@@ -45,26 +45,40 @@ const GRANT_NS: i64 = 24 * 3600 * 1_000_000_000;
 /// A change of the wall clock against the monotonic one by more than this is a step; less is a clock being slewed.
 const STEP_NS: i64 = 2_000_000_000;
 
+/// Most by which the wall clock may leave the monotonic one within a day in many small changes.
+const DRIFT_NS: i64 = 60_000_000_000;
+const DAY: Duration = Duration::from_hours(24);
+
 /// How long the wall clock has run without a step, in this run of the process.
+///
+/// A clock that drifts away in small changes is as little to be believed as one that makes a step.
 #[derive(Debug)]
 pub(super) struct Calm {
     /// Wall less monotonic clock at the last look, in nanoseconds.
     offset_ns: i64,
     since: Duration,
+    /// The same at most a day ago, after the last step, and when that was.
+    before_ns: i64,
+    before: Duration,
 }
 
 impl Calm {
     pub(super) fn new(wall_ns: i64, monotonic: Duration) -> Self {
-        Self { offset_ns: offset(wall_ns, monotonic), since: monotonic }
+        let offset_ns = offset(wall_ns, monotonic);
+        Self { offset_ns, since: monotonic, before_ns: offset_ns, before: monotonic }
     }
 
-    /// True if the clock made a step since the last look.
+    /// True if the clock made a step since the last look, or has drifted too far.
     pub(super) fn look(&mut self, wall_ns: i64, monotonic: Duration) -> bool {
         let offset_ns = offset(wall_ns, monotonic);
-        let stepped = offset_ns.saturating_sub(self.offset_ns).saturating_abs() > STEP_NS;
+        let differs = |from_ns: i64, by_ns| offset_ns.saturating_sub(from_ns).saturating_abs() > by_ns;
+        let stepped = differs(self.offset_ns, STEP_NS) || differs(self.before_ns, DRIFT_NS);
         self.offset_ns = offset_ns;
         if stepped {
             self.since = monotonic;
+        }
+        if stepped || monotonic.saturating_sub(self.before) >= DAY {
+            (self.before_ns, self.before) = (offset_ns, monotonic);
         }
         stepped
     }
@@ -259,6 +273,32 @@ mod tests {
             now = run.now();
         }
         assert_eq!(now, START + 100 * HOUR);
+    }
+
+    #[test]
+    fn a_clock_that_drifts_away_in_small_changes_is_not_steady() {
+        const MINUTE: i64 = HOUR / 60;
+        const SECOND: i64 = MINUTE / 60;
+        for (drift_ns, steady) in
+            [(SECOND / 100, true), (-SECOND / 30, true), (2 * SECOND, false), (-2 * SECOND, false)]
+        {
+            // Only a steady clock proves itself.
+            let mut run = Run::start(START, 0, START);
+            for _ in 0..24 * 60 {
+                run.wall += MINUTE + drift_ns;
+                run.monotonic += MINUTE;
+                run.look();
+            }
+            assert_eq!(run.clock.record().steady_ns >= PROVEN_NS, steady, "{drift_ns} ns a minute");
+            // And only in the hands of one is a jump believed after a day.
+            let mut run = Run::start(START, PROVEN_NS, START + 400 * DAY);
+            for _ in 0..24 * 60 {
+                run.wall += MINUTE + drift_ns;
+                run.monotonic += MINUTE;
+                run.look();
+            }
+            assert_eq!(run.is_held(), !steady, "{drift_ns} ns a minute");
+        }
     }
 
     #[test]

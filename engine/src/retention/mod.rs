@@ -19,7 +19,7 @@ pub use cutoffs::{ClockRecord, NO_CUTOFF, PROVEN_NS, Purpose, Retained, Retentio
 
 use crate::engine::Shared;
 use crate::error::{EngineError, WriteError, is_disk_full};
-use crate::manifest::Edit;
+use crate::manifest::{Edit, Manifest};
 use clock::{Calm, Look, RetentionClock};
 use cutoffs::{Content, Key, MAX_RULES};
 use parking_lot::Mutex;
@@ -110,11 +110,25 @@ pub(crate) fn look(shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the manifest should hear how well the clock is proven: once an hour until it is.
+/// Whether the manifest should hear how well the clock is proven: once an hour until it is, and at once when it made a step
+/// and has to begin again.
 fn proof_is_due(known: &Retentions, record: ClockRecord) -> bool {
     let written = known.clock.map_or(0, |clock| clock.steady_ns);
     let step_ns = PROVEN_NS / 24;
-    written < PROVEN_NS && (record.steady_ns >= PROVEN_NS || record.steady_ns >= written + step_ns)
+    record.steady_ns < written
+        || (written < PROVEN_NS && (record.steady_ns >= PROVEN_NS || record.steady_ns >= written + step_ns))
+}
+
+/// Whether a rule for `key` can be set; none: one of a measurement that has no id yet.
+///
+/// # Errors
+/// `TooManyRetentions` if it would be one too many.
+pub(crate) fn check_room(shared: &Shared, key: Option<Key>) -> Result<(), WriteError> {
+    let known = &shared.view().retentions.entries;
+    if key.is_none_or(|key| !known.contains_key(&key)) && known.len() >= MAX_RULES {
+        return Err(WriteError::TooManyRetentions { limit: MAX_RULES });
+    }
+    Ok(())
 }
 
 /// Puts a rule in force, durably; gives what is in force then.
@@ -123,10 +137,7 @@ pub(crate) fn set(shared: &Shared, key: Key, rule: Rule) -> Result<Retained, Wri
     let empty = key.1.is_some_and(|measurement| shared.catalog.series_count(measurement) == 0);
     let content = if empty { Content::None } else { Content::Some };
     let mut watched = shared.retention.0.lock();
-    let known = shared.view().retentions.clone();
-    if !known.entries.contains_key(&key) && known.entries.len() >= MAX_RULES {
-        return Err(WriteError::TooManyRetentions { limit: MAX_RULES });
-    }
+    check_room(shared, Some(key))?;
     watched.follow(shared).map_err(refused)?;
     let record = watched.record(shared);
     let known = shared.view().retentions.clone();
@@ -232,11 +243,45 @@ impl Watched {
 /// Makes an edit of rules and cutoffs durable, then lets readers and writers go by it.
 fn publish(shared: &Shared, told: Retentions) -> io::Result<()> {
     let mut manifest = shared.manifest.lock();
-    let edit = Edit::Retention(told);
-    let number = manifest.append(&edit, shared.clock.wall().0)?;
-    shared.attest(number);
+    let ballast = append(shared, &mut manifest, &Edit::Retention(told))?;
     shared.publish_retentions(Arc::new(manifest.state().retentions.clone()));
+    drop(manifest);
+    ballast.lay_again(shared);
     Ok(())
+}
+
+/// What became of the ballast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BallastUse {
+    /// Nothing.
+    Kept,
+    /// It was given up.
+    Released,
+}
+
+impl BallastUse {
+    /// To be called once what the edit freed is free.
+    pub(crate) fn lay_again(self, shared: &Shared) {
+        if self == Self::Released {
+            shared.ballast.lay(&*shared.disk);
+        }
+    }
+}
+
+/// Makes an edit durable that frees room or leads to it: on a full disk the ballast is given up for it.
+pub(crate) fn append(shared: &Shared, manifest: &mut Manifest, edit: &Edit) -> io::Result<BallastUse> {
+    let wall_ns = shared.clock.wall().0;
+    let (number, ballast) = match manifest.append(edit, wall_ns) {
+        Ok(number) => (number, BallastUse::Kept),
+        Err(error) if is_disk_full(&error) && shared.ballast.release(&*shared.disk) => {
+            shared.metrics.ballast_released.add(1);
+            tracing::warn!(%error, "the disk is full: the ballast was given up so that old points can go");
+            (manifest.append(edit, wall_ns)?, BallastUse::Released)
+        }
+        Err(error) => return Err(error),
+    };
+    shared.attest(number);
+    Ok(ballast)
 }
 
 fn refused(error: io::Error) -> WriteError {
@@ -253,8 +298,10 @@ fn refused(error: io::Error) -> WriteError {
 /// The manifest's; what was not dropped is dropped by the next pass.
 pub(crate) fn pass(shared: &Shared) -> io::Result<RetentionReport> {
     look(shared)?;
-    let view = shared.view();
-    let expired = plan::expired(view.segments.iter().map(|handle| handle.entry()), &view.retentions);
+    let expired = {
+        let view = shared.view();
+        plan::expired(view.segments.iter().map(|handle| handle.entry()), &view.retentions)
+    };
     if expired.is_empty() {
         return Ok(RetentionReport::default());
     }
@@ -267,10 +314,12 @@ pub(crate) fn pass(shared: &Shared) -> io::Result<RetentionReport> {
     let next_file = shared.peek_next_file();
     let edit =
         Edit::Compacted { segments: Vec::new(), replaced: ids.clone(), next_file, applied: Vec::new() };
-    let number = manifest.append(&edit, shared.clock.wall().0)?;
-    shared.attest(number);
+    append(shared, &mut manifest, &edit)?;
     shared.publish_compaction(Vec::new(), &ids, &[]);
     drop(manifest);
+    drop(view);
+    // Also if moving the cutoffs on took it.
+    shared.ballast.lay(&*shared.disk);
     let report = RetentionReport {
         segments: expired.len() as u64,
         rows: expired.iter().map(|entry| entry.rows).sum(),

@@ -79,6 +79,7 @@ fn run(seed: u64, read_mode: ReadMode, at: &mut u64) {
         ballast_bytes: 0,
         max_open_maps: if seed.is_multiple_of(2) { 4 } else { 64 },
         queue_wait: Duration::from_secs(60),
+        min_retention: Duration::ZERO,
         ..Options::default()
     };
     let open = || {

@@ -409,7 +409,7 @@ fn tags(id: u64, dice: &mut Dice) -> TagSet {
 pub fn open(folder: &Path, clock: &Arc<ManualClock>, seed: u64) -> Engine {
     let mut identity = [7; 16];
     identity[..8].copy_from_slice(&seed.to_le_bytes());
-    let options = Options { ballast_bytes: 4096, ..Options::default() };
+    let options = Options { ballast_bytes: 4096, min_retention: Duration::ZERO, ..Options::default() };
     Engine::open(Arc::new(OsDisk::new(folder).unwrap()), options, clock.clone(), identity).unwrap()
 }
 

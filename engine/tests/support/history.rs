@@ -182,6 +182,7 @@ pub(crate) fn options(rng: &mut Rng, read_mode: ReadMode) -> Options {
         wal_bytes: *rng.pick(&[2 << 10, 16 << 10, 1 << 30]),
         ballast_bytes: *rng.pick(&[0, 4 << 10, 32 << 10]),
         max_open_maps: *rng.pick(&[1, 3, 1024]),
+        min_retention: Duration::ZERO,
         ..Options::default()
     }
 }

@@ -49,7 +49,7 @@ struct Told {
         ("rp" = Option<String>, Query, description = "Retention policy"),
         ("measurement" = Option<String>, Query, description = "Only this measurement, in place of the rule of its database")),
     request_body(content = String, content_type = "application/json",
-        description = "`{\"keep\":\"30d\"}`: w, d, h, m, s, at least 1h; `inf` for ever; null takes the rule of a measurement away"),
+        description = "`{\"keep\":\"30d\"}`: w, d, h, m, s, at least 2d; `inf` for ever; null takes the rule of a measurement away"),
     responses((status = 200, description = "The rule and its cutoff as they are now"),
         (status = 400, description = "No retention"), (status = 404, description = "Unknown database"),
         (status = 507, description = "The disk is full")))]

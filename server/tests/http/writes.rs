@@ -271,7 +271,7 @@ async fn points_beyond_the_retention_are_told_to_each_dialect_and_counted() {
 
     for (target, body, status) in [
         ("/api/v1/retention?db=nope", r#"{"keep":"30d"}"#, 404),
-        ("/api/v1/retention", r#"{"keep":"5m"}"#, 400),
+        ("/api/v1/retention", r#"{"keep":"47h"}"#, 400),
         ("/api/v1/retention", r#"{"keep":"soon"}"#, 400),
         ("/api/v1/retention", r#"{"keep":3}"#, 400),
         ("/api/v1/retention", r#"{"kep":"30d"}"#, 400),

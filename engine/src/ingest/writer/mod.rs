@@ -150,6 +150,8 @@ pub(crate) struct Writer {
     retire_through: Option<Seq>,
     /// When a store that refuses looks next whether it still has to.
     resume_due: Duration,
+    /// From when on a body that does not fit on a disk that is not full may ask for a seal again.
+    room_seal_due: Duration,
 }
 
 /// A log that takes no more records.
@@ -209,6 +211,8 @@ const DEFINE_RECORD_BYTES: usize = 1 << 20;
 const TICK: Duration = Duration::from_millis(50);
 /// A store that refuses writes looks this often whether it still has to.
 const RESUME_PAUSE: Duration = Duration::from_secs(1);
+/// Between two seals that long bodies ask for while the disk has room for ordinary ones.
+const ROOM_SEAL_PAUSE: Duration = Duration::from_secs(60);
 /// The wall clock may step this far against the monotonic one without a record of it.
 const CLOCK_STEP_NS: u128 = 2_000_000_000;
 
@@ -264,6 +268,7 @@ impl Writer {
             seal_first: start.seal_first,
             retire_through: None,
             resume_due: now,
+            room_seal_due: now,
         }
     }
 
@@ -365,10 +370,18 @@ impl Writer {
     /// Why a request that adds `bytes` to the log would not leave enough room on the disk.
     fn no_room(&mut self, bytes: u64) -> Option<WriteError> {
         let (shared, now) = (&self.shared, self.shared.clock.monotonic());
+        let empty = shared.view().active.is_empty();
+        if empty && let Some(active) = self.unsealed_bytes.back_mut() {
+            // Names and deletes alone are not sealed; nothing would ever take them off.
+            *active = 0;
+        }
         let unsealed = self.unsealed_bytes.iter().sum();
         let refused = shared.space.refusal(&*shared.disk, &shared.status, now, (bytes, unsealed))?;
-        // What is in memory may become far less.
-        self.freeze_wanted |= !shared.view().active.is_empty();
+        // What is in memory may become far less. A long body that does not fit is no reason for many small segments.
+        if !empty && (shared.space.info().full || now >= self.room_seal_due) {
+            self.freeze_wanted = true;
+            self.room_seal_due = now + ROOM_SEAL_PAUSE;
+        }
         Some(WriteError::DiskFull(refused))
     }
 
@@ -524,14 +537,16 @@ impl Writer {
         self.note_clock_step(&mut group);
         let Some(log) = self.log.as_mut() else { return };
         self.shared.metrics.wal_bytes_written.add(log.group_bytes() as u64);
-        self.shared.space.spend(log.group_bytes() as u64);
-        if let Some(active) = self.unsealed_bytes.back_mut() {
-            *active += log.group_bytes() as u64;
-        }
+        let group_bytes = log.group_bytes() as u64;
+        self.shared.space.spend(group_bytes);
         self.shared.metrics.groups.add(1);
         if let Err(error) = log.write() {
             self.abandon_log(group, &error);
             return;
+        }
+        // What was not written needs no seal.
+        if let Some(active) = self.unsealed_bytes.back_mut() {
+            *active += group_bytes;
         }
         if group.must_sync {
             if let Err(error) = self.sync_log() {
@@ -680,11 +695,10 @@ impl Writer {
     }
 }
 
-/// What a request adds to the log, about; definitions are small.
+/// What a request adds to the log, about; definitions of a body that has no other new names are small.
 fn bytes_of(request: &Request) -> u64 {
     let Request::Write { prepared, .. } = request else { return 0 };
-    let gathered = 8 * (prepared.points + 2 * prepared.values);
-    prepared.payload.as_ref().map_or(gathered, |(payload, _)| payload.len() as u64)
+    prepared.payload.as_ref().map_or_else(|| prepared.bytes_bound(), |(payload, _)| payload.len() as u64)
 }
 
 fn clock_offset(shared: &Shared) -> i128 {
