@@ -242,8 +242,7 @@ impl Shared {
         let Some(handle) = view.segments.iter().find(|h| h.entry().id == segment).cloned() else {
             return Ok(());
         };
-        let entry = SegmentEntry { quarantined: true, ..handle.entry().clone() };
-        let segments = Arc::new(view.segments.with([self.opener.handle(entry)], &[segment]));
+        let segments = Arc::new(view.segments.with([handle.set_aside()], &[segment]));
         *view = Arc::new(View { segments, ..(**view).clone() });
         self.view_version.fetch_add(1, Ordering::Release);
         Ok(())
