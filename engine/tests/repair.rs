@@ -68,7 +68,7 @@ fn whatever_is_damaged_nothing_that_could_be_read_is_lost() {
             let damages: Vec<String> = (0..=rng.index(3)).map(|_| damage(&disk, &mut rng)).collect();
             let what = format!("WATTLOG_SEED={seed} round {round}: {damages:?}");
             let (before, _) = content(&disk.fork(), &options);
-            let report = run(&disk, &options).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let report = run(&disk, &options).unwrap_or_else(|error| panic!("{what}: {error:?}"));
             let (after, partial) = content(&disk.fork(), &options);
             let known =
                 |(cell, value): (&Cell, &Exact)| versions.get(cell).is_some_and(|all| all.contains(value));
@@ -95,7 +95,8 @@ fn whatever_is_damaged_nothing_that_could_be_read_is_lost() {
         }
     }
     println!("{healed} stores are whole again, {lost} have lost something");
-    assert!(healed > 20 && lost > 20, "both happen: {healed}, {lost}");
+    // One seed by itself, as `WATTLOG_SEED` asks for, may do with one of them.
+    assert!(healed + lost < 100 || (healed > 20 && lost > 20), "both happen: {healed}, {lost}");
 }
 
 fn damage(disk: &SimDisk, rng: &mut Rng) -> String {

@@ -275,12 +275,12 @@ impl History {
     /// Comparisons that hold often, seldom, always or never, joined in any way.
     fn condition(&mut self, series: usize, depth: u32) -> Condition {
         match self.rng.below(10) {
-            0 | 1 if depth < 3 => Condition::All(
-                (0..1 + self.rng.below(3)).map(|_| self.condition(series, depth + 1)).collect(),
-            ),
-            2 | 3 if depth < 3 => Condition::Any(
-                (0..1 + self.rng.below(3)).map(|_| self.condition(series, depth + 1)).collect(),
-            ),
+            0 | 1 if depth < 3 => {
+                Condition::All((0..=self.rng.below(3)).map(|_| self.condition(series, depth + 1)).collect())
+            }
+            2 | 3 if depth < 3 => {
+                Condition::Any((0..=self.rng.below(3)).map(|_| self.condition(series, depth + 1)).collect())
+            }
             4 if depth < 3 => Condition::Not(Box::new(self.condition(series, depth + 1))),
             5 => {
                 // Keys that the measurement has.
