@@ -108,8 +108,8 @@ impl Shared {
         let durability = state.durability.iter().map(|(id, d)| (*id, *d)).collect();
         let sealed = state.flushed_seq;
         let tombstones = tombstones.into_iter().map(Arc::new).collect();
-        let retentions = Arc::new(state.retentions.clone());
-        let retention = Watch::new(retentions.clock, &*clock);
+        let retention = Watch::new(state.retentions.clock, &*clock);
+        let retentions = retention::in_force(&options, &state.retentions);
         let view = View { active, frozen, segments: Arc::new(segments), tombstones, sealed, retentions };
         Self {
             store: manifest.store(),
@@ -242,8 +242,7 @@ impl Shared {
         let Some(handle) = view.segments.iter().find(|h| h.entry().id == segment).cloned() else {
             return Ok(());
         };
-        let entry = SegmentEntry { quarantined: true, ..handle.entry().clone() };
-        let segments = Arc::new(view.segments.with([self.opener.handle(entry)], &[segment]));
+        let segments = Arc::new(view.segments.with([handle.set_aside()], &[segment]));
         *view = Arc::new(View { segments, ..(**view).clone() });
         self.view_version.fetch_add(1, Ordering::Release);
         Ok(())

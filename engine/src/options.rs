@@ -56,6 +56,8 @@ pub struct Options {
     pub scrub_interval: Duration,
     /// Bytes a second that the background scrub may read; zero stops it.
     pub scrub_bytes_per_second: u64,
+    /// Whether cutoffs move on and points beyond them are dropped; if not, what is hidden stays hidden and on the disk.
+    pub retention: bool,
     /// Midnights of the home zone: where compaction cuts row groups, so that daily answers come from statistics.
     pub midnights: Midnights,
     /// Most segments open at a time.
@@ -132,6 +134,7 @@ impl Default for Options {
             compaction_bytes_per_second: 32 << 20,
             scrub_interval: Duration::from_hours(7 * 24),
             scrub_bytes_per_second: 4 << 20,
+            retention: true,
             midnights: Midnights::utc(),
             max_open_maps: 1024,
             auto_create_databases: true,

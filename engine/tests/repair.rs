@@ -9,12 +9,12 @@ use support::content::{Cell, Content, Exact, read_everything};
 use support::history::{Author, Life, START_NS, Step, options};
 use support::run::{Run, open};
 use support::seeds::seeds;
-use wattlog_engine::OpenError;
 use wattlog_engine::check;
 use wattlog_engine::io::sim::{Rng, SimDisk};
 use wattlog_engine::io::{Disk, ReadMode};
 use wattlog_engine::options::Options;
 use wattlog_engine::repair::{RepairError, RepairReport, repair};
+use wattlog_engine::{OpenError, Rule};
 use wattlog_model::{Clock, FieldValue, ManualClock, Timestamp};
 
 fn clock() -> Arc<ManualClock> {
@@ -68,7 +68,7 @@ fn whatever_is_damaged_nothing_that_could_be_read_is_lost() {
             let damages: Vec<String> = (0..=rng.index(3)).map(|_| damage(&disk, &mut rng)).collect();
             let what = format!("WATTLOG_SEED={seed} round {round}: {damages:?}");
             let (before, _) = content(&disk.fork(), &options);
-            let report = run(&disk, &options).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let report = run(&disk, &options).unwrap_or_else(|error| panic!("{what}: {error:?}"));
             let (after, partial) = content(&disk.fork(), &options);
             let known =
                 |(cell, value): (&Cell, &Exact)| versions.get(cell).is_some_and(|all| all.contains(value));
@@ -95,7 +95,8 @@ fn whatever_is_damaged_nothing_that_could_be_read_is_lost() {
         }
     }
     println!("{healed} stores are whole again, {lost} have lost something");
-    assert!(healed > 20 && lost > 20, "both happen: {healed}, {lost}");
+    // One seed by itself, as `WATTLOG_SEED` asks for, may do with one of them.
+    assert!(healed + lost < 100 || (healed > 20 && lost > 20), "both happen: {healed}, {lost}");
 }
 
 fn damage(disk: &SimDisk, rng: &mut Rng) -> String {
@@ -185,6 +186,32 @@ fn a_segment_without_its_ends_is_written_anew() {
         let told = String::from_utf8(disk.read_file(&report.report.unwrap()).unwrap()).unwrap();
         assert!(told.contains(&segment) && told.contains("written anew"), "{told}");
     }
+}
+
+/// Seen as: a store with a rule for a week, repaired, and nothing older was left to look at.
+#[test]
+fn what_is_beyond_its_age_is_not_dropped_by_a_repair() {
+    let (disk, options, _) = sealed();
+    let off = Options { retention: false, ..options.clone() };
+    let later = Arc::new(ManualClock::new(Timestamp(START_NS + 90 * Timestamp::DAY_NS)));
+    let engine = open(&disk, &off, &later).expect("opens");
+    // One that is in the log only: a seal would leave it out.
+    let cell = Cell { database: 0, series: 0, time: START_NS + 1, field: 0 };
+    let unsealed = [(cell, Exact(FieldValue::Float(1.5)))];
+    engine.write(support::content::Body::new(0, unsealed.into_iter().collect()).batch()).expect("stored");
+    engine.confirm_clock().unwrap();
+    let database = engine.databases()[0].name.clone();
+    let rule = Rule::Keep { ns: 30 * Timestamp::DAY_NS.unsigned_abs() };
+    assert!(engine.set_retention(&database, None, None, rule).unwrap().cutoff.is_some());
+    engine.close().unwrap();
+    disk.settle();
+    let catalog = paths(&disk, "catalog/").remove(0);
+    let len = disk.read_file(&catalog).unwrap().len() as u64;
+    disk.flip_bit(&catalog, len / 2, 3);
+    let (on, clock): (Arc<dyn Disk>, Arc<dyn Clock>) = (Arc::new(disk.clone()), later.clone());
+    let report = repair(&on, options, &clock).unwrap();
+    assert!(!report.done.is_empty() && report.after.is_whole(), "{report:#?}");
+    assert_eq!(open(&disk, &off, &later).expect("opens").storage().points, 3001, "{report:#?}");
 }
 
 #[test]

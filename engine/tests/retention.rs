@@ -104,6 +104,14 @@ fn segments(disk: &SimDisk) -> usize {
     disk.paths().iter().filter(|(path, _)| path.starts_with("segments/")).count()
 }
 
+/// The number of the only one.
+fn segment_id(disk: &SimDisk) -> u64 {
+    let paths = disk.paths().into_iter().map(|(path, _)| path);
+    let names: Vec<String> = paths.filter(|path| path.starts_with("segments/")).collect();
+    let [name] = &names[..] else { panic!("{names:?}") };
+    u64::from_str_radix(&name[13..29], 16).unwrap()
+}
+
 fn expect(range: std::ops::Range<i64>) -> Vec<i64> {
     every_ten_minutes(range).collect()
 }
@@ -332,6 +340,49 @@ fn a_snapshot_shows_what_was_there_when_it_was_taken() {
     let before = wattlog_engine::query::run(&snapshot, &request, &limits, &control).unwrap();
     assert_eq!(before.rows(), 144);
     assert_eq!(times(&engine, "power"), [0; 0]);
+}
+
+/// Seen as: a snapshot from before a quarantine lost the file when it was dropped by age.
+#[test]
+fn a_file_that_was_set_aside_and_dropped_stays_for_an_older_snapshot() {
+    let disk = SimDisk::new(12);
+    let engine = open(&disk, &options());
+    engine.confirm_clock().unwrap();
+    write(&engine, "power", NOW - 9 * DAY..NOW - 8 * DAY);
+    engine.seal().unwrap();
+    let snapshot = engine.snapshot();
+    engine.quarantine(wattlog_engine::ids::SegmentId(segment_id(&disk))).unwrap();
+    set(&engine, None, keep(5));
+    assert_eq!(engine.retain().unwrap().segments, 1);
+    assert_eq!(segments(&disk), 1, "the snapshot may open it");
+    let request = QueryRequest::raw("home", "power", Timestamp::MIN, Timestamp(i64::MAX));
+    let limits = wattlog_engine::query::QueryLimits::default();
+    let read = wattlog_engine::query::run(&snapshot, &request, &limits, &QueryControl::default()).unwrap();
+    assert!(read.rows() == 144 && !read.is_partial());
+    drop(snapshot);
+    assert_eq!(segments(&disk), 0);
+}
+
+#[test]
+fn what_is_beyond_its_cutoff_stays_where_retention_is_off() {
+    let disk = SimDisk::new(13);
+    let engine = open(&disk, &options());
+    engine.confirm_clock().unwrap();
+    write(&engine, "power", NOW - 3 * DAY..NOW - 2 * DAY);
+    engine.seal().unwrap();
+    write(&engine, "power", NOW - 2 * DAY..NOW - DAY);
+    set(&engine, None, keep(4));
+    let cutoff = engine.retentions()[0].cutoff;
+    engine.close().unwrap();
+    disk.settle();
+    let later = clock();
+    later.advance(Duration::from_hours(10 * 24));
+    let off = Options { retention: false, ..options() };
+    let engine = open_at(&disk, &off, &later);
+    assert_eq!(engine.retain().unwrap().segments, 0);
+    engine.compact().unwrap();
+    assert_eq!(engine.storage().points, 2 * 144, "neither the seal nor the merge left anything out");
+    assert_eq!(engine.retentions()[0].cutoff, cutoff);
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl CatalogError {
     /// Whether it says nothing of the file: the process has too many files open, or too little memory.
     pub(crate) fn is_for_want_of_resources(&self) -> bool {
         let Self::Io { source, .. } = self else { return false };
-        matches!(crate::io::os_code(source), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+        crate::io::os_code(source).is_some_and(crate::io::is_want_of_resources)
     }
 
     /// Whether the store must not be opened for it: nothing is wrong with the file, so nothing may take its place.

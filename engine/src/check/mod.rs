@@ -19,7 +19,7 @@ use crate::catalog::{DIRECTORY_PARTS, FOOTER_PARTS};
 use crate::error::Damage;
 use crate::file_header::{self, FILE_HEADER_LEN};
 use crate::ids::StoreId;
-use crate::io::Disk;
+use crate::io::{Disk, os_code};
 use crate::manifest::State;
 use crate::segment;
 use std::collections::BTreeSet;
@@ -311,8 +311,13 @@ fn header_lines(bytes: &[u8], out: &mut Vec<DumpLine>) {
 
 /// The whole of a file that cannot be read is damage at its start.
 pub(crate) fn unreadable(path: &str, error: &io::Error) -> Damage {
-    let found = error.raw_os_error().map_or(u64::MAX, |code| code as u64);
+    let found = os_code(error).map_or(u64::MAX, |code| code as u64);
     Damage { file: path.to_owned(), offset: 0, part: "read", expected: 0, found }
+}
+
+/// Whether damage is only that the machine lacked file descriptors or memory when the file was read.
+pub(crate) fn is_want_of_resources(damage: &Damage) -> bool {
+    damage.part == "read" && i32::try_from(damage.found).is_ok_and(crate::io::is_want_of_resources)
 }
 
 #[cfg(test)]

@@ -195,6 +195,11 @@ pub(crate) fn os_code(error: &io::Error) -> Option<i32> {
     error.raw_os_error().or_else(inner)
 }
 
+/// Whether that number says that the machine lacks file descriptors or memory: then nothing is known about the file.
+pub(crate) fn is_want_of_resources(code: i32) -> bool {
+    matches!(code, libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+}
+
 /// Refuses what is no path of a store, before it can name a file outside its folder.
 fn checked(path: &str) -> io::Result<&str> {
     let sane = path.is_empty()

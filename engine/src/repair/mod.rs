@@ -87,8 +87,8 @@ pub fn repair(
     disk.create_dir("quarantine")?;
     keep_manifests(&**disk, &before, &mut done)?;
     let mut healed = heal(disk, &options, clock, lock, &before, &mut done)?;
-    if healed.gave_up {
-        // While a segment that cannot be read was wanted, the catalog file that may hold its names was kept.
+    if healed.settled {
+        // While a segment that could not be read was wanted, the catalog file that may hold its names was kept.
         let lock = Engine::lock(&**disk)?;
         let rest = check::store(disk)?;
         if rest.damage().any(|damage| damage.file.starts_with("catalog/")) {
@@ -113,8 +113,8 @@ pub fn repair(
 struct Healed {
     /// Something is lost for good.
     lost: bool,
-    /// A segment was given up.
-    gave_up: bool,
+    /// A segment that could not be read was written anew or given up.
+    settled: bool,
 }
 
 /// Opens the store and puts right what an open store can.
@@ -127,8 +127,12 @@ fn heal(
     done: &mut Vec<String>,
 ) -> Result<Healed, RepairError> {
     // Nobody writes and nobody reads: only what is asked for here shall happen.
-    let options =
-        Options { compaction_bytes_per_second: 0, scrub_interval: Duration::ZERO, ..options.clone() };
+    let options = Options {
+        compaction_bytes_per_second: 0,
+        scrub_interval: Duration::ZERO,
+        retention: false,
+        ..options.clone()
+    };
     let seed = crate::ids::StoreId::default();
     let engine = Engine::open_locked(disk.clone(), options, clock.clone(), seed, (lock, Orphans::SetAside))?;
     let opened = engine.recovery_report();
@@ -137,7 +141,7 @@ fn heal(
     }
     let in_logs: Vec<&Damage> =
         opened.damage.iter().filter(|damage| damage.file.starts_with("wal")).collect();
-    let mut healed = Healed { lost: opened.rebuilt || !in_logs.is_empty(), gave_up: false };
+    let mut healed = Healed { lost: opened.rebuilt || !in_logs.is_empty(), settled: false };
     let shared = engine.shared().clone();
     match engine.seal() {
         Ok(sealed) => {
@@ -168,9 +172,9 @@ fn heal(
         before.damage().chain(&opened.damage).map(|damage| damage.file.as_str()).collect();
     for entry in entries.iter().filter(|entry| !entry.quarantined && damaged.contains(&*entry.path())) {
         match segment(&shared, entry, done)? {
-            Became::Whole => {}
+            Became::Whole => healed.settled = true,
             Became::Partial => healed.lost = true,
-            Became::GivenUp => (healed.lost, healed.gave_up) = (true, true),
+            Became::GivenUp => (healed.lost, healed.settled) = (true, true),
         }
     }
     drop(shared);

@@ -35,17 +35,19 @@ pub(super) fn rewrite(shared: &Arc<Shared>, entry: &SegmentEntry) -> io::Result<
     if count.values != entry.values || remains.spec().id != entry.id {
         return Ok(Rewritten::NotWhole { values: count.values });
     }
+    // A file without the name of its database would give that name to the catalog.
+    let known = shared.catalog.namespace_name(entry.namespace);
+    let known = known.map(|(database, policy)| (database.to_string(), policy.to_string()));
+    let namespace_name = known.unwrap_or_else(|| remains.spec().namespace_name.clone());
+    if namespace_name.0.is_empty() {
+        return Ok(Rewritten::NotWhole { values: count.values });
+    }
     let id = SegmentId(shared.next_file_id());
     let path = segment_path(id);
     let temporary = format!("{path}.tmp");
     let mut begun = Begun::new(shared);
     begun.add(&path);
-    let namespace_name = shared.catalog.namespace_name(entry.namespace).unwrap_or_default();
-    let spec = SegmentSpec {
-        id,
-        namespace_name: (namespace_name.0.to_string(), namespace_name.1.to_string()),
-        ..remains.spec().clone()
-    };
+    let spec = SegmentSpec { id, namespace_name, ..remains.spec().clone() };
     let writer = SegmentWriter::create(&*shared.disk, &temporary, spec.clone())?;
     let mut copy = Copy { shared, writer, section: None, series: None, failed: false };
     remains.walk(&mut copy)?;

@@ -20,6 +20,7 @@ pub use cutoffs::{ClockRecord, NO_CUTOFF, PROVEN_NS, Purpose, Retained, Retentio
 use crate::engine::Shared;
 use crate::error::{EngineError, WriteError, is_disk_full};
 use crate::manifest::{Edit, Manifest};
+use crate::options::Options;
 use clock::{Calm, Look, RetentionClock};
 use cutoffs::{Content, Key, MAX_RULES};
 use parking_lot::Mutex;
@@ -93,11 +94,22 @@ impl Watch {
     }
 }
 
+/// What readers, writers, seals and merges go by. Where nothing is to be dropped, the clock counts as never proven.
+pub(crate) fn in_force(options: &Options, known: &Retentions) -> Arc<Retentions> {
+    let clock = known.clock.filter(|_| options.retention);
+    Arc::new(Retentions { clock, ..known.clone() })
+}
+
 /// Looks at the clocks and moves the cutoffs on as far as they allow.
+///
+/// Does nothing where [`crate::Options::retention`] is off.
 ///
 /// # Errors
 /// The manifest's. The cutoffs stay where they were then, and the next look tries again.
 pub(crate) fn look(shared: &Shared) -> io::Result<()> {
+    if !shared.options.retention {
+        return Ok(());
+    }
     let mut watched = shared.retention.0.lock();
     watched.follow(shared)?;
     let Some(clock) = watched.clock.as_ref() else { return Ok(()) };
@@ -244,7 +256,7 @@ impl Watched {
 fn publish(shared: &Shared, told: Retentions) -> io::Result<()> {
     let mut manifest = shared.manifest.lock();
     let ballast = append(shared, &mut manifest, &Edit::Retention(told))?;
-    shared.publish_retentions(Arc::new(manifest.state().retentions.clone()));
+    shared.publish_retentions(in_force(&shared.options, &manifest.state().retentions));
     drop(manifest);
     ballast.lay_again(shared);
     Ok(())

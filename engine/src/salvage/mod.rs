@@ -8,9 +8,9 @@
 //! those are damaged.
 //!
 //! Order: sources by rising commit order, so whoever takes the points one after the other and lets the last write win for
-//! each field has what the store had. Two things differ from a query of the store. Where a younger value is lost, an older one of the same time
+//! each field has what the store had. Three things differ from a query of the store. Where a younger value is lost, an older one of the same time
 //! may come out in its place ([`SalvagedFile::lost`] says where that can be). And of deletes only those count that can
-//! still be read: in the manifest and in logs.
+//! still be read: in the manifest and in logs. And points that a retention rule hides come out as long as they are on the disk.
 //!
 //! Memory: the names of all series, as an open store has them, and one row group or log record. Time: each file is read
 //! twice, its data once.

@@ -8,7 +8,9 @@
 //! 1. Files are read by rising number; how far the pass has come is kept over restarts. Losing that costs a re-read.
 //! 2. A file is read from the device, by `pread`, with the code of `check`; what seems damaged is read a second time.
 //! 3. In the background it reads no faster than the owner allows, and stops at once when the store closes.
-//! 4. A segment whose checksums hold and whose statistics contradict its values is set aside: readers would believe them.
+//! 4. A segment whose checksums hold and whose statistics contradict its values is told with an alarm and stays: its values are
+//!    whole, and a fault in what is compared here must not take history out of the answers.
+//! 5. A want of file descriptors or memory says nothing about a file: the pass stays where it is and tries again.
 //!
 //! Threads: one, `wattlog-scrubber`. `plan` chooses (pure), this acts. Not here: logs, which every opening reads whole,
 //! and the manifest, which is written anew by every opening that changes something.
@@ -17,8 +19,8 @@ mod paced;
 mod plan;
 mod position;
 
-use crate::catalog::CatalogFile;
-use crate::check::FileReport;
+use crate::catalog::{CatalogError, CatalogFile};
+use crate::check::{FileReport, is_want_of_resources, unreadable};
 use crate::engine::Shared;
 use crate::error::{Damage, EngineError};
 use crate::ids::{CatalogFileId, SegmentId};
@@ -31,7 +33,7 @@ use plan::{Step, plan};
 use position::Position;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use wattlog_model::Timestamp;
@@ -78,14 +80,16 @@ pub(crate) struct Scrubber {
 struct Orders {
     /// Give up: the store closes.
     stop: AtomicBool,
-    /// Somebody waits: as fast as it goes.
-    hurry: AtomicBool,
+    /// Callers that wait: while there are any, as fast as it goes.
+    waiting: AtomicUsize,
 }
 
 /// An idle scrubber looks this often.
 const LOOK: Duration = Duration::from_secs(1);
 /// Nothing is read in the background so soon after an opening: others have more to do then.
 const HOLD_OFF: Duration = Duration::from_mins(10);
+/// What could not be read for want of file descriptors or memory is tried again after so long.
+const RESOURCES_PAUSE: Duration = Duration::from_mins(1);
 /// How far a pass has come is kept no more often than this.
 const SAVE_EVERY: Duration = Duration::from_mins(1);
 
@@ -104,13 +108,15 @@ impl Scrubber {
     /// Reads every sealed file now, from the first on.
     pub(crate) fn full_pass(&self) -> Result<ScrubReport, EngineError> {
         let (reply, answer) = bounded(1);
-        // For the file that is being read at the moment.
-        self.orders.hurry.store(true, Ordering::Relaxed);
+        // Before the request: for the file that is being read at the moment.
+        self.orders.waiting.fetch_add(1, Ordering::Relaxed);
         let sent = self.requests.lock().as_ref().map(|requests| requests.send(reply));
-        match sent {
+        let report = match sent {
             Some(Ok(())) => answer.recv().unwrap_or(Err(EngineError::Closed)),
             _ => Err(EngineError::Closed),
-        }
+        };
+        self.orders.waiting.fetch_sub(1, Ordering::Relaxed);
+        report
     }
 
     pub(crate) fn status(&self, shared: &Shared) -> ScrubStatus {
@@ -182,10 +188,31 @@ struct Worker {
     disk: PacedDisk,
     opened: Duration,
     saved: Duration,
+    /// Nothing is read in the background before.
+    paused_until: Duration,
 }
 
-/// The store is closing.
-struct Closing;
+/// Why nothing is known of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unread {
+    /// The store is closing.
+    Closing,
+    /// The machine lacks file descriptors or memory.
+    NoResources,
+}
+
+impl From<Unread> for EngineError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Closing => Self::Closed,
+            Unread::NoResources => {
+                let message =
+                    "no file descriptors or no memory left to read with; try again later".to_owned();
+                Self::Disk { action: "scrub", message }
+            }
+        }
+    }
+}
 
 impl Worker {
     fn new(shared: Arc<Shared>, orders: Arc<Orders>, position: Arc<Mutex<Position>>) -> Self {
@@ -193,23 +220,23 @@ impl Worker {
         let rate = shared.options.scrub_bytes_per_second;
         let pace = Pace::new(shared.clock.clone(), orders.clone(), rate);
         let disk = PacedDisk { disk: shared.disk.clone(), pace };
-        Self { shared, orders, position, disk, opened: now, saved: now }
+        Self { shared, orders, position, disk, opened: now, saved: now, paused_until: now }
     }
 
     fn run(mut self, requests: &Receiver<Request>) {
         loop {
             match requests.recv_timeout(LOOK) {
-                Ok(reply) => {
-                    self.orders.hurry.store(true, Ordering::Relaxed);
-                    let report = self.full_pass();
-                    self.orders.hurry.store(false, Ordering::Relaxed);
-                    drop(reply.send(report));
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    if self.look(requests).is_err() {
-                        break;
+                Ok(reply) => drop(reply.send(self.full_pass())),
+                Err(RecvTimeoutError::Timeout) => match self.look(requests) {
+                    Ok(()) => {}
+                    Err(Unread::Closing) => break,
+                    Err(Unread::NoResources) => {
+                        tracing::warn!(
+                            "the scrub waits: there are no file descriptors or no memory left to read with"
+                        );
+                        self.paused_until = self.shared.clock.monotonic() + RESOURCES_PAUSE;
                     }
-                }
+                },
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -217,11 +244,12 @@ impl Worker {
     }
 
     /// Carries out what is due.
-    fn look(&mut self, requests: &Receiver<Request>) -> Result<(), Closing> {
+    fn look(&mut self, requests: &Receiver<Request>) -> Result<(), Unread> {
         let options = &self.shared.options;
         let interval = options.scrub_interval;
         let off = interval.is_zero() || options.scrub_bytes_per_second == 0;
-        if off || self.shared.clock.monotonic().saturating_sub(self.opened) < HOLD_OFF {
+        let now = self.shared.clock.monotonic();
+        if off || now.saturating_sub(self.opened) < HOLD_OFF || now < self.paused_until {
             return Ok(());
         }
         while requests.is_empty() && !self.orders.stop.load(Ordering::Relaxed) {
@@ -239,7 +267,7 @@ impl Worker {
         let mut step = Step::Begin;
         loop {
             let files = files(&self.shared);
-            let read = self.step(step, &files).map_err(|Closing| EngineError::Closed)?;
+            let read = self.step(step, &files)?;
             report.files += read.files;
             report.bytes += read.bytes;
             report.damaged += read.damaged;
@@ -253,7 +281,7 @@ impl Worker {
         }
     }
 
-    fn step(&mut self, step: Step, files: &BTreeMap<u64, Sealed>) -> Result<ScrubReport, Closing> {
+    fn step(&mut self, step: Step, files: &BTreeMap<u64, Sealed>) -> Result<ScrubReport, Unread> {
         let wall = self.shared.clock.wall();
         let mut report = ScrubReport::default();
         match step {
@@ -292,7 +320,7 @@ impl Worker {
         }
     }
 
-    fn verify(&self, file: Sealed) -> Result<ScrubReport, Closing> {
+    fn verify(&self, file: Sealed) -> Result<ScrubReport, Unread> {
         let mut damage = self.damage_of(file)?;
         if !damage.is_empty() {
             // A page that the device gave wrong once it may give right the next time.
@@ -307,20 +335,30 @@ impl Worker {
         }
         metrics.scrub_damaged_files.add(1);
         tracing::warn!(file = %file.path(), parts = damage.len(), "the scrub found a damaged file");
+        let contradicts = |damage: &Damage| matches!(damage.part, "statistics" | "summary");
+        if matches!(file, Sealed::Segment { .. }) && damage.iter().all(contradicts) {
+            self.tell_contradiction(&damage[0]);
+            return Ok(report);
+        }
+        // Where a checksum fails, readers see it themselves and leave out that block alone.
         damage.iter().for_each(|damage| self.shared.report_damage(damage));
-        match file {
-            Sealed::Catalog { id, .. } => self.shared.catalog.distrust(id),
-            Sealed::Segment { id, .. } => {
-                let contradicts = |damage: &Damage| matches!(damage.part, "statistics" | "summary");
-                // Where a checksum fails, readers see it themselves and leave out that block alone.
-                if damage.iter().all(contradicts)
-                    && let Err(error) = self.shared.quarantine(id)
-                {
-                    tracing::warn!(file = %file.path(), %error, "a damaged segment could not be set aside");
-                }
-            }
+        if let Sealed::Catalog { id, .. } = file {
+            self.shared.catalog.distrust(id);
         }
         Ok(report)
+    }
+
+    /// Tells once of a segment with whole values and statistics that say otherwise; no more of them than of other damage.
+    fn tell_contradiction(&self, first: &Damage) {
+        if self.shared.status.add_damage(first) {
+            self.shared.metrics.damaged_parts.add(1);
+            tracing::error!(file = %first.file, offset = first.offset, "statistics of a segment contradict its values");
+            self.shared.status.add_alarm(format!(
+                "{}: the statistics contradict the values, which are whole: sums, means and extremes over them may be wrong, until \
+                 `wattlog check --repair` writes the file anew",
+                first.file
+            ));
+        }
     }
 
     /// Whether a file is still one that counts: it may have been replaced while it was read.
@@ -332,7 +370,7 @@ impl Worker {
         files(&self.shared).contains_key(&id)
     }
 
-    fn damage_of(&self, file: Sealed) -> Result<Vec<Damage>, Closing> {
+    fn damage_of(&self, file: Sealed) -> Result<Vec<Damage>, Unread> {
         let (path, store) = (file.path(), self.shared.store);
         let damage = match file {
             Sealed::Segment { id, bytes } => {
@@ -348,25 +386,32 @@ impl Worker {
                 });
                 damage.into_iter().chain(short).collect()
             }
-            Sealed::Catalog { id, .. } => self.catalog_damage(id, path),
+            Sealed::Catalog { id, .. } => self.catalog_damage(id, path)?,
         };
         if self.orders.stop.load(Ordering::Relaxed) {
-            return Err(Closing);
+            return Err(Unread::Closing);
+        }
+        if damage.iter().any(is_want_of_resources) {
+            return Err(Unread::NoResources);
         }
         Ok(damage)
     }
 
     /// Every block against its checksum; the directory and the ends by opening the file.
-    fn catalog_damage(&self, id: CatalogFileId, path: String) -> Vec<Damage> {
+    fn catalog_damage(&self, id: CatalogFileId, path: String) -> Result<Vec<Damage>, Unread> {
+        let damage = |error: CatalogError| match error {
+            error if error.is_for_want_of_resources() => Err(Unread::NoResources),
+            error => Ok(Damage::from(error)),
+        };
         let map = match open_sealed(&self.disk, &path, ReadMode::Pread) {
             Ok(map) => map,
-            Err(error) => return vec![crate::check::unreadable(&path, &error)],
+            Err(error) => return Ok(vec![unreadable(&path, &error)]),
         };
         let file = match CatalogFile::read(map, path, self.shared.store, id) {
             Ok((file, _)) => file,
-            Err(error) => return vec![error.into()],
+            Err(error) => return Ok(vec![damage(error)?]),
         };
         let blocks = 0..file.directory().len() as u32;
-        blocks.filter_map(|number| file.block(number).err().map(Damage::from)).collect()
+        blocks.filter_map(|number| file.block(number).err().map(damage)).collect()
     }
 }

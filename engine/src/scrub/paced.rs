@@ -35,7 +35,7 @@ impl Pace {
             if self.orders.stop.load(Ordering::Relaxed) {
                 return Err(io::Error::new(io::ErrorKind::Interrupted, "the store is closing"));
             }
-            if self.orders.hurry.load(Ordering::Relaxed) || self.bytes_per_second == 0 {
+            if self.orders.waiting.load(Ordering::Relaxed) > 0 || self.bytes_per_second == 0 {
                 return Ok(());
             }
             let now = nanos(self.clock.monotonic());

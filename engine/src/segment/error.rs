@@ -2,7 +2,7 @@
 
 use crate::error::Damage;
 use crate::file_header::HeaderError;
-use crate::io::os_code;
+use crate::io::{is_want_of_resources, os_code};
 use std::io;
 
 /// Why a segment could not be read.
@@ -29,7 +29,7 @@ impl SegmentError {
     /// Whether the machine lacked file descriptors or memory: then nothing is known about the file.
     pub fn is_out_of_resources(&self) -> bool {
         let Self::Io { source, .. } = self else { return false };
-        matches!(os_code(source), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+        os_code(source).is_some_and(is_want_of_resources)
     }
 
     /// The same in the words in which damage is counted and reported: a file that cannot be read is missing data too.

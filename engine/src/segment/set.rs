@@ -57,12 +57,13 @@ impl SegmentOpener {
 
     /// A handle for a segment that the manifest names; nothing is opened yet.
     pub fn handle(self: &Arc<Self>, entry: SegmentEntry) -> Arc<SegmentHandle> {
+        let path = entry.path();
         Arc::new(SegmentHandle {
             entry,
             opener: Arc::clone(self),
             segment: RwLock::new(None),
             last_read: AtomicU64::new(0),
-            retired: AtomicBool::new(false),
+            file: Arc::new(NamedFile { disk: Arc::clone(&self.disk), path, retired: AtomicBool::new(false) }),
         })
     }
 
@@ -114,27 +115,45 @@ pub struct SegmentHandle {
     opener: Arc<SegmentOpener>,
     segment: RwLock<Option<Arc<Segment>>>,
     last_read: AtomicU64,
-    /// No manifest names the file any more: it goes with the last reader that may want it.
+    /// Below `segment`, so that the map goes before the file.
+    file: Arc<NamedFile>,
+}
+
+/// The file of a segment on the disk, whichever handles speak of it.
+#[derive(Debug)]
+struct NamedFile {
+    disk: Arc<dyn Disk>,
+    path: String,
+    /// No manifest names the file any more: it goes with the last handle, so with the last reader that may want it.
     retired: AtomicBool,
 }
 
-impl Drop for SegmentHandle {
+impl Drop for NamedFile {
     fn drop(&mut self) {
-        if self.retired.load(Ordering::Relaxed) {
-            // The map goes first; a file that cannot be removed is an orphan for the next opening.
-            *self.segment.get_mut() = None;
-            let path = self.entry.path();
-            if let Err(error) = self.opener.disk.remove(&path) {
-                tracing::warn!(file = %path, %error, "a file that was replaced could not be removed");
-            }
+        // A file that cannot be removed is an orphan for the next opening.
+        if self.retired.load(Ordering::Relaxed)
+            && let Err(error) = self.disk.remove(&self.path)
+        {
+            tracing::warn!(file = %self.path, %error, "a file that was replaced could not be removed");
         }
     }
 }
 
 impl SegmentHandle {
-    /// The file is removed once nobody holds the handle any more. Only for a file that the manifest no longer names.
+    /// The file is removed once nobody holds a handle of it any more. Only for a file that the manifest no longer names.
     pub(crate) fn retire(&self) {
-        self.retired.store(true, Ordering::Relaxed);
+        self.file.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// A handle of the same file that nobody opens any more; older ones stay as they are.
+    pub(crate) fn set_aside(&self) -> Arc<Self> {
+        Arc::new(Self {
+            entry: SegmentEntry { quarantined: true, ..self.entry.clone() },
+            opener: Arc::clone(&self.opener),
+            segment: RwLock::new(None),
+            last_read: AtomicU64::new(0),
+            file: Arc::clone(&self.file),
+        })
     }
 
     /// What the manifest says of it.
