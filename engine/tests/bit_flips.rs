@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use support::content::{Body, Cell, Content, DATABASES, Exact, FIELDS, read_everything};
 use support::history::START_NS;
 use support::run::{Run, open};
@@ -70,7 +71,7 @@ fn body(rng: &mut Rng, database: usize, rows: std::ops::Range<i64>) -> Body {
 /// A store with segments of two databases, one over the other, a catalog file, a manifest with several edits, retired
 /// logs and one that is not sealed; closed in order. With all values each cell ever had.
 fn small_store() -> (SimDisk, Options, BTreeMap<Cell, Vec<Exact>>) {
-    let options = Options { ballast_bytes: 512, ..Options::default() };
+    let options = Options { ballast_bytes: 512, min_retention: Duration::ZERO, ..Options::default() };
     let mut rng = Rng::new(11);
     let mut run = Run::new(SimDisk::new(1), options.clone());
     run.open();

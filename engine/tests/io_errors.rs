@@ -149,7 +149,8 @@ const SIDE_BY_SIDE: usize = 8;
 
 fn every_call(error: FaultError, lasting: Lasting, on: Option<CallKind>, read_mode: ReadMode) {
     let history = script();
-    let options = Options { ballast_bytes: 4096, read_mode, ..Options::default() };
+    let options =
+        Options { ballast_bytes: 4096, min_retention: Duration::ZERO, read_mode, ..Options::default() };
     let calls = {
         let mut run = Run::new(SimDisk::new(1), options.clone());
         run.live(&history);

@@ -68,7 +68,8 @@ fn short_life() -> Vec<Step> {
 }
 
 fn a_short_life_survives_a_cut_before_and_after_every_call(read_mode: ReadMode) {
-    let options = Options { read_mode, ballast_bytes: 4096, ..Options::default() };
+    let options =
+        Options { read_mode, ballast_bytes: 4096, min_retention: Duration::ZERO, ..Options::default() };
     let history = short_life();
     let mut tally = Tally::default();
     let mut last = 0;
