@@ -88,12 +88,10 @@ pub fn repair(
     keep_manifests(&**disk, &before, &mut done)?;
     let mut healed = heal(disk, &options, clock, lock, &before, &mut done)?;
     if healed.settled {
-        // While a segment that could not be read was wanted, the catalog file that may hold its names was kept.
+        // Catalog files come last: segments that were written anew tell names too.
         let lock = Engine::lock(&**disk)?;
         let rest = check::store(disk)?;
-        if rest.damage().any(|damage| damage.file.starts_with("catalog/")) {
-            healed.lost |= heal(disk, &options, clock, lock, &rest, &mut done)?.lost;
-        }
+        healed.lost |= heal(disk, &options, clock, lock, &rest, &mut done)?.lost;
     }
     let lost = healed.lost;
 
@@ -142,6 +140,7 @@ fn heal(
     let in_logs: Vec<&Damage> =
         opened.damage.iter().filter(|damage| damage.file.starts_with("wal")).collect();
     let mut healed = Healed { lost: opened.rebuilt || !in_logs.is_empty(), settled: false };
+    let mut unsealed = false;
     let shared = engine.shared().clone();
     match engine.seal() {
         Ok(sealed) => {
@@ -158,12 +157,11 @@ fn heal(
             if retired {
                 done.push(format!("{} values in logs were sealed", sealed.values));
             }
-            replace_catalogs(&shared, before, done)?;
         }
         Err(error) => {
             // Most often rows of a series whose name was lost: they stay in the log, where salvage counts them.
             tracing::warn!(%error, "what is in logs could not be sealed, and catalog files are left as they are");
-            healed.lost = true;
+            (healed.lost, unsealed) = (true, true);
         }
     }
     // Of the manifest, not of the view: that one leaves out what an opening cannot use.
@@ -176,6 +174,10 @@ fn heal(
             Became::Partial => healed.lost = true,
             Became::GivenUp => (healed.lost, healed.settled) = (true, true),
         }
+    }
+    // Names in a segment that was just written anew are not known to this opening, but to the next one.
+    if !unsealed && !healed.settled {
+        replace_catalogs(&shared, before, done)?;
     }
     drop(shared);
     engine.close()?;
