@@ -87,8 +87,7 @@ fn whatever_is_damaged_nothing_that_could_be_read_is_lost() {
                     .iter()
                     .filter(|(cell, value)| after.get(cell) != Some(value))
                     .map(|(cell, value)| format!("{cell}: {value:?}, now {:?}", after.get(cell)));
-                let invented =
-                    after.keys().filter(|cell| !whole.contains_key(cell)).map(|cell| cell.to_string());
+                let invented = after.keys().filter(|cell| !whole.contains_key(cell)).map(ToString::to_string);
                 let differs: Vec<_> = differs.chain(invented).collect();
                 assert!(in_log || differs.is_empty(), "{what}: {differs:?}\n{report:#?}");
                 healed += 1;
