@@ -73,7 +73,7 @@ fn write(disk: &Arc<dyn Disk>, mut rest: &[u8], end: bool) -> Vec<Vec<u8>> {
     let head = |kind, seq: u64| RecordHead {
         kind,
         seq: Seq(seq),
-        durable_seq: Seq(if seq.is_multiple_of(2) { seq - 1 } else { 0 }),
+        durable_seq: Seq(if seq.is_multiple_of(2) { seq.saturating_sub(1) } else { 0 }),
         wall: Timestamp(1_772_359_200_000_000_000),
         manifest_edit: 0,
     };
