@@ -1,6 +1,6 @@
-"""The servers that are compared. Each adapter starts its own process in its own folder and speaks its own dialect.
+"""What all adapters share, and ours. Each adapter starts its own process in its own folder and speaks its own dialect.
 
-To add one: subclass `System`, give `argv`, `query_path`, `answer`, and put it into SYSTEMS.
+To add one: subclass `System` in a file of its own, give `argv`, `query`, `answer`, `sizes`, and name it in `run.py`.
 """
 import http.client
 import json
@@ -13,7 +13,7 @@ import time
 import urllib.parse
 
 FIELDS = ["battery_soc", "battery_temp", "pv_power", "grid_power", "consumption", "price"]
-QUERIES = ["last", "raw_24h", "hourly_1", "hourly_60", "daily_min_max", "minute_24h"]
+QUERIES = ["last", "raw_24h", "hourly_1", "hourly_60", "daily_min_max", "filter", "minute_24h"]
 
 
 def file_bytes(path):
@@ -32,6 +32,8 @@ def folder_bytes(folder, counts=lambda name: True):
 class System:
     name = ""
     port = 0
+    connections = 2  # that send at once
+    seconds = None  # of the last query, if the system itself tells
 
     def __init__(self, binary, folder):
         self.binary, self.folder = binary, os.path.join(folder, self.name)
@@ -77,6 +79,21 @@ class System:
         self.process.wait()
         self.process = None
 
+    def pids(self):
+        """The process and all below it."""
+        found, next_ones = [], [self.process.pid]
+        while next_ones:
+            found += next_ones
+            children = []
+            for pid in next_ones:
+                try:
+                    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+                        children += [int(word) for word in file.read().split()]
+                except OSError:
+                    pass
+            next_ones = children
+        return found
+
     # Requests. A connection is made once and kept.
 
     def connect(self):
@@ -100,11 +117,26 @@ class System:
         finally:
             connection.close()
 
+    def prepare(self, bodies):
+        """The bodies as this system takes them; made before the clock starts."""
+        return bodies
+
     def send(self, connection, body):
         self.ask(connection, "POST", "/write?db=bench&precision=ns", body)
 
+    def ping(self, connection):
+        """The smallest question there is: what a round trip costs."""
+        self.ask(connection, "GET", "/ping")
+
     def ready(self):
         self.once("GET", "/ping")
+
+    def settle(self):
+        """Makes what was answered visible to queries, where a system holds it back."""
+
+    def query(self, connection, query):
+        """The whole answer, not parsed."""
+        return self.ask(connection, "GET", self.query_path(query))
 
     def flush(self):
         """Leaves the data in the form it has at rest."""
@@ -161,6 +193,7 @@ class Wattlog(System):
             "hourly_60": ("query", {**whole, "fields": every, "every": "1h", "fn": "mean", "group_by": "device_id"}),
             "daily_min_max": ("query", {**whole, "fields": "grid_power", "every": "1d", "fn": "max,min", "group_by": "device_id"}),
             "minute_24h": ("query", {**day, "fields": "grid_power", "every": "1m", "fn": "mean", "group_by": "device_id"}),
+            "filter": ("query", {**whole, "fields": "battery_soc", "fn": "count", "where": "battery_soc<20 and price>0.8"}),
             "count": ("query", {**whole, "fields": "price", "fn": "count"}),
         }[query]
         return f"/api/v1/{route}?" + urllib.parse.urlencode({"db": "bench", "measurement": "energy_data", **arguments})
@@ -170,87 +203,3 @@ class Wattlog(System):
         return [value for series in json.loads(data)["series"]
                 for name, column in zip(series["columns"], series["values"]) if name != "time" and not name.endswith("_time")
                 for value in column if value is not None]
-
-
-class Influx(System):
-    name, port = "influxdb", 39086
-    is_flushing = False
-
-    def argv(self):
-        config = os.path.join(self.folder, "influxdb.conf")
-        text = f"""reporting-disabled = true
-bind-address = "127.0.0.1:{self.port + 2}"
-[meta]
-dir = "{self.folder}/meta"
-[data]
-dir = "{self.folder}/data"
-wal-dir = "{self.folder}/wal"
-query-log-enabled = false
-[monitor]
-store-enabled = false
-[http]
-bind-address = "127.0.0.1:{self.port}"
-log-enabled = false
-[ifql]
-enabled = false
-"""
-        with open(config, "w", encoding="utf-8") as file:
-            file.write(text)
-        return [self.binary, "run", "-config", config]
-
-    def start(self):
-        super().start()
-        self.once("POST", "/query?" + urllib.parse.urlencode({"q": "CREATE DATABASE bench"}))
-
-    def version(self):
-        return subprocess.run([self.binary, "version"], capture_output=True, text=True, check=True).stdout.strip()
-
-    def environment(self):
-        cold = {"INFLUXDB_DATA_CACHE_SNAPSHOT_WRITE_COLD_DURATION": "1s",
-                "INFLUXDB_DATA_COMPACT_FULL_WRITE_COLD_DURATION": "1s"}
-        return {**super().environment(), **(cold if self.is_flushing else {})}
-
-    def sizes(self):
-        data = os.path.join(self.folder, "data")
-        columns = folder_bytes(data, lambda name: name.endswith(".tsm"))
-        return ({"data": columns, "index": folder_bytes(data) - columns},
-                {"log": folder_bytes(os.path.join(self.folder, "wal"))})
-
-    def flush(self):
-        """Starts it with short idle times, so that the cache is written and every shard compacted."""
-        self.stop()
-        self.is_flushing = True
-        self.start()
-        seen, still, deadline = None, 0, time.monotonic() + 120
-        while still < 6 and time.monotonic() < deadline:
-            time.sleep(1)
-            now = self.sizes()
-            still = still + 1 if now == seen else 0
-            seen = now
-        self.stop()
-        self.is_flushing = False
-        self.start()
-
-    def query_path(self, query):
-        whole = f"time >= {self.start_s}s AND time < {self.end_s}s"
-        day = f"time >= {self.end_s - 86400}s AND time < {self.end_s}s"
-        means = ",".join(f"mean({field})" for field in FIELDS)
-        text = {
-            "last": f"SELECT {','.join(FIELDS)} FROM energy_data WHERE device_id='dev000' ORDER BY time DESC LIMIT 1",
-            "raw_24h": f"SELECT pv_power FROM energy_data WHERE device_id='dev003' AND {day}",
-            "hourly_1": f"SELECT mean(pv_power) FROM energy_data WHERE device_id='dev003' AND {whole} GROUP BY time(1h)",
-            "hourly_60": f"SELECT {means} FROM energy_data WHERE {whole} GROUP BY time(1h),device_id",
-            "daily_min_max": f"SELECT max(grid_power),min(grid_power) FROM energy_data WHERE {whole} GROUP BY time(1d),device_id",
-            "minute_24h": f"SELECT mean(grid_power) FROM energy_data WHERE {day} GROUP BY time(1m),device_id",
-            "count": f"SELECT count(price) FROM energy_data WHERE {whole}",
-        }[query]
-        return "/query?" + urllib.parse.urlencode({"db": "bench", "epoch": "ms", "q": text})
-
-    def answer(self, data):
-        result = json.loads(data)["results"][0]
-        if "error" in result:
-            raise RuntimeError(result["error"])
-        return [value for series in result.get("series", []) for row in series["values"] for value in row[1:] if value is not None]
-
-
-SYSTEMS = {"wattlog": Wattlog, "influxdb": Influx}

@@ -104,8 +104,9 @@ def answers(columns, price, days):
     hourly = [mean_ for device_ in columns for column in [*device_, price] for mean_ in buckets(column, hour, mean)]
     daily = [take for device_ in columns for pick in (max, min) for take in buckets(device_[3], DAY_ROWS, pick)]
     minutes = [mean_ for device_ in columns for mean_ in buckets(device_[3][rows - DAY_ROWS:], 6, mean)]
+    low = sum(soc < 20 and now > 0.8 for device_ in columns for soc, now in zip(device_[0], price))
     lists = {"last": last_row, "raw_24h": pv3[rows - DAY_ROWS:], "hourly_1": buckets(pv3, hour, mean),
-             "hourly_60": hourly, "daily_min_max": daily, "minute_24h": minutes}
+             "hourly_60": hourly, "daily_min_max": daily, "filter": [low], "minute_24h": minutes}
     return {name: [len(values), math.fsum(values)] for name, values in lists.items()}
 
 
