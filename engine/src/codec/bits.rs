@@ -26,21 +26,30 @@ pub(crate) fn put_stream(values: &[u64], width: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(&(pending as u64).to_le_bytes()[..filled.div_ceil(8) as usize]);
 }
 
-/// Reads `out.len()` fields of `width` bits from `bytes`, which has exactly [`stream_len`] bytes.
-pub(crate) fn get_stream(bytes: &[u8], width: u32, out: &mut [u64]) {
+/// Reads `out.len()` fields of `width` bits, each plus `base` modulo 2^64, from `bytes`, which has exactly [`stream_len`]
+/// bytes.
+pub(crate) fn get_stream(bytes: &[u8], width: u32, base: i64, out: &mut [i64]) {
     debug_assert!(out.len() < MINI_BLOCK_LEN && width <= 64);
     debug_assert_eq!(bytes.len(), stream_len(out.len(), width));
-    // A copy with room behind it lets every field be one or two whole loads.
-    let mut padded = [0_u8; MINI_BLOCK_LEN * 8 + 16];
-    padded[..bytes.len()].copy_from_slice(bytes);
+    let Some(last_load) = bytes.len().checked_sub(8) else {
+        // All fields are within one word.
+        let word = bytes.iter().rev().fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
+        for (i, value) in out.iter_mut().enumerate() {
+            let field = word.checked_shr(i as u32 * width).unwrap_or(0) & low_mask(width);
+            *value = base.wrapping_add(field as i64);
+        }
+        return;
+    };
     let mask = low_mask(width);
     let mut bit = 0;
     for value in out {
-        let (at, shift) = (bit / 8, (bit % 8) as u32);
-        let low = load(&padded, at) >> shift;
+        // The last fields are loaded from the last whole word, which holds them entirely.
+        let at = (bit / 8).min(last_load);
+        let shift = (bit - 8 * at) as u32;
+        let low = load(bytes, at) >> shift;
         // Only fields above 57 bits can reach into a ninth byte.
-        let high = if shift + width > 64 { u64::from(padded[at + 8]) << (64 - shift) } else { 0 };
-        *value = (low | high) & mask;
+        let high = if shift + width > 64 { u64::from(bytes[at + 8]) << (64 - shift) } else { 0 };
+        *value = base.wrapping_add(((low | high) & mask) as i64);
         bit += width as usize;
     }
 }
@@ -186,9 +195,12 @@ mod tests {
                 let mut bytes = Vec::new();
                 put_stream(&values, width, &mut bytes);
                 assert_eq!(bytes.len(), stream_len(values.len(), width));
-                let mut back = vec![0; values.len()];
-                get_stream(&bytes, width, &mut back);
-                assert_eq!(back, values, "width {width}");
+                for base in [0, -3, i64::MAX] {
+                    let mut back = vec![0; values.len()];
+                    get_stream(&bytes, width, base, &mut back);
+                    let expected: Vec<i64> = values.iter().map(|v| base.wrapping_add(*v as i64)).collect();
+                    assert_eq!(back, expected, "width {width}");
+                }
             }
         }
     }

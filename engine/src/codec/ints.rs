@@ -53,22 +53,38 @@ pub(crate) fn decode<T: Copy>(
 ) -> Result<(), DecodeError> {
     let start = out.len();
     let mut cursor = Cursor::new(bytes);
-    let tag = numbers::read_tag(&mut cursor, count)?;
+    match read_head(&mut cursor, count)? {
+        Head::Raw64(words) => out.extend(words.iter().map(|word| from(i64::from_le_bytes(*word)))),
+        Head::Scaled(tag, exponent) => {
+            out.reserve(count);
+            let result = numbers::decode(tag, &mut cursor, count, &mut IntegerSink::new(out, exponent, from));
+            if result.is_err() {
+                out.truncate(start);
+            }
+            result?;
+        }
+    }
+    Ok(())
+}
+
+/// A block up to its payload.
+pub(crate) enum Head<'a> {
+    /// All of it: the values.
+    Raw64(&'a [[u8; 8]]),
+    /// Integers under a tag, to be multiplied by this power of ten.
+    Scaled(CodecTag, u8),
+}
+
+pub(crate) fn read_head<'a>(cursor: &mut Cursor<'a>, count: usize) -> Result<Head<'a>, DecodeError> {
+    let tag = numbers::read_tag(cursor, count)?;
     if tag == CodecTag::Raw64 {
-        out.extend(read_raw64(&mut cursor, count)?.iter().map(|word| from(i64::from_le_bytes(*word))));
-        return Ok(());
+        return Ok(Head::Raw64(read_raw64(cursor, count)?));
     }
     let exponent = cursor.byte()?;
     if exponent > MAX_STRIPPED {
         return Err(cursor.error("scale"));
     }
-    out.reserve(count);
-    let mut sink = IntegerSink::new(out, exponent, from);
-    let result = numbers::decode(tag, &mut cursor, count, &mut sink);
-    if result.is_err() {
-        out.truncate(start);
-    }
-    result
+    Ok(Head::Scaled(tag, exponent))
 }
 
 /// The rest of a RAW64 block.

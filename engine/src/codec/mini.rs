@@ -121,11 +121,7 @@ pub(crate) fn get_packed(
         kernel::unpack(bytes, width, base, out);
         return Ok(());
     }
-    let mut offsets = [0; MINI_BLOCK_LEN];
-    get_stream(bytes, width, &mut offsets[..count]);
-    for (out, offset) in out.iter_mut().zip(&offsets[..count]) {
-        *out = base.wrapping_add(*offset as i64);
-    }
+    get_stream(bytes, width, base, &mut out[..count]);
     Ok(())
 }
 

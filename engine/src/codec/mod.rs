@@ -35,7 +35,8 @@ pub use ints::{decode_integers, decode_unsigned, encode_integers, encode_unsigne
 pub use kernel::{Dispatch, dispatch};
 pub use presence::{decode_positions, encode_positions};
 pub use strings::{decode_string_ids, decode_strings, encode_string_ids, encode_strings};
-pub use times::{decode_times, encode_times};
+pub(crate) use times::row_at;
+pub use times::{Times, decode_times, encode_times};
 
 use std::fmt;
 

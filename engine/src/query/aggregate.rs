@@ -11,7 +11,7 @@ use super::deviation::Squares;
 use super::kernel::Cell;
 use super::request::Function;
 use super::result::ResultValues;
-use crate::codec::{Stretch, Wanted};
+use crate::codec::{Stretch, Times, Wanted};
 use crate::column::{Column, Presence, Values};
 use crate::segment::BlockStatistics;
 use std::ops::Range;
@@ -144,7 +144,7 @@ impl Accumulator {
     /// the rows `ends`.
     pub(super) fn add_folded(
         &mut self,
-        times: &[i64],
+        times: &Times,
         starts: &[i64],
         ends: &[u32],
         folded: &[Stretch],
@@ -481,7 +481,7 @@ impl<T: Cell> Cells<T> {
     fn add_folded(
         &mut self,
         bucket: i64,
-        times: &[i64],
+        times: &Times,
         rows: Range<usize>,
         stretch: &Stretch,
         exponent: u8,
@@ -491,21 +491,22 @@ impl<T: Cell> Cells<T> {
         else {
             return debug_assert!(false, "only numbers are folded");
         };
-        let at = self.open(bucket, || (times[rows.start], &first));
+        let at = self.open(bucket, || (times.get(rows.start), &first));
         self.counts[at] += rows.len() as u64;
         if self.needs.sum {
             T::add_total(stretch.total, exponent, &mut self.sums[at]);
         }
         if self.needs.extremes {
-            let value =
-                |(row, integer): (u32, i64)| Some((times[row as usize], T::of_folded(integer, exponent)?));
+            let value = |(row, integer): (u32, i64)| {
+                Some((times.get(row as usize), T::of_folded(integer, exponent)?))
+            };
             if let (Some(least), Some(greatest)) = (value(stretch.min), value(stretch.max)) {
                 keep_least(&mut self.least[at], least.0, &least.1);
                 keep_greatest(&mut self.greatest[at], greatest.0, &greatest.1);
             }
         }
         if self.needs.last {
-            self.replace_last(at, (times[rows.end - 1], last));
+            self.replace_last(at, (times.get(rows.end - 1), last));
         }
     }
 

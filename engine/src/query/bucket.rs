@@ -16,6 +16,7 @@
 
 use super::request::{Aggregate, Every};
 use super::zone::Zone;
+use crate::codec::{Times, row_at};
 use std::ops::Range;
 use wattlog_model::Timestamp;
 
@@ -92,29 +93,20 @@ impl Buckets {
     /// Rows of `times[from..]` (rising) that are in the same bucket as the first of them: (its start, end row).
     pub(super) fn stretch(&self, times: &[i64], from: usize) -> (i64, usize) {
         let Range { start, end } = self.of(times[from]);
-        let rest = &times[from..];
-        if rest[rest.len() - 1] < end {
-            return (start, times.len());
-        }
-        // Doubling steps: short buckets are found in a few looks, long ones in a logarithm.
-        let mut step = 1;
-        while step < rest.len() && rest[step] < end {
-            step *= 2;
-        }
-        let (low, high) = (step / 2, step.min(rest.len()));
-        (start, from + low + rest[low..high].partition_point(|time| *time < end))
+        (start, row_at(times, from, end))
     }
 
     /// Cuts `times` (rising) where buckets end: the start of each bucket, and the row at which it ends.
-    pub(super) fn cut(&self, times: &[i64], starts: &mut Vec<i64>, ends: &mut Vec<u32>) {
+    pub(super) fn cut(&self, times: &Times, starts: &mut Vec<i64>, ends: &mut Vec<u32>) {
         starts.clear();
         ends.clear();
         let mut row = 0;
         while row < times.len() {
-            let (start, end) = self.stretch(times, row);
+            let Range { start, end } = self.of(times.get(row));
+            // The bucket of a time holds it, even where there is no later instant to end it.
+            row = times.row_at(row, end).max(row + 1);
             starts.push(start);
-            ends.push(end as u32);
-            row = end;
+            ends.push(row as u32);
         }
     }
 

@@ -14,7 +14,7 @@ use super::plan::is_defined;
 use super::prune::Open;
 use super::request::{Aggregate, Function};
 use super::scan::{Block, GroupSource, Scan, Sink};
-use crate::codec::{Stretch, Wanted};
+use crate::codec::{Stretch, Times, Wanted};
 use crate::column::{Column, Presence, SeriesRows, Values};
 use crate::ids::{FieldId, SeriesId};
 use crate::segment::{Number, RowGroup, SegmentError};
@@ -204,7 +204,7 @@ struct FoldSink<'a, 'b> {
 /// A group cut where buckets end; its room is used again for the next one.
 #[derive(Debug, Default)]
 struct Cut {
-    times: Vec<i64>,
+    times: Times,
     /// Start of the bucket of each stretch, and the row at which it ends.
     starts: Vec<i64>,
     ends: Vec<u32>,

@@ -10,7 +10,7 @@ use super::meta::Table;
 use super::reader::{RowGroup, Segment};
 use super::section::{Level, Section};
 use super::statistics::{BlockStatistics, Extent};
-use crate::codec::{self, NotFolded, Stretch, Wanted};
+use crate::codec::{NotFolded, Stretch, Times, Wanted};
 use crate::column::Column;
 use crate::error::Damage;
 use crate::ids::{FieldId, MeasurementId, SeriesId};
@@ -31,7 +31,7 @@ impl Segment {
     pub fn read_times(&self, group: &RowGroup, out: &mut Vec<i64>) -> Result<(), SegmentError> {
         out.clear();
         let found = self
-            .with_block(group, TIME_FIELD, |bytes, _, offset| self.take_times(bytes, group, offset, out))?;
+            .with_block(group, TIME_FIELD, |bytes, _, offset| self.list_times(bytes, group, offset, out))?;
         found.ok_or_else(|| self.damage("time_block", group.offset, 1, 0).into())
     }
 
@@ -84,7 +84,7 @@ impl Segment {
                 let block = block.map_err(|bad| self.bad_block("compact_group", group.offset, bad))?;
                 let offset = group.offset + block.offset as u64;
                 if block.field == TIME_FIELD {
-                    self.take_times(block.bytes, group, offset, times)?;
+                    self.list_times(block.bytes, group, offset, times)?;
                     continue;
                 }
                 let place = usize::from(block.field);
@@ -106,23 +106,37 @@ impl Segment {
         })
     }
 
-    /// Decodes a block of times, whose ends must be those of the group.
-    pub(super) fn take_times(
+    /// Reads a block of times, whose ends must be those of the group.
+    fn take_times(
+        &self,
+        bytes: &[u8],
+        group: &RowGroup,
+        offset: u64,
+        out: &mut Times,
+    ) -> Result<(), SegmentError> {
+        out.read(bytes, group.rows as usize)
+            .map_err(|bad| self.bad_block("time_block", offset, BadBlock::from(bad)))?;
+        if out.ends() != Some((group.first_time, group.last_time)) {
+            let found = out.ends().map_or(0, |(first, _)| first as u64);
+            return Err(self.damage("time_block", offset, group.first_time as u64, found).into());
+        }
+        if !out.is_rising() {
+            return Err(self.damage("time_block", offset, 0, 0).into());
+        }
+        Ok(())
+    }
+
+    /// The same as a list, in place of what `out` held.
+    pub(super) fn list_times(
         &self,
         bytes: &[u8],
         group: &RowGroup,
         offset: u64,
         out: &mut Vec<i64>,
     ) -> Result<(), SegmentError> {
-        let decoded = codec::decode_times(bytes, group.rows as usize, out).map_err(BadBlock::from);
-        decoded.map_err(|bad| self.bad_block("time_block", offset, bad))?;
-        if (out.first(), out.last()) != (Some(&group.first_time), Some(&group.last_time)) {
-            let found = out.first().map_or(0, |time| *time as u64);
-            return Err(self.damage("time_block", offset, group.first_time as u64, found).into());
-        }
-        if !out.is_sorted_by(|a, b| a < b) {
-            return Err(self.damage("time_block", offset, 0, 0).into());
-        }
+        let mut times = Times::reusing(std::mem::take(out));
+        self.take_times(bytes, group, offset, &mut times)?;
+        *out = times.into_list();
         Ok(())
     }
 
@@ -360,8 +374,8 @@ impl Blocks<'_> {
         Ok(self.entry(place as u16)?.map(|entry| FieldBlock { field_type, entry }))
     }
 
-    /// Decodes the times of all rows into `out`, in place of what it held.
-    pub(crate) fn times(&mut self, out: &mut Vec<i64>) -> Result<(), SegmentError> {
+    /// Reads the times of all rows into `out`, in place of what it held.
+    pub(crate) fn times(&mut self, out: &mut Times) -> Result<(), SegmentError> {
         out.clear();
         let (segment, group) = (self.segment, self.group);
         let Some(entry) = self.entry(TIME_FIELD)? else {

@@ -434,7 +434,7 @@ impl Walk<'_> {
         let (segment, crc) = (self.segment, entry.crc.get());
         segment.with_verified(offset, entry.len.get(), crc, "block_crc", |bytes| {
             if gathered.rows.times.is_empty() {
-                return segment.take_times(bytes, group, offset, &mut gathered.rows.times);
+                return segment.list_times(bytes, group, offset, &mut gathered.rows.times);
             }
             self.field(group, entry.field.get(), (bytes, entry.presence, offset), gathered)
         })
@@ -488,7 +488,7 @@ impl Walk<'_> {
             };
             let offset = group.offset() + block.offset as u64;
             if block.field == TIME_FIELD {
-                let read = segment.take_times(block.bytes, group, offset, &mut gathered.rows.times);
+                let read = segment.list_times(block.bytes, group, offset, &mut gathered.rows.times);
                 if let Err(error) = read {
                     self.lose_in(group, None, &error);
                     return Ok(());
