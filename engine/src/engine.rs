@@ -346,6 +346,21 @@ impl Engine {
         query::version(&self.snapshot(), request, &self.inner.shared.options.query)
     }
 
+    /// Hands the rows of a request to `sink` piece by piece, all from a snapshot taken now; see [`query::export`].
+    ///
+    /// # Errors
+    /// As [`query::export`].
+    pub fn export(
+        &self,
+        request: &QueryRequest,
+        control: &QueryControl,
+        on_damage: query::OnDamage,
+        sink: &mut dyn query::ExportSink,
+    ) -> Result<query::Exported, QueryError> {
+        let limits = &self.inner.shared.options.query;
+        query::export(&self.snapshot(), request, limits, control, on_damage, sink)
+    }
+
     /// Tells what a query for points or functions would read, without reading it.
     pub fn explain(
         &self,

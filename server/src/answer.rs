@@ -9,7 +9,7 @@ use crate::error::ApiError;
 use crate::options::Size;
 use crate::state::ServerState;
 use axum::body::{Body, Bytes};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wattlog_engine::query::{QueryControl, QueryError};
 
 /// Watches one answer while it is written.
@@ -54,6 +54,44 @@ impl AnswerWatch {
     /// The answer as it is to be sent.
     pub(crate) fn finish(self, bytes: Vec<u8>) -> Answer {
         Answer { bytes, _charge: self.charge }
+    }
+}
+
+/// A part of an answer that is sent while it is made, together with the memory that it counts for.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    bytes: Vec<u8>,
+    _charge: Charge,
+}
+
+impl Piece {
+    /// Waits until there is room for it: what was begun is not to fail because others hold answers for a while.
+    ///
+    /// # Errors
+    /// [`QueryError::Cancelled`] once the client is gone.
+    pub(crate) fn new(
+        state: &ServerState,
+        peer: Peer,
+        control: &QueryControl,
+        bytes: Vec<u8>,
+    ) -> Result<Self, QueryError> {
+        let mut charge = state.shared.answers.charge(peer);
+        while charge.set(bytes.capacity() as u64).is_err() {
+            if control.cancel.is_cancelled() {
+                return Err(QueryError::Cancelled);
+            }
+            std::thread::sleep(ROOM_POLL);
+        }
+        Ok(Self { bytes, _charge: charge })
+    }
+}
+
+/// How often to look whether there is room for a piece.
+const ROOM_POLL: Duration = Duration::from_millis(20);
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

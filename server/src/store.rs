@@ -1,7 +1,7 @@
 //! The one bridge from async to the engine's threads.
 //!
-//! Promise: engine calls run off the async threads, at most `concurrent_queries` and `concurrent_writes` of them at a
-//! time; who does not get a turn within `queue_time` hears 503 with a time to come back; a query ends soon after its
+//! Promise: engine calls run off the async threads, at most `concurrent_queries`, `concurrent_writes` and
+//! `concurrent_exports` of them at a time; who does not get a turn within `queue_time` hears 503 with a time to come back; a query ends soon after its
 //! client went away or its time is over.
 //!
 //! Figures for probes have a way of their own, so that a busy store can be seen to be busy.
@@ -26,6 +26,7 @@ pub(crate) struct Store {
     engine: OnceLock<Engine>,
     queries: Arc<Semaphore>,
     writes: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
     tasks: Arc<Semaphore>,
     figures: Arc<Semaphore>,
 }
@@ -37,7 +38,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const LONG_WORK_RETRY: Duration = Duration::from_secs(10);
 
 /// Sets the flag when the request's future goes away before its answer.
-struct CancelOnDrop(CancelFlag);
+pub(crate) struct CancelOnDrop(CancelFlag);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
@@ -51,6 +52,7 @@ impl Store {
             engine: OnceLock::new(),
             queries: Arc::new(Semaphore::new(limits.concurrent_queries as usize)),
             writes: Arc::new(Semaphore::new(limits.concurrent_writes as usize)),
+            exports: Arc::new(Semaphore::new(limits.concurrent_exports as usize)),
             tasks: Arc::new(Semaphore::new(1)),
             figures: Arc::new(Semaphore::new(1)),
         }
@@ -106,6 +108,36 @@ impl ServerState {
             result
         })
         .await
+    }
+
+    /// Begins long reading whose rows go out while it goes on, at most `concurrent_exports` at a time and without a time
+    /// limit: it ends when what is given back is dropped. `work` tells its client by itself how it ended.
+    pub(crate) async fn stream(
+        &self,
+        endpoint: &'static str,
+        text: String,
+        work: impl FnOnce(&Engine, &QueryControl, &mut Watched) + Send + 'static,
+    ) -> Result<CancelOnDrop, ApiError> {
+        let store = &self.shared.store;
+        let engine = store.engine()?;
+        let permit = self.turn(&store.exports, "concurrent_exports").await?;
+        let cancel = CancelFlag::default();
+        let control = QueryControl { deadline: None, cancel: cancel.clone() };
+        let state = self.clone();
+        tokio::spawn(async move {
+            let shared = state.clone();
+            let done = state.off_thread(permit, move || {
+                let begun = Instant::now();
+                let mut watched = shared.shared.queries.begin(endpoint, &text, shared.shared.clock.wall());
+                work(&engine, &control, &mut watched);
+                let scanned = watched.stats.map_or(0, |stats| stats.points_scanned);
+                shared.shared.metrics.query(endpoint, begun.elapsed(), scanned);
+                Ok(())
+            });
+            // A panic is counted and logged; the client finds its channel closed.
+            let _ = done.await;
+        });
+        Ok(CancelOnDrop(cancel))
     }
 
     /// Reads figures of the store for a probe, whatever else is going on; none before it is open. Probes wait for each
@@ -234,7 +266,7 @@ impl From<QueryError> for ApiError {
             QueryError::TooManyPoints { .. } => Self::beyond("query_points", text),
             QueryError::TooMuchScanned { .. } => Self::beyond("query_scanned", text),
             QueryError::TooManyBytes { .. } => Self::beyond("query_bytes", text),
-            QueryError::Catalog(_) => Self::internal(text),
+            QueryError::Catalog(_) | QueryError::Damaged(_) => Self::internal(text),
             _ => Self::bad_request(text),
         }
     }

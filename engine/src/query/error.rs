@@ -170,6 +170,12 @@ pub enum QueryError {
         /// `max_bytes`.
         limit: u64,
     },
+    /// An export of what are no rows.
+    #[error("an export has the points as they are, oldest first: leave out functions, order and limit")]
+    NotRows,
+    /// A part of an export cannot be read.
+    #[error("a part of the range is damaged: {0}; an export can leave it out, with damaged=skip")]
+    Damaged(String),
     /// The caller went away.
     #[error("the query was cancelled")]
     Cancelled,

@@ -2,7 +2,7 @@
 //!
 //! Flow: names to ids (`plan`), segments by time (`prune`), per series a scan in time order (`scan`) that merges only
 //! where ranges overlap (`merge`); what comes out is kept as rows (`raw`), as the newest values (`last`) or in buckets
-//! (`fold`, `aggregate`, `bucket`, `kernel`), or thinned out for a drawing (`picture`). A condition on rows (`condition`) stands between the scan and those (`filter`).
+//! (`fold`, `aggregate`, `bucket`, `kernel`), or thinned out for a drawing (`picture`), or handed over piece by piece (`export`). A condition on rows (`condition`) stands between the scan and those (`filter`).
 //!
 //! Promise: an answer speaks of one snapshot, whole; it does not depend on what is sealed, how rows were cut into
 //! blocks, or how many threads computed it. What cannot be read is told as a [`PartialRange`]; it is never replaced by
@@ -23,6 +23,7 @@ mod curve;
 mod deviation;
 mod error;
 mod explain;
+mod export;
 mod expression;
 mod fill;
 mod filter;
@@ -49,6 +50,7 @@ pub use bucket::Buckets;
 pub use condition::{Comparison, Condition, Literal, Name, Operator};
 pub use error::QueryError;
 pub use explain::{Explanation, explain};
+pub use export::{ExportHead, ExportSink, Exported, OnDamage, export};
 pub use expression::{Arithmetic, Computed, Expression};
 pub(crate) use plan::{compile_filter, namespace};
 pub use prune::time_range;

@@ -27,10 +27,10 @@ pub(super) struct Source {
     state: OnceLock<SourceState>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum SourceState {
-    /// It cannot be read; the losses tell why.
-    Lost,
+    /// It cannot be read, for this reason.
+    Lost(String),
     /// It has no rows of the measurement with a field of the answer.
     Empty,
     Used,
@@ -98,13 +98,18 @@ impl Source {
     /// [`QueryError::NoResources`]: the machine cannot open it now, which says nothing about the file.
     pub(super) fn open(&self, plan: &Plan, losses: &Losses<'_>) -> Result<Opened, QueryError> {
         match self.state.get() {
-            Some(SourceState::Lost) => return Ok(Opened::Lost),
+            Some(SourceState::Lost(reason)) => {
+                // Each part of an export has losses of its own.
+                losses.add(self.id(), None, self.times(), reason);
+                return Ok(Opened::Lost);
+            }
             Some(SourceState::Empty) => return Ok(Opened::Empty),
             Some(SourceState::Used) | None => {}
         }
         if self.handle.entry().quarantined {
-            losses.add(self.id(), None, self.times(), "the segment was set aside because it is damaged");
-            _ = self.state.set(SourceState::Lost);
+            let reason = "the segment was set aside because it is damaged";
+            losses.add(self.id(), None, self.times(), reason);
+            _ = self.state.set(SourceState::Lost(reason.to_owned()));
             return Ok(Opened::Lost);
         }
         let opened = self.handle.open().and_then(|segment| {
@@ -120,7 +125,7 @@ impl Source {
             }
             Err(error) => {
                 losses.add_error(self.id(), None, self.times(), &error);
-                (SourceState::Lost, Opened::Lost)
+                (SourceState::Lost(error.to_damage().to_string()), Opened::Lost)
             }
         };
         _ = self.state.set(state);

@@ -320,6 +320,11 @@ pub(super) fn series_rows(
     Ok(out)
 }
 
+/// All rows of one series in a part of the plan's range, oldest first.
+pub(super) fn rows_between(scan: Scan<'_>, series: SeriesId, range: &Range<i64>) -> Result<Rows, QueryError> {
+    gather(scan, series, range, None, usize::MAX)
+}
+
 fn gather(
     scan: Scan<'_>,
     series: SeriesId,

@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod delete;
 pub(crate) mod energy_data;
+pub(crate) mod export;
 pub(crate) mod front_page;
 pub(crate) mod health;
 pub(crate) mod metrics;

@@ -155,7 +155,7 @@ async fn answer(
         now,
     )
     .map_err(ApiError::bad_request)?;
-    let Parameters { request, time_format, format, is_drawn, explain } = parameters;
+    let Parameters { request, time_format, format, is_drawn, explain, .. } = parameters;
     let text = query.unwrap_or_default();
     if explain {
         let told =
@@ -164,8 +164,8 @@ async fn answer(
         return Ok(json_response(StatusCode::OK, body.to_string()));
     }
     let (endpoint, range) = match route {
-        Route::Query => ("query", Some((request.start.0, request.end.0))),
         Route::Last => ("last", None),
+        Route::Query | Route::Export => ("query", Some((request.start.0, request.end.0))),
     };
     let shared = state.clone();
     let answered = state

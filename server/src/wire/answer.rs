@@ -7,7 +7,7 @@ use super::bounded::{Bounded, Watch};
 use super::number::{write_float, write_integer};
 use super::time::{write_rfc3339, write_rfc3339_in};
 use std::collections::HashMap;
-use wattlog_engine::query::{QueryResult, QueryStats, ResultSeries, ResultValues, Zone};
+use wattlog_engine::query::{ExportHead, QueryResult, QueryStats, ResultSeries, ResultValues, Zone};
 
 /// How times are written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -297,32 +297,41 @@ pub(crate) fn has(values: &ResultValues, row: usize) -> bool {
 fn ndjson<E>(result: &QueryResult, asked: &Asked<'_>, watch: Watch<'_, E>) -> Result<Vec<u8>, E> {
     let mut bounded = Bounded::new(0, watch);
     for series in &result.series {
-        let Some((times, columns)) = series.columns.split_first() else { continue };
-        let mut tag_text = Vec::new();
-        tags(&mut tag_text, series);
-        for row in 0..series.rows() {
-            let out = &mut bounded.bytes;
-            out.extend_from_slice(b"{\"time\":");
-            if !cell(out, &times.values, row, &asked.time_format) {
-                out.extend_from_slice(b"null");
-            }
-            out.extend_from_slice(b",\"tags\":");
-            out.extend_from_slice(&tag_text);
-            out.extend_from_slice(b",\"fields\":{");
-            let present = columns.iter().filter(|column| has(&column.values, row));
-            for (written, column) in present.enumerate() {
-                let out = &mut bounded.bytes;
-                comma(out, written);
-                text(out, &column.name);
-                out.push(b':');
-                cell(out, &column.values, row, &asked.time_format);
-                bounded.check()?;
-            }
-            bounded.bytes.extend_from_slice(b"}}\n");
-            bounded.check()?;
-        }
+        ndjson_rows(&mut bounded, series, &asked.time_format)?;
     }
     bounded.finish()
+}
+
+fn ndjson_rows<E>(
+    bounded: &mut Bounded<'_, E>,
+    series: &ResultSeries,
+    time_format: &TimeFormat,
+) -> Result<(), E> {
+    let Some((times, columns)) = series.columns.split_first() else { return Ok(()) };
+    let mut tag_text = Vec::new();
+    tags(&mut tag_text, series);
+    for row in 0..series.rows() {
+        let out = &mut bounded.bytes;
+        out.extend_from_slice(b"{\"time\":");
+        if !cell(out, &times.values, row, time_format) {
+            out.extend_from_slice(b"null");
+        }
+        out.extend_from_slice(b",\"tags\":");
+        out.extend_from_slice(&tag_text);
+        out.extend_from_slice(b",\"fields\":{");
+        let present = columns.iter().filter(|column| has(&column.values, row));
+        for (written, column) in present.enumerate() {
+            let out = &mut bounded.bytes;
+            comma(out, written);
+            text(out, &column.name);
+            out.push(b':');
+            cell(out, &column.values, row, time_format);
+            bounded.check()?;
+        }
+        bounded.bytes.extend_from_slice(b"}}\n");
+        bounded.check()?;
+    }
+    Ok(())
 }
 
 /// One table for all series: time, the tags of any, the columns of any; what a series does not have is empty.
@@ -331,49 +340,114 @@ fn csv<E>(result: &QueryResult, asked: &Asked<'_>, watch: Watch<'_, E>) -> Resul
         result.series.iter().flat_map(|s| s.tags.iter().map(|(key, _)| &**key)).collect();
     tag_keys.sort_unstable();
     tag_keys.dedup();
-    let mut names: Vec<&str> = Vec::new();
-    let mut places: HashMap<&str, usize> = HashMap::new();
-    for column in result.series.iter().flat_map(|series| series.columns.iter().skip(1)) {
-        places.entry(&column.name).or_insert_with(|| {
-            names.push(&column.name);
-            names.len() - 1
-        });
-    }
+    let names = result.series.iter().flat_map(|series| series.columns.iter().skip(1)).map(|c| &*c.name);
+    let table = Table::new(tag_keys, names);
     let mut bounded = Bounded::new(0, watch);
-    bounded.bytes.extend_from_slice(b"time");
-    for name in tag_keys.iter().chain(&names) {
-        bounded.bytes.push(b',');
-        csv_text(&mut bounded.bytes, name);
-        bounded.check()?;
-    }
-    bounded.bytes.push(b'\n');
+    table.head(&mut bounded)?;
     for series in &result.series {
-        let Some((times, own)) = series.columns.split_first() else { continue };
-        let mut columns: Vec<Option<&ResultValues>> = vec![None; names.len()];
+        table.rows(&mut bounded, series, &asked.time_format)?;
+    }
+    bounded.finish()
+}
+
+/// Columns of a CSV answer.
+struct Table<'a> {
+    tag_keys: Vec<&'a str>,
+    names: Vec<&'a str>,
+    places: HashMap<&'a str, usize>,
+}
+
+impl<'a> Table<'a> {
+    /// A column for each tag key, and one for each name the first time that it comes.
+    fn new(tag_keys: Vec<&'a str>, all: impl Iterator<Item = &'a str>) -> Self {
+        let (mut names, mut places) = (Vec::new(), HashMap::new());
+        for name in all {
+            places.entry(name).or_insert_with(|| {
+                names.push(name);
+                names.len() - 1
+            });
+        }
+        Self { tag_keys, names, places }
+    }
+
+    fn head<E>(&self, bounded: &mut Bounded<'_, E>) -> Result<(), E> {
+        bounded.bytes.extend_from_slice(b"time");
+        for name in self.tag_keys.iter().chain(&self.names) {
+            bounded.bytes.push(b',');
+            csv_text(&mut bounded.bytes, name);
+            bounded.check()?;
+        }
+        bounded.bytes.push(b'\n');
+        Ok(())
+    }
+
+    /// A series whose columns are among those of the table.
+    fn rows<E>(
+        &self,
+        bounded: &mut Bounded<'_, E>,
+        series: &ResultSeries,
+        time_format: &TimeFormat,
+    ) -> Result<(), E> {
+        let Some((times, own)) = series.columns.split_first() else { return Ok(()) };
+        let mut columns: Vec<Option<&ResultValues>> = vec![None; self.names.len()];
         for column in own {
             // The first of two columns of one name counts; there are none in answers of the store.
-            columns[places[&*column.name]].get_or_insert(&column.values);
+            columns[self.places[&*column.name]].get_or_insert(&column.values);
         }
         let mut tag_text = Vec::new();
-        for key in &tag_keys {
+        for key in &self.tag_keys {
             tag_text.push(b',');
             let value = series.tags.iter().find(|(k, _)| k == key);
             csv_text(&mut tag_text, value.map_or("", |(_, value)| value));
         }
         for row in 0..series.rows() {
-            csv_cell(&mut bounded.bytes, &times.values, row, &asked.time_format);
+            csv_cell(&mut bounded.bytes, &times.values, row, time_format);
             bounded.bytes.extend_from_slice(&tag_text);
             for values in &columns {
                 bounded.bytes.push(b',');
                 if let Some(values) = values {
-                    csv_cell(&mut bounded.bytes, values, row, &asked.time_format);
+                    csv_cell(&mut bounded.bytes, values, row, time_format);
                 }
                 bounded.check()?;
             }
             bounded.bytes.push(b'\n');
         }
+        Ok(())
     }
-    bounded.finish()
+}
+
+/// How an export is written: one object a row, or a table. JSON is a table too, but written column by column; rows that
+/// follow each other without end cannot be.
+#[derive(Debug)]
+pub(crate) struct ExportWriter {
+    as_objects: bool,
+    time_format: TimeFormat,
+    head: ExportHead,
+}
+
+impl ExportWriter {
+    /// Writes objects if `as_objects`, else a table.
+    pub(crate) fn new(as_objects: bool, time_format: TimeFormat, head: ExportHead) -> Self {
+        Self { as_objects, time_format, head }
+    }
+
+    /// Writes what stands before all rows.
+    pub(crate) fn head<E>(&self, bounded: &mut Bounded<'_, E>) -> Result<(), E> {
+        if self.as_objects { Ok(()) } else { self.table().head(bounded) }
+    }
+
+    /// Writes rows of one series.
+    pub(crate) fn rows<E>(&self, bounded: &mut Bounded<'_, E>, series: &ResultSeries) -> Result<(), E> {
+        if self.as_objects {
+            return ndjson_rows(bounded, series, &self.time_format);
+        }
+        self.table().rows(bounded, series, &self.time_format)
+    }
+
+    fn table(&self) -> Table<'_> {
+        let names = self.head.columns.iter().skip(1).map(|(name, _)| &**name);
+        Table::new(self.head.tag_keys.iter().map(|key| &**key).collect(), names)
+    }
 }
 
 fn csv_cell(out: &mut Vec<u8>, values: &ResultValues, row: usize, format: &TimeFormat) {

@@ -23,6 +23,12 @@ impl<'a, E> Bounded<'a, E> {
         Self { bytes: Vec::with_capacity(room), next_look: STEP_BYTES, watch }
     }
 
+    /// Goes on behind what is written already.
+    pub(crate) fn behind(bytes: Vec<u8>, watch: Watch<'a, E>) -> Self {
+        let next_look = bytes.len() + STEP_BYTES;
+        Self { bytes, next_look, watch }
+    }
+
     /// To be called after every value.
     #[inline]
     pub(crate) fn check(&mut self) -> Result<(), E> {

@@ -12,8 +12,8 @@ use super::time::{parse_every, parse_query_time, parse_signed_span, parse_span};
 use crate::error::shortened;
 use wattlog_engine::DeleteRequest;
 use wattlog_engine::query::{
-    Aggregate, Computed, Fill, GroupBy, Order, OutputUnit, PriceSource, QueryRequest, Shape, TagFilter,
-    TagPredicate, Zone,
+    Aggregate, Computed, Fill, GroupBy, OnDamage, Order, OutputUnit, PriceSource, QueryRequest, Shape,
+    TagFilter, TagPredicate, Zone,
 };
 use wattlog_model::Timestamp;
 
@@ -30,6 +30,8 @@ pub struct Parameters {
     pub is_drawn: bool,
     /// Tell what would be read instead of reading it.
     pub explain: bool,
+    /// What an export does about rows that cannot be read.
+    pub on_damage: OnDamage,
 }
 
 /// Which route asks.
@@ -39,7 +41,11 @@ pub enum Route {
     Query,
     /// `/api/v1/last`: newest values, no range and no functions.
     Last,
+    /// `/api/v1/export`: rows as they are, oldest first, all of a range.
+    Export,
 }
+
+const EXPORT_ONLY: &[&str] = &["start", "end", "group_by", "damaged"];
 
 const QUERY_ONLY: &[&str] = &[
     "start",
@@ -99,7 +105,11 @@ pub fn parse(
         let known = matches!(
             &*name,
             "db" | "rp" | "measurement" | "fields" | "where" | "tz" | "time_format" | "format"
-        ) || (route == Route::Query && QUERY_ONLY.contains(&&*name));
+        ) || match route {
+            Route::Query => QUERY_ONLY.contains(&&*name),
+            Route::Export => EXPORT_ONLY.contains(&&*name),
+            Route::Last => false,
+        };
         if !known {
             return Err(format!(
                 "unknown parameter {:?}; docs/api.md lists what this route takes",
@@ -116,7 +126,7 @@ pub fn parse(
     };
     let measurement = get("measurement").ok_or("parameter \"measurement\" is required")?.to_owned();
     let (start, end) = match route {
-        Route::Query => {
+        Route::Query | Route::Export => {
             let time = |name: &str| {
                 get(name).map(|text| parse_query_time(text, now).map_err(|e| format!("{name}: {e}")))
             };
@@ -136,7 +146,7 @@ pub fn parse(
     let is_drawn = drawn.is_some();
     let (mut shape, start, end) = match (drawn, route) {
         (Some(drawn), _) => drawn,
-        (None, Route::Query) => (shape(&get, bucket_zone)?, start, end),
+        (None, Route::Query | Route::Export) => (shape(&get, bucket_zone)?, start, end),
         (None, Route::Last) => (Shape::Last, start, end),
     };
     let price = price(&get, &measurement, price_tags)?;
@@ -181,9 +191,13 @@ pub fn parse(
         Some(other) => return Err(format!("time_format: {:?} is none of ms, ns, rfc3339", shortened(other))),
     };
     let format = match get("format") {
-        None | Some("json") => AnswerFormat::Json,
         Some("csv") => AnswerFormat::Csv,
+        None if route == Route::Export => AnswerFormat::Csv,
         Some("ndjson") => AnswerFormat::Ndjson,
+        Some("json") if route == Route::Export => {
+            return Err("format: json is written as a whole; an export is csv or ndjson".to_owned());
+        }
+        None | Some("json") => AnswerFormat::Json,
         Some(other) => return Err(format!("format: {:?} is none of json, csv, ndjson", shortened(other))),
     };
     let explain = match get("explain") {
@@ -191,7 +205,12 @@ pub fn parse(
         Some("1") => true,
         Some(other) => return Err(format!("explain: {:?} is neither 0 nor 1", shortened(other))),
     };
-    Ok(Parameters { request, time_format, format, is_drawn, explain })
+    let on_damage = match get("damaged") {
+        None | Some("stop") => OnDamage::Stop,
+        Some("skip") => OnDamage::LeaveOut,
+        Some(other) => return Err(format!("damaged: {:?} is neither stop nor skip", shortened(other))),
+    };
+    Ok(Parameters { request, time_format, format, is_drawn, explain, on_damage })
 }
 
 /// The price series, if its field is named.

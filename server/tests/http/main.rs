@@ -2,6 +2,7 @@
 
 mod docs;
 mod drawings;
+mod exports;
 mod lifecycle;
 mod limits;
 mod reads;

@@ -273,6 +273,13 @@ impl Client {
         }
     }
 
+    /// All that comes until the server ends the connection, however it does.
+    pub async fn rest(&mut self) -> String {
+        let end = async { while matches!(self.socket.read_buf(&mut self.unread).await, Ok(1..)) {} };
+        assert!(tokio::time::timeout(PATIENCE, end).await.is_ok(), "the server does not end the connection");
+        String::from_utf8(std::mem::take(&mut self.unread)).unwrap()
+    }
+
     /// Waits until the server ends the connection, however it does.
     pub async fn ended(&mut self) {
         let end = async {

@@ -1,0 +1,187 @@
+//! Exports: all rows of a range, written while they are read.
+//!
+//! Promise: whatever the range, an export holds a few pieces of text and no more; a client that takes them slowly slows
+//! the reading down, one that is gone ends it. What cannot be given whole is not ended like what is: a failure before
+//! the first rows is an error, a later one cuts the connection, so that a file that ends well is complete.
+
+use super::query::{PARTIAL, partial_text};
+use crate::answer::Piece;
+use crate::budget::Peer;
+use crate::error::ApiError;
+use crate::state::ServerState;
+use crate::wire::answer::{AnswerFormat, ExportWriter, TimeFormat};
+use crate::wire::bounded::Bounded;
+use crate::wire::params::{self, Route};
+use axum::body::{Body, Bytes};
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use futures_util::stream;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use std::io;
+use tokio::sync::mpsc;
+use wattlog_engine::query::{ExportHead, ExportSink, QueryControl, QueryError, ResultSeries};
+
+/// Pieces of text that wait for the client.
+const WAITING_PIECES: usize = 2;
+
+/// All rows of a measurement in a range, oldest first, as a stream.
+#[utoipa::path(get, path = "/api/v1/export", tag = "read",
+    params(
+        ("measurement" = String, Query, description = "Measurement"),
+        ("start" = String, Query, description = "Beginning, included, as for /api/v1/query"),
+        ("end" = Option<String>, Query, description = "End, not included; default now"),
+        ("db" = Option<String>, Query, description = "Database; default wattlog"),
+        ("rp" = Option<String>, Query, description = "Retention policy"),
+        ("fields" = Option<String>, Query, description = "Comma list; default all"),
+        ("expr" = Option<String>, Query, description = "Computed column, as for /api/v1/query"),
+        ("as" = Option<String>, Query, description = "Its name"),
+        ("tag.KEY" = Option<String>, Query, description = "VALUE, !VALUE, ~regex, !~regex"),
+        ("where" = Option<String>, Query, description = "Condition on rows, as for /api/v1/query"),
+        ("group_by" = Option<String>, Query, description = "Comma list of tag keys, or *"),
+        ("tz" = Option<String>, Query, description = "IANA zone of rfc3339 times; default UTC"),
+        ("time_format" = Option<String>, Query, description = "ms (default), ns, rfc3339"),
+        ("format" = Option<String>, Query, description = "csv (default), ndjson"),
+        ("damaged" = Option<String>, Query, description = "What becomes of rows that cannot be read: stop (default) ends the export, skip leaves them out")),
+    responses(
+        (status = 200, description = "Rows, series after series; a connection that is cut means that they are not all"),
+        (status = 400, description = "A parameter is wrong; the message names it"),
+        (status = 404, description = "Unknown database"),
+        (status = 500, description = "The beginning of the range is damaged"),
+        (status = 503, description = "Too many exports at a time")))]
+pub(crate) async fn export(
+    State(state): State<ServerState>,
+    peer: Peer,
+    RawQuery(query): RawQuery,
+) -> Result<Response<Body>, ApiError> {
+    let text = query.unwrap_or_default();
+    let default_database = &state.shared.options.default_database;
+    let now = state.shared.clock.wall();
+    let parameters = params::parse(&text, Route::Export, default_database, &state.shared.bucket_zone, now)
+        .map_err(ApiError::bad_request)?;
+    let format = parameters.format;
+    let (pieces, mut received) = mpsc::channel(WAITING_PIECES);
+    let shared = state.clone();
+    let cancel = state
+        .stream("export", text, move |engine, control, watched| {
+            let params::Parameters { request, time_format, on_damage, .. } = parameters;
+            let mut writer = Writer {
+                state: &shared,
+                peer,
+                control,
+                format: (format, time_format),
+                writer: None,
+                waiting: None,
+                as_of: String::new(),
+                pieces: &pieces,
+            };
+            let exported = engine.export(&request, control, on_damage, &mut writer).map_err(ApiError::from);
+            let ended = exported.and_then(|exported| {
+                watched.stats = Some(exported.stats);
+                writer.end()?;
+                Ok(!exported.partial.is_empty())
+            });
+            watched.error = ended.as_ref().err().map(|error| error.message.clone());
+            if let Err(error) = &ended {
+                tracing::warn!("an export was not finished: {}", error.message);
+            }
+            // Nobody is left to hear of it if this fails.
+            let _ = pieces.blocking_send(ended.map(Sent::End));
+        })
+        .await?;
+    let first = received.recv().await.unwrap_or_else(|| Err(ApiError::internal("the export ended early")))?;
+    let as_of = if let Sent::Rows { as_of, .. } = &first { as_of.clone() } else { String::new() };
+    let rest = stream::unfold((Some(first), received, cancel), |(next, mut received, cancel)| async move {
+        let sent = match next {
+            Some(first) => Ok(first),
+            None => received.recv().await?,
+        };
+        let frame = match sent {
+            Ok(Sent::Rows { text, .. }) => Ok(Frame::data(text)),
+            Ok(Sent::End(partial)) => {
+                let mut trailers = HeaderMap::new();
+                trailers.insert(PARTIAL, partial_text(partial));
+                Ok(Frame::trailers(trailers))
+            }
+            Err(error) => Err(io::Error::other(error.message)),
+        };
+        Some((frame, (None, received, cancel)))
+    });
+    let mut response = Response::new(Body::new(StreamBody::new(Box::pin(rest))));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    headers.insert(header::TRAILER, HeaderValue::from_static("x-wattlog-partial"));
+    if let Ok(cursor) = HeaderValue::from_str(&as_of) {
+        headers.insert(HeaderName::from_static("x-wattlog-as-of"), cursor);
+    }
+    Ok(response)
+}
+
+/// What the reading thread tells.
+enum Sent {
+    Rows {
+        text: Bytes,
+        as_of: String,
+    },
+    /// All rows were sent, or, if true, all that could be read.
+    End(bool),
+}
+
+/// Turns pieces into text and sends them, each once the one after it is there: the last one is sent with the end known.
+struct Writer<'a> {
+    state: &'a ServerState,
+    peer: Peer,
+    control: &'a QueryControl,
+    format: (AnswerFormat, TimeFormat),
+    writer: Option<ExportWriter>,
+    /// What stands before the first rows, until they are there.
+    waiting: Option<Vec<u8>>,
+    as_of: String,
+    pieces: &'a mpsc::Sender<Result<Sent, ApiError>>,
+}
+
+impl Writer<'_> {
+    fn text(
+        &self,
+        begun: Vec<u8>,
+        write: impl FnOnce(&mut Bounded<'_, QueryError>) -> Result<(), QueryError>,
+    ) -> Result<Vec<u8>, QueryError> {
+        let cancelled = |_: &Vec<u8>| {
+            if self.control.cancel.is_cancelled() { Err(QueryError::Cancelled) } else { Ok(()) }
+        };
+        let mut watch = cancelled;
+        let mut bounded = Bounded::behind(begun, &mut watch);
+        write(&mut bounded)?;
+        bounded.finish()
+    }
+
+    fn send(&self, text: Vec<u8>) -> Result<(), QueryError> {
+        let piece = Piece::new(self.state, self.peer, self.control, text)?;
+        let sent = Sent::Rows { text: Bytes::from_owner(piece), as_of: self.as_of.clone() };
+        self.pieces.blocking_send(Ok(sent)).map_err(|_| QueryError::Cancelled)
+    }
+
+    /// Sends what stands before the rows, if there were none.
+    fn end(&mut self) -> Result<(), QueryError> {
+        self.waiting.take().map_or(Ok(()), |text| self.send(text))
+    }
+}
+
+impl ExportSink for Writer<'_> {
+    fn head(&mut self, head: &ExportHead) -> Result<(), QueryError> {
+        let (format, time_format) = self.format.clone();
+        let writer = ExportWriter::new(format == AnswerFormat::Ndjson, time_format, head.clone());
+        self.as_of = head.as_of.to_string();
+        self.waiting = Some(self.text(Vec::new(), |bounded| writer.head(bounded))?);
+        self.writer = Some(writer);
+        Ok(())
+    }
+
+    fn piece(&mut self, piece: ResultSeries) -> Result<(), QueryError> {
+        let begun = self.waiting.take().unwrap_or_default();
+        let Some(writer) = &self.writer else { return Ok(()) };
+        let text = self.text(begun, |bounded| writer.rows(bounded, &piece))?;
+        drop(piece);
+        self.send(text)
+    }
+}
