@@ -11,9 +11,9 @@ use super::fold::is_inside;
 use super::parallel;
 use super::plan::{Plan, buckets, is_defined};
 use super::prune::{Losses, Opened, Sources};
-use super::request::{Aggregate, Function, QueryControl, QueryLimits, QueryRequest, Shape};
+use super::request::{Aggregate, Function, QueryControl, QueryLimits, QueryRequest};
 use super::scan::{GroupSource, Scan, Sink};
-use super::{Buckets, fold_parts};
+use super::{Buckets, fold, fold_parts};
 use crate::column::SeriesRows;
 use crate::feed::Cursor;
 use crate::ids::SeriesId;
@@ -88,9 +88,9 @@ pub fn explain(
     for source in &sources.list {
         told.segments_lost += u64::from(matches!(source.open(scan.wide().plan, &losses)?, Opened::Lost));
     }
-    let parts = match &request.shape {
-        Shape::Aggregate(_) | Shape::Pixels(_) => fold_parts(&plan).1,
-        Shape::Raw | Shape::Last => plan.groups.len(),
+    let parts = match &aggregate {
+        Some((aggregate, buckets)) => fold_parts(&plan).1 * fold::slices(scan, aggregate, buckets).len(),
+        None => plan.groups.len(),
     };
     told.threads = parallel::threads(scan, parts) as u64;
     for series in &plan.series {

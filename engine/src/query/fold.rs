@@ -10,6 +10,7 @@ use super::budget::Budget;
 use super::curve::{Curve, Frame};
 use super::error::QueryError;
 use super::kernel::Cell;
+use super::parallel;
 use super::plan::is_defined;
 use super::prune::Open;
 use super::request::{Aggregate, Function};
@@ -116,25 +117,64 @@ impl Accumulators {
     }
 }
 
-/// The buckets of one series.
+/// The buckets of one series, from its values in a part of the plan's range. The values of a field with a curve must not
+/// be read in parts.
 pub(super) fn series<'a>(
     scan: Scan<'a>,
     series: SeriesId,
     aggregate: &Aggregate,
     buckets: &'a Buckets,
+    slice: &'a Slice,
     block: &mut Block,
 ) -> Result<Accumulators, QueryError> {
-    let frame = Frame { buckets, asked: &scan.plan.asked, budget: scan.budget };
+    let frame = Frame { buckets, asked: &slice.asked, budget: scan.budget };
     let found = Accumulators::new(scan, aggregate)?;
     let columns = found.fields.iter().map(|_| CutColumn::default()).collect();
     let cut = Cut { columns, ..Cut::default() };
     let mut sink = FoldSink { scan, frame, found, block, scratch: Vec::new(), cut };
-    scan.run(series, &scan.plan.range, &mut sink)?;
+    scan.run(series, &slice.range, &mut sink)?;
     let mut found = sink.found;
     for curve in found.fields.iter_mut().filter_map(|field| field.curve.as_mut()) {
         curve.end_series(frame)?;
     }
     Ok(found)
+}
+
+/// A part of the range of a query that begins and ends where buckets do, so that none has values in two of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Slice {
+    /// As [`Plan::asked`](super::plan::Plan::asked).
+    pub(super) asked: Range<i64>,
+    /// As [`Plan::range`](super::plan::Plan::range).
+    pub(super) range: Range<i64>,
+}
+
+/// Parts of a query over few series that several threads can compute: so many that threads end at about the same time.
+const SLICES: usize = 8;
+
+/// The range of a query, in parts if there is much to read of few series. No bit of the answer depends on it.
+pub(super) fn slices(scan: Scan<'_>, aggregate: &Aggregate, buckets: &Buckets) -> Vec<Slice> {
+    let plan = scan.plan;
+    let whole = Slice { asked: plan.asked.clone(), range: plan.range.clone() };
+    let wanted = SLICES / plan.series.len().max(1);
+    let has_curve = aggregate.functions.iter().any(|function| function.needs_neighbours());
+    let held = scan.times_held();
+    let (Some(held), true) = (held, wanted > 1 && !has_curve && parallel::is_large(scan)) else {
+        return vec![whole];
+    };
+    let (first, last) = (held.start.max(plan.range.start), held.end.min(plan.range.end));
+    let mut slices = Vec::new();
+    let mut rest = whole;
+    for i in 1..wanted as i128 {
+        let at = i128::from(first) + (i128::from(last) - i128::from(first)) * i / wanted as i128;
+        let cut = buckets.start(at as i64);
+        if cut > rest.asked.start.max(rest.range.start) && cut < rest.asked.end.min(rest.range.end) {
+            slices.push(Slice { asked: rest.asked.start..cut, range: rest.range.start..cut });
+            rest = Slice { asked: cut..rest.asked.end, range: cut..rest.range.end };
+        }
+    }
+    slices.push(rest);
+    slices
 }
 
 /// First instants of all buckets in which a field has a value, rising.

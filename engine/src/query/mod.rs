@@ -197,7 +197,7 @@ fn newest_of(scan: Scan<'_>, series: SeriesId) -> Result<last::Newest, QueryErro
 }
 
 /// Series of a part, and number of parts. They depend on the number of series alone: sums of floats that are no decimals
-/// round alike everywhere.
+/// round alike everywhere. (Parts of time do not matter to them: see `fold::slices`.)
 fn fold_parts(plan: &Plan) -> (usize, usize) {
     let part_len = (plan.series.len() / 64).max(1);
     (part_len, plan.series.len().div_ceil(part_len))
@@ -211,12 +211,14 @@ fn fold_all(
 ) -> Result<Vec<fold::Accumulators>, QueryError> {
     let plan = scan.plan;
     let (part_len, parts) = fold_parts(plan);
+    let slices = fold::slices(scan, aggregate, buckets);
     let group_of = |at: usize| plan.groups.partition_point(|group| group.members.end <= at);
-    let parts = parallel::map(scan, parts, |part| {
+    let parts = parallel::map(scan, parts * slices.len(), |part| {
         let mut block = Block::default();
         let mut out: Vec<(usize, fold::Accumulators)> = Vec::new();
+        let (part, slice) = (part / slices.len(), &slices[part % slices.len()]);
         for at in part * part_len..((part + 1) * part_len).min(plan.series.len()) {
-            let found = fold::series(scan, plan.series[at], aggregate, buckets, &mut block)?;
+            let found = fold::series(scan, plan.series[at], aggregate, buckets, slice, &mut block)?;
             match out.last_mut() {
                 Some((group, known)) if *group == group_of(at) => known.join(found, scan.budget)?,
                 _ => out.push((group_of(at), found)),

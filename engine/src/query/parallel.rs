@@ -56,7 +56,12 @@ pub(super) fn map<T: Send>(
 /// How many threads share so many parts.
 pub(super) fn threads(scan: Scan<'_>, parts: usize) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if estimated_rows(scan) < MIN_ROWS { 1 } else { cores.min(parts) }
+    if is_large(scan) { cores.min(parts) } else { 1 }
+}
+
+/// Whether there is so much to read that several threads are worth while.
+pub(super) fn is_large(scan: Scan<'_>) -> bool {
+    estimated_rows(scan) >= MIN_ROWS
 }
 
 /// Rows that may have to be read, from above: those of all segments, by the share of series asked for.

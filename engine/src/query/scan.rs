@@ -111,6 +111,18 @@ impl Scan<'_> {
         Self { plan: self.filter.map_or(self.plan, |filter| &filter.wide), filter: None, ..self }
     }
 
+    /// From the first to behind the last time in any source, also of series that were not asked for; none if there is
+    /// no source.
+    pub(super) fn times_held(self) -> Option<Range<i64>> {
+        let seq = self.snapshot.seq();
+        let in_memory = self.snapshot.memtables().iter().flat_map(|memtable| {
+            self.plan.series.iter().filter_map(move |series| memtable.time_range(*series, seq))
+        });
+        let spans = self.sources.list.iter().map(Source::times).chain(in_memory);
+        let both = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        both.map(|(first, last)| first..last.saturating_add(1))
+    }
+
     /// Hands all rows of `series` in `range` to `sink`.
     pub(super) fn run(
         self,
