@@ -71,8 +71,8 @@ fn has_hole(entries: &[Entry], is_there: &impl Fn(usize) -> bool) -> bool {
             lost |= !is_there(at);
             lost && is_there(at)
         }
-        // Its place in the order is known only if nothing was written beside it.
-        Told::Unknown => lost && is_there(at) && !entry.beside,
+        // Its place in the order is known only if nothing was written beside it, and if it stands in the log.
+        Told::Unknown => lost && is_there(at) && !entry.beside && entry.body.cutoff.is_none(),
         Told::Stored | Told::Refused | Told::Unasked => false,
     })
 }
