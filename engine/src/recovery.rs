@@ -16,7 +16,7 @@ use crate::file_header::{FILE_HEADER_LEN, FileHeader};
 use crate::ids::{LogId, NextIds, SegmentId, Seq, StoreId};
 use crate::ingest::payload;
 use crate::ingest::writer::WriterStart;
-use crate::io::{Access, Disk, ReadMode, open_sealed, read_exact_at};
+use crate::io::{Access, Disk, ReadMode, in_context, open_sealed, read_exact_at};
 use crate::manifest::{Edit, Manifest, ManifestCondition, State};
 use crate::memtable::Memtable;
 use crate::options::Options;
@@ -106,6 +106,9 @@ pub(crate) fn recover(
     let mut report = RecoveryReport::default();
     let identity = existing_identity(&**disk).map_err(OpenError::disk("look for files of the store"))?;
     let (mut manifest, condition) = Manifest::open(disk, identity.unwrap_or(seed))?;
+    if matches!(condition, ManifestCondition::Fresh | ManifestCondition::Damaged(_)) {
+        refuse_if_nothing_is_read(&**disk)?;
+    }
     let mut rebuild = false;
     match condition {
         ManifestCondition::Whole => {}
@@ -506,25 +509,55 @@ fn apply(
     }
 }
 
+/// No manifest tells what is true. If no other file can be read either, the disk does not answer: what would be begun here takes
+/// the place of what is there, and gives its ids to other names.
+fn refuse_if_nothing_is_read(disk: &dyn Disk) -> Result<(), OpenError> {
+    match identity(disk).map_err(OpenError::disk("look for files of the store"))? {
+        (None, Some(source)) => Err(OpenError::Disk { action: "read any file of the store", source }),
+        _ => Ok(()),
+    }
+}
+
 /// The identity in the header of any file that is there.
 pub(crate) fn existing_identity(disk: &dyn Disk) -> io::Result<Option<StoreId>> {
+    identity(disk).map(|(found, _)| found)
+}
+
+/// The same. If none is found: why a file that may tell it could not be read, where that was the disk's error.
+fn identity(disk: &dyn Disk) -> io::Result<(Option<StoreId>, Option<io::Error>)> {
+    let mut unread = None;
+    let mut note = |error: io::Error| {
+        if error.kind() != io::ErrorKind::UnexpectedEof {
+            unread = Some(error);
+        }
+    };
     for entry in disk.list("wal")?.iter().rev() {
         let path = format!("wal/{}", entry.name);
         let mut header = [0; FILE_HEADER_LEN];
-        let read = disk.open(&path, Access::Read).and_then(|file| read_exact_at(&*file, 0, &mut header));
-        if read.is_ok()
-            && let Ok(header) = FileHeader::decode(&header, &path, LOG_MAGIC, None, None)
-        {
-            return Ok(Some(header.store));
+        match disk.open(&path, Access::Read).and_then(|file| read_exact_at(&*file, 0, &mut header)) {
+            Ok(()) => {
+                if let Ok(header) = FileHeader::decode(&header, &path, LOG_MAGIC, None, None) {
+                    return Ok((Some(header.store), None));
+                }
+            }
+            Err(error) => note(in_context("read", &path, &error)),
         }
     }
     for entry in disk.list("segments")? {
-        let map = open_sealed(disk, &format!("segments/{}", entry.name), ReadMode::Pread);
-        if let Some((store, ..)) = map.ok().and_then(|map| peek_identity(&*map)) {
-            return Ok(Some(store));
+        let path = format!("segments/{}", entry.name);
+        match open_sealed(disk, &path, ReadMode::Pread) {
+            Ok(map) => {
+                if let Some((store, ..)) = peek_identity(&*map) {
+                    return Ok((Some(store), None));
+                }
+                if map.is_poisoned() {
+                    note(io::Error::other(format!("read {path}: a page could not be read")));
+                }
+            }
+            Err(error) => note(error),
         }
     }
-    Ok(None)
+    Ok((None, unread))
 }
 
 fn segment_id_of(name: &str) -> Option<SegmentId> {

@@ -76,6 +76,10 @@ impl Ingest {
             }
         }
         if tombstones.is_empty() {
+            // What a dead log holds and nobody was told of may be there after the next opening: nothing is hidden of it now.
+            if let Some(reason) = shared.status.read_only() {
+                return Err(WriteError::ReadOnly(reason).into());
+            }
             return Ok(DeleteReceipt { cursor: shared.published(), series: 0 });
         }
         let (reply, answer) = bounded(1);

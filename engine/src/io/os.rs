@@ -3,10 +3,11 @@
 //! Invariants
 //! 1. Directories are made with mode 0700 and files with 0600, whatever the umask: a household's habits are in them.
 //! 2. Every directory made above the store's folder is synced into its parent before the store is used.
-//! 3. Calls cut short by a signal go on; a short write goes on where it stopped.
+//! 3. Calls cut short by a signal are made again (`interrupted`); a short read or write goes on where it stopped.
 //!
 //! Crash behaviour is that of the file system; what the engine assumes of it stands in the parent module.
 
+use super::interrupted::uninterrupted;
 use super::map::{MappedFile, PreadMap};
 use super::{Access, DirEntry, Disk, File, Lock, Map, Space, checked, in_context};
 use std::fs;
@@ -155,18 +156,25 @@ impl File for OsFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buf.len() {
-            match self.file.read_at(&mut buf[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return self.named("read", Err(error)),
+            let count = uninterrupted(|| self.file.read_at(&mut buf[filled..], offset + filled as u64));
+            match self.named("read", count)? {
+                0 => break,
+                count => filled += count,
             }
         }
         Ok(filled)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.named("write", self.file.write_all_at(bytes, offset))
+        let mut written = 0;
+        while written < bytes.len() {
+            let count = uninterrupted(|| self.file.write_at(&bytes[written..], offset + written as u64));
+            match self.named("write", count)? {
+                0 => return self.named("write", Err(ErrorKind::WriteZero.into())),
+                count => written += count,
+            }
+        }
+        Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -174,11 +182,11 @@ impl File for OsFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.named("set length of", self.file.set_len(len))
+        self.named("set length of", uninterrupted(|| plain::set_len(&self.file, len)))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.named("sync", self.file.sync_data())
+        self.named("sync", uninterrupted(|| plain::sync_data(&self.file)))
     }
 
     fn forget_cached(&self) -> io::Result<()> {
@@ -236,8 +244,46 @@ fn make_root(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
+// On Linux by the plain calls: those of the standard library begin again after a signal for as long as it takes. (So does its
+// `open`, which is left as it is: nothing waits behind it.)
+#[cfg(target_os = "linux")]
+mod plain {
+    use std::{fs::File, io};
+
+    pub(super) fn set_len(file: &File, len: u64) -> io::Result<()> {
+        Ok(rustix::fs::ftruncate(file, len)?)
+    }
+
+    pub(super) fn sync_data(file: &File) -> io::Result<()> {
+        Ok(rustix::fs::fdatasync(file)?)
+    }
+
+    pub(super) fn sync_all(file: &File) -> io::Result<()> {
+        Ok(rustix::fs::fsync(file)?)
+    }
+}
+
+// Elsewhere a sync is more than one plain call.
+#[cfg(not(target_os = "linux"))]
+mod plain {
+    use std::{fs::File, io};
+
+    pub(super) fn set_len(file: &File, len: u64) -> io::Result<()> {
+        file.set_len(len)
+    }
+
+    pub(super) fn sync_data(file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+
+    pub(super) fn sync_all(file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+}
+
 fn sync_folder(path: &Path) -> io::Result<()> {
-    match fs::File::open(path)?.sync_all() {
+    let folder = fs::File::open(path)?;
+    match uninterrupted(|| plain::sync_all(&folder)) {
         // Some network file systems have no such call and keep names by themselves.
         Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
         other => other,

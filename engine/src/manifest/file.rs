@@ -89,7 +89,9 @@ impl Manifest {
         let mut damage = Vec::new();
         for generation in generations.iter().rev() {
             let path = manifest_path(*generation);
-            let bytes = match read_all(&**disk, &path, MAX_FILE_BYTES) {
+            // A page that could not be read once is read again: much is lost without a manifest.
+            let read = || read_all(&**disk, &path, MAX_FILE_BYTES);
+            let bytes = match read().or_else(|_| read()) {
                 Ok(bytes) => bytes,
                 Err(error) => {
                     tracing::error!(file = %path, %error, "a manifest file cannot be read");

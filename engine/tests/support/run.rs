@@ -46,6 +46,8 @@ pub(crate) struct Run {
     pub(crate) complaints: Vec<String>,
     /// By database.
     pub(crate) cutoffs: [Cutoff; DATABASES.len()],
+    /// An opening told of damage: points may be missing from then on.
+    pub(crate) damage_told: bool,
     engine: Option<Engine>,
     interval_set: bool,
     /// A rule that moves with the clock could not be taken back: time stands still.
@@ -68,6 +70,7 @@ impl Run {
             entries: Vec::new(),
             complaints: Vec::new(),
             cutoffs: [Cutoff::default(); DATABASES.len()],
+            damage_told: false,
             engine: None,
             interval_set: false,
             timed: false,
@@ -97,6 +100,7 @@ impl Run {
     pub(crate) fn open(&mut self) {
         match open(&self.disk, &self.options, &self.clock) {
             Ok(engine) => {
+                self.damage_told |= !engine.recovery_report().damage.is_empty();
                 self.engine = Some(engine);
                 self.set_interval();
             }

@@ -53,6 +53,11 @@ impl CallKind {
         matches!(self, Self::Create | Self::Open | Self::List | Self::Lock)
     }
 
+    /// Whether a signal can cut it short.
+    pub const fn is_interruptible(self) -> bool {
+        matches!(self, Self::Read | Self::Write | Self::SetLen | Self::SyncData | Self::SyncDir)
+    }
+
     /// Whether a full disk can refuse it. A sync is among them: space is often only found when the bytes go out.
     pub const fn takes_space(self) -> bool {
         matches!(
@@ -174,6 +179,9 @@ pub enum FaultError {
     ShortWrite,
     /// The process has too many files open (EMFILE). Calls that open none are counted but not struck.
     NoDescriptors,
+    /// A signal cuts the call short (EINTR): a write leaves a part, everything else is as if it had not been called. Calls
+    /// that no signal cuts short are counted but not struck. Each call that is made again is counted anew.
+    Interrupted,
 }
 
 impl FaultError {
@@ -182,14 +190,17 @@ impl FaultError {
             Self::Eio | Self::ShortWrite => libc::EIO,
             Self::NoSpace => libc::ENOSPC,
             Self::NoDescriptors => libc::EMFILE,
+            Self::Interrupted => libc::EINTR,
         })
     }
 
-    fn strikes(self, kind: CallKind) -> bool {
+    /// Whether a call of this kind can fail so.
+    pub const fn strikes(self, kind: CallKind) -> bool {
         match self {
             Self::Eio | Self::ShortWrite => true,
             Self::NoSpace => kind.takes_space(),
             Self::NoDescriptors => kind.takes_descriptor(),
+            Self::Interrupted => kind.is_interruptible(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::SimDisk;
 use super::content::Inode;
 use super::faults::{CallKind, FaultError, SyncName};
+use crate::io::interrupted::uninterrupted;
 use crate::io::map::{checked_start, poisoned};
 use crate::io::{Access, File, Map, in_context};
 use std::io;
@@ -28,10 +29,8 @@ impl SimFile {
     fn error(&self, action: &str, fault: FaultError) -> io::Error {
         in_context(action, &self.path, &fault.to_error())
     }
-}
 
-impl File for SimFile {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+    fn read_once(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let wanted = buf.len();
         self.disk.call(CallKind::Read, &self.path, format_args!("{offset}+{wanted}"), |state, fault| {
             let found = match fault {
@@ -44,8 +43,7 @@ impl File for SimFile {
         })
     }
 
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.writable("write")?;
+    fn write_once(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.disk.call(
             CallKind::Write,
             &self.path,
@@ -55,7 +53,9 @@ impl File for SimFile {
                 let mut content = self.inode.0.lock();
                 let lacking = content.growth(offset, bytes.len() as u64).saturating_sub(room);
                 let (fits, fault) = match fault {
-                    Some(FaultError::ShortWrite) => (state.control.rng.index(bytes.len().max(1)), fault),
+                    Some(FaultError::ShortWrite | FaultError::Interrupted) => {
+                        (state.control.rng.index(bytes.len().max(1)), fault)
+                    }
                     Some(_) => (0, fault),
                     None if lacking > 0 => {
                         (bytes.len().saturating_sub(lacking as usize), Some(FaultError::NoSpace))
@@ -69,15 +69,7 @@ impl File for SimFile {
         )
     }
 
-    fn len(&self) -> io::Result<u64> {
-        self.disk.call(CallKind::Len, &self.path, format_args!(""), |_, fault| match fault {
-            None => Ok(self.inode.0.lock().len()),
-            Some(fault) => Err(self.error("ask length of", fault)),
-        })
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.writable("set length of")?;
+    fn set_len_once(&self, len: u64) -> io::Result<()> {
         self.disk.call(CallKind::SetLen, &self.path, format_args!("{len}"), |_, fault| match fault {
             None => {
                 self.inode.0.lock().set_len(len);
@@ -87,8 +79,11 @@ impl File for SimFile {
         })
     }
 
-    fn sync_data(&self) -> io::Result<()> {
+    fn sync_once(&self) -> io::Result<()> {
         self.disk.call(CallKind::SyncData, &self.path, format_args!(""), |state, fault| {
+            if fault == Some(FaultError::Interrupted) {
+                return Err(self.error("sync", FaultError::Interrupted));
+            }
             if state.control.is_skipped(SyncName::of_file(&self.path)) {
                 return Ok(());
             }
@@ -100,6 +95,33 @@ impl File for SimFile {
             state.control.counts.bytes_synced += content.sync();
             Ok(())
         })
+    }
+}
+
+impl File for SimFile {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        uninterrupted(|| self.read_once(offset, buf))
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.writable("write")?;
+        uninterrupted(|| self.write_once(offset, bytes))
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.disk.call(CallKind::Len, &self.path, format_args!(""), |_, fault| match fault {
+            None => Ok(self.inode.0.lock().len()),
+            Some(fault) => Err(self.error("ask length of", fault)),
+        })
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.writable("set length of")?;
+        uninterrupted(|| self.set_len_once(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        uninterrupted(|| self.sync_once())
     }
 
     fn forget_cached(&self) -> io::Result<()> {

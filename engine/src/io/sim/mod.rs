@@ -4,7 +4,7 @@
 //! operations. Only `sync_data` and `sync_dir` carry from list to image. Then
 //! * **power cut** ([`SimDisk::cut`], [`SimDisk::cut_at_call`]): any part of the lists survives, in pieces of 512 bytes (or
 //!   what [`SimDisk::set_piece_bytes`] says) and whole operations on names; lengths are apart from bytes; see [`Cut`];
-//! * **failing calls** ([`SimDisk::inject`]): EIO, ENOSPC, short writes at the Nth call, once or for good; a failed sync
+//! * **failing calls** ([`SimDisk::inject`]): EIO, ENOSPC, short writes, EINTR at the Nth call, once or for good; a failed sync
 //!   forgets what it was to keep, and the next one says that all is well;
 //! * **full disk** ([`SimDisk::set_capacity_bytes`]): writes stop at the byte where the room ends, until files are removed
 //!   or cut; growing a file by `set_len` reserves nothing;
@@ -31,6 +31,7 @@ pub use cut::{Cut, Survives};
 pub use faults::{CallKind, Counts, CutMoment, Fault, FaultError, Lasting, SyncName};
 pub use rng::Rng;
 
+use super::interrupted::uninterrupted;
 use super::{Access, DirEntry, Disk, File, Lock, Space, checked, in_context};
 use content::Inode;
 use faults::{Control, Ruling, no_power};
@@ -348,9 +349,12 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
         checked(dir)?;
-        self.call(CallKind::SyncDir, dir, format_args!(""), |state, fault| {
+        let sync = |state: &mut State, fault: Option<FaultError>| {
             let named = |error: io::Error| in_context("sync directory", dir, &error);
             state.expect_dir(dir).map_err(named)?;
+            if fault == Some(FaultError::Interrupted) {
+                return Err(named(FaultError::Interrupted.to_error()));
+            }
             if state.control.is_skipped(SyncName::of_dir(dir)) {
                 return Ok(());
             }
@@ -360,7 +364,8 @@ impl Disk for SimDisk {
             }
             state.names.sync_dir(dir);
             Ok(())
-        })
+        };
+        uninterrupted(|| self.call(CallKind::SyncDir, dir, format_args!(""), sync))
     }
 
     fn lock(&self, path: &str) -> io::Result<Box<dyn Lock>> {

@@ -295,6 +295,33 @@ fn a_short_write_leaves_a_part() {
 }
 
 #[test]
+fn a_signal_is_not_noticed_and_an_endless_row_of_them_is_an_error() {
+    let disk = SimDisk::new(1);
+    let file = keep(&disk, "a", b"old");
+    let calls = || {
+        file.write_at(0, b"new and long")?;
+        file.set_len(3)?;
+        file.read_at(0, &mut [0; 3])?;
+        file.sync_data()?;
+        disk.sync_dir("")
+    };
+    let once = |kind| disk.inject(Fault::at(1, FaultError::Interrupted, Lasting::Once).on(kind));
+    let interruptible: Vec<_> = CallKind::ALL.into_iter().filter(|kind| kind.is_interruptible()).collect();
+    let before = disk.counts().calls;
+    interruptible.iter().for_each(|kind| once(*kind));
+    calls().unwrap();
+    assert_eq!(disk.counts().calls - before, 10, "each was made twice");
+    assert_eq!(cut(&disk, Survives::Nothing, 0).read_file("a").unwrap(), b"new");
+    for kind in interruptible {
+        disk.inject(Fault::at(1, FaultError::Interrupted, Lasting::ForGood).on(kind));
+        let error = calls().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Other, "{kind:?}: {error}");
+        disk.clear_faults();
+    }
+    calls().unwrap();
+}
+
+#[test]
 fn a_full_disk_takes_what_fits_until_room_is_made() {
     let disk = SimDisk::new(1);
     disk.set_capacity_bytes(Some(10));
