@@ -38,6 +38,7 @@ mod snapshot;
 mod space;
 mod status;
 pub mod tombstone;
+mod undefined;
 pub mod wal;
 
 pub use compaction::CompactionReport;

@@ -24,6 +24,7 @@ use crate::segment::{
     Segment, SegmentEntry, SegmentError, SegmentHandle, SegmentOpener, SegmentSet, peek_identity,
 };
 use crate::tombstone::{Tombstone, decode_deletes};
+use crate::undefined;
 use crate::wal::{
     Record, RecordKind, Recycler, ReplayFloor, ReplayReport, log_path, record::LOG_MAGIC, replay, set_aside,
 };
@@ -223,9 +224,8 @@ pub(crate) fn names_missing_files(disk: &dyn Disk, state: &State) -> io::Result<
 fn finish_report(disk: &dyn Disk, report: &mut RecoveryReport, replay: &ReplayReport, recent: &Recent) {
     report.clean = replay.ended_cleanly && report.damage.is_empty() && !report.rebuilt;
     report.replayed_records = replay.records;
-    let memtables = || recent.frozen.iter().map(|(memtable, _)| memtable).chain([&recent.active]);
-    report.replayed_points = memtables().map(|memtable| memtable.rows()).sum();
-    report.replayed_values = memtables().map(|memtable| memtable.values()).sum();
+    report.replayed_points = recent.memtables().map(Memtable::rows).sum();
+    report.replayed_values = recent.memtables().map(Memtable::values).sum();
     report.void_records = replay.void;
     let torn = replay.torn.iter().map(|torn| TornEnd { file: torn.file.clone(), offset: torn.offset });
     report.torn.extend(torn);
@@ -256,6 +256,10 @@ struct Recent {
 impl Recent {
     fn new(base: Seq) -> Self {
         Self { frozen: Vec::new(), active: Arc::new(Memtable::new(base)), tombstones: Vec::new() }
+    }
+
+    fn memtables(&self) -> impl Iterator<Item = &Memtable> {
+        self.frozen.iter().map(|(memtable, _)| memtable).chain([&self.active]).map(|memtable| &**memtable)
     }
 
     fn delete(&mut self, seq: Seq, tombstones: Vec<Tombstone>) {
@@ -368,13 +372,17 @@ impl<'a> Attempt<'a> {
             unknown: self.adopted,
             ..ReplayFloor::default()
         };
-        let (mut recent, mut replay) = self.replay(&catalog, whole, floor, report)?;
+        let (mut recent, mut replay) = self.replay(&catalog, whole, floor, Points::All, report)?;
         let sealed = self.state.segments.values().map(|entry| entry.max_seq).max().unwrap_or_default();
         if self.adopted && replay.last_seq < sealed.max(floor.flushed_seq) {
             // Logs up to the newest segment were retired, so all they held is in segments: what is left is older.
             floor.flushed_seq = sealed;
             self.state.flushed_seq = sealed;
-            (recent, replay) = self.replay(&catalog, whole, floor, report)?;
+            (recent, replay) = self.replay(&catalog, whole, floor, Points::All, report)?;
+        }
+        let is_damaged = !replay.corrupt.is_empty() || !report.damage.is_empty();
+        if is_damaged && recent.memtables().any(|memtable| undefined::is_in(&catalog, memtable)) {
+            (recent, replay) = self.replay(&catalog, whole, floor, Points::Defined, report)?;
         }
         self.state.flushed_seq = replay.flushed_seq;
         // A rebuilt list of files may know deletes that are in a log too.
@@ -388,17 +396,27 @@ impl<'a> Attempt<'a> {
         catalog: &Catalog,
         whole: bool,
         floor: ReplayFloor,
+        points: Points,
         report: &mut RecoveryReport,
     ) -> Result<(Recent, ReplayReport), OpenError> {
         let mut recent = Recent::new(floor.flushed_seq);
         let mut visit = |record: Record<'_>| {
             // A log that could not be retired must not take back what a later one said.
             let meanings = !whole || record.head.seq > floor.flushed_seq;
-            if let Err(part) = apply(catalog, &mut recent, &record, meanings) {
+            if let Err(part) = apply(catalog, &mut recent, &record, meanings, points) {
                 // Whole by its checksum, yet not what a record of its kind holds.
                 let file = log_path(record.log);
                 let (expected, found) = (record.head.seq.0, record.payload.len() as u64);
-                report.damage.push(Damage { file, offset: 0, part, expected, found });
+                let damage = Damage { file, offset: record.offset, part, expected, found };
+                if part == UNDEFINED {
+                    report.alarms.push(format!(
+                        "the log has points of a series or field whose definition is damaged: they were set aside in quarantine/: {damage}"
+                    ));
+                    set_aside(&**self.disk, &damage, record.offset, record.len)?;
+                }
+                if !report.damage.contains(&damage) {
+                    report.damage.push(damage);
+                }
             }
             Ok(())
         };
@@ -479,6 +497,17 @@ pub(crate) fn names_of(
     read
 }
 
+/// Which points of logs are taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Points {
+    All,
+    /// Those whose series and field the catalog knows.
+    Defined,
+}
+
+/// What is wrong with a record of points of which some are not [`Points::Defined`].
+const UNDEFINED: &str = "definition of its points";
+
 /// Takes one record in; the name of what is wrong with it otherwise.
 ///
 /// What fields mean counts if `meanings` says so.
@@ -487,6 +516,7 @@ fn apply(
     recent: &mut Recent,
     record: &Record<'_>,
     meanings: bool,
+    points: Points,
 ) -> Result<(), &'static str> {
     match record.head.kind {
         RecordKind::Define => {
@@ -496,9 +526,10 @@ fn apply(
             if applied.refused > 0 { Err("definition") } else { Ok(()) }
         }
         RecordKind::Points => {
-            let (namespace, batches) = payload::decode(record.payload).map_err(|_| "points payload")?;
+            let (namespace, mut batches) = payload::decode(record.payload).map_err(|_| "points payload")?;
+            let is_less = points == Points::Defined && undefined::take_out(catalog, namespace, &mut batches);
             recent.active.apply(namespace, record.head.seq, &batches);
-            Ok(())
+            if is_less { Err(UNDEFINED) } else { Ok(()) }
         }
         RecordKind::Delete => {
             let deletes = decode_deletes(record.payload, record.head.seq).ok_or("delete payload")?;

@@ -25,6 +25,7 @@ on_both_read_modes! {
     a_lack_of_descriptors_is_told_and_heals_nothing,
     a_segment_that_cannot_be_read_when_the_manifest_is_rebuilt_is_set_aside,
     a_file_of_a_newer_version_is_refused_and_left_alone,
+    points_whose_definition_is_lost_cost_themselves_alone,
 }
 
 struct Store {
@@ -378,5 +379,45 @@ fn a_file_of_a_newer_version_is_refused_and_left_alone(read_mode: ReadMode) {
             assert!(told.contains(&file), "{told}");
             assert_eq!(store.disk.read_file(&file).as_ref(), Some(&bytes), "{file} is left alone");
         }
+    }
+}
+
+fn points_whose_definition_is_lost_cost_themselves_alone(read_mode: ReadMode) {
+    // The record with the first series also defines database, measurement and field.
+    for (text, is_lost) in [("device-a", [true, true]), ("device-b", [false, true])] {
+        let store = Store::new(1, read_mode);
+        let engine = store.open();
+        write(&engine, "device-a", 0, 1.0);
+        write(&engine, "device-b", 0, 2.0);
+        write(&engine, "device-a", 1, 3.0);
+        write_to(&engine, "other", "device-c", 0, 4.0);
+        drop(engine);
+        let log = store.files("wal/wal-").pop().unwrap();
+        // The first place where it stands is the definition: points name their series and fields by numbers.
+        store.damage(&log, text);
+        let engine = store.open();
+        let report = engine.recovery_report();
+        assert!(!report.damage.is_empty(), "{report:?}");
+        assert!(report.alarms.iter().any(|alarm| alarm.contains("set aside in quarantine/")), "{report:?}");
+        assert!(!store.files("quarantine/").is_empty());
+        let (of_a, of_b) = (values(&engine, "device-a"), values(&engine, "device-b"));
+        assert_eq!(of_a, Some(if is_lost[0] { vec![] } else { vec![1.0, 3.0] }), "{text}");
+        assert_eq!(of_b, Some(if is_lost[1] { vec![] } else { vec![2.0] }), "{text}");
+        // The store goes on: it seals, and takes points of the same name again.
+        store.seal(&engine);
+        write(&engine, "device-a", 2, 5.0);
+        write(&engine, "device-b", 2, 6.0);
+        store.seal(&engine);
+        engine.close().unwrap();
+        let engine = store.open();
+        assert!(engine.recovery_report().damage.is_empty(), "{:?}", engine.recovery_report());
+        assert_eq!(
+            values(&engine, "device-a"),
+            Some(if is_lost[0] { vec![5.0] } else { vec![1.0, 3.0, 5.0] })
+        );
+        assert_eq!(values(&engine, "device-b"), Some(if is_lost[1] { vec![6.0] } else { vec![2.0, 6.0] }));
+        let mut request = QueryRequest::raw("other", "energy_data", Timestamp::MIN, Timestamp::MAX);
+        request.limit = Some(5);
+        assert_eq!(engine.query(&request, &QueryControl::default()).unwrap().rows(), 1);
     }
 }

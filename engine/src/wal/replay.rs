@@ -44,6 +44,10 @@ pub struct Record<'a> {
     pub head: RecordHead,
     /// Its payload, checked.
     pub payload: &'a [u8],
+    /// Where it begins in its log.
+    pub offset: u64,
+    /// Its length there, header and padding included.
+    pub len: u64,
 }
 
 /// A log that is there.
@@ -400,7 +404,7 @@ impl Run<'_> {
                 break;
             }
             match payload {
-                Ok(payload) => self.give(log.id, &header, payload)?,
+                Ok(payload) => self.give(log.id, offset, &header, payload)?,
                 Err(_) if seq > must => {
                     self.torn(&log.scan.path, offset, seq);
                     break;
@@ -426,14 +430,14 @@ impl Run<'_> {
         Ok(if expected > first { expected - 1 } else { 0 })
     }
 
-    fn give(&mut self, log: LogId, header: &RecordHeader, payload: &[u8]) -> io::Result<()> {
+    fn give(&mut self, log: LogId, offset: u64, header: &RecordHeader, payload: &[u8]) -> io::Result<()> {
         // A definition is given even if it is sealed: it does no harm twice, and helps if a catalog file is damaged.
         if header.head.seq.0 <= self.flushed && header.head.kind != RecordKind::Define {
             self.report.sealed += 1;
             return Ok(());
         }
         self.report.records += 1;
-        (self.visit)(Record { log, head: header.head, payload })
+        (self.visit)(Record { log, head: header.head, payload, offset, len: header.record_len() })
     }
 
     /// Notes where a log stops above D: torn if there is a trace of a record.
