@@ -22,7 +22,7 @@ const BEGIN_NS: i64 = 1_767_571_200 * SECOND_NS;
 /// A whole mini-block and the beginning of a second one.
 const ROWS: u64 = 130;
 /// Bytes of all files of a set that go into the tree.
-const SET_MAX_BYTES: u64 = 350_000;
+const SET_MAX_BYTES: u64 = 450_000;
 
 /// A store of a set: its name and how it is made in an empty folder.
 type Recipe = (&'static str, fn(&Path));
@@ -150,7 +150,7 @@ fn packed(folder: &Path) {
     let mut batch = WriteBatch::new("wattlog", None);
     let slot = batch.series("packed", &TagSet::new([("id", "a")]).unwrap());
     let (mut level, mut total) = (2300_i64, 1 << 33);
-    for number in 0..400 {
+    for number in 0..240 {
         // Small steps are the rule.
         let step = dice.below(5) as i64 * dice.below(5) as i64 - 4;
         level += step;
@@ -158,7 +158,7 @@ fn packed(folder: &Path) {
         let mut row = batch.row(slot, Timestamp(BEGIN_NS + 10 * SECOND_NS * number), number as u32);
         row.float("voltage", if number % 97 == 5 { 1.0 / 3.0 } else { level as f64 / 10.0 });
         row.float("power", (dice.below(6) * dice.below(6) * dice.below(400)) as f64);
-        row.integer("grid", step * step * 7 - 300);
+        row.integer("grid", (dice.below(6) * dice.below(6) * dice.below(99)) as i64 - 300);
         row.unsigned("total", total);
         row.float("ratio", f64::from_bits(0x3ff5_5555_5555_5000 + (step * step) as u64));
     }
