@@ -93,6 +93,7 @@ fn engine_options(config: &Config) -> Options {
         max_open_maps: section.max_open_maps,
         max_tombstones: section.max_tombstones,
         compaction_bytes_per_second: section.compaction_rate.0,
+        pco_after: section.pco_after.0.map(|span| span.0),
         scrub_interval: section.scrub_interval.0,
         scrub_bytes_per_second: section.scrub_rate.0,
         midnights: midnights(&config.server.home_zone),

@@ -4,6 +4,8 @@
 mod damage;
 #[path = "codecs/folds.rs"]
 mod folds;
+#[path = "codecs/packed.rs"]
+mod packed;
 #[path = "codecs/shapes.rs"]
 mod shapes;
 #[path = "codecs/vectors.rs"]

@@ -68,6 +68,7 @@ pub(crate) struct EngineSection {
     pub(crate) max_open_maps: usize,
     pub(crate) max_tombstones: usize,
     pub(crate) compaction_rate: Size,
+    pub(crate) pco_after: PackAfter,
     pub(crate) scrub_interval: Span,
     pub(crate) scrub_rate: Size,
     pub(crate) read_mode: ReadWay,
@@ -97,10 +98,49 @@ impl Default for EngineSection {
             max_open_maps: own.max_open_maps,
             max_tombstones: own.max_tombstones,
             compaction_rate: Size(own.compaction_bytes_per_second),
+            pco_after: PackAfter(own.pco_after.map(Span)),
             scrub_interval: Span(own.scrub_interval),
             scrub_rate: Size(own.scrub_bytes_per_second),
             read_mode: ReadWay::Auto,
         }
+    }
+}
+
+/// How long numbers keep the form that is quick to read; none: always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PackAfter(pub(crate) Option<Span>);
+
+impl std::str::FromStr for PackAfter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "never" {
+            return Ok(Self(None));
+        }
+        let span =
+            text.parse().map_err(|_| format!("`{text}` is neither `never` nor a time as in `9600h`"))?;
+        Ok(Self(Some(span)))
+    }
+}
+
+impl std::fmt::Display for PackAfter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self(None) => f.write_str("never"),
+            Self(Some(span)) => span.fmt(f),
+        }
+    }
+}
+
+impl Serialize for PackAfter {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PackAfter {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

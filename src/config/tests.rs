@@ -116,6 +116,16 @@ fn durability_is_a_word_or_a_word_and_a_duration() {
     }
 }
 
+#[test]
+fn packing_is_a_duration_or_never() {
+    for text in ["never", "0s", "9600h"] {
+        assert_eq!(text.parse::<PackAfter>().unwrap().to_string(), text);
+    }
+    for text in ["", "always", "400", "inf"] {
+        assert!(text.parse::<PackAfter>().is_err(), "{text}");
+    }
+}
+
 /// With `text` as the configuration file.
 fn load_file(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
     let folder = tempfile::tempdir().unwrap();

@@ -223,6 +223,22 @@ pub(super) fn decimals(
     })
 }
 
+/// What precedes the payload of a block of numbers (scale, exceptions), and its integers; bit patterns for doubles that
+/// are stored otherwise.
+pub(super) fn integers(bytes: &[u8], count: usize) -> Result<(Vec<u8>, Vec<i64>), DecodeError> {
+    let mut integers = Vec::new();
+    let Parsed::Numbers(mut block) = Block::parse(bytes, count)? else {
+        let mut values = Vec::new();
+        decode_floats(bytes, count, &mut values)?;
+        integers.extend(values.iter().map(|value| value.to_bits() as i64));
+        return Ok((vec![BIT_PATTERNS], integers));
+    };
+    let head = bytes[1..bytes.len() - block.payload.left()].to_vec();
+    let mut sink = IntegerSink::new(&mut integers, 0, |value| value);
+    numbers::decode(block.tag, &mut block.payload, count, &mut sink)?;
+    Ok((head, integers))
+}
+
 enum Parsed<'a> {
     Raw(&'a [[u8; 8]]),
     Xor(&'a [u8]),

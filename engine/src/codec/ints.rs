@@ -87,6 +87,21 @@ pub(crate) fn read_head<'a>(cursor: &mut Cursor<'a>, count: usize) -> Result<Hea
     Ok(Head::Scaled(tag, exponent))
 }
 
+/// Scale byte and integers of a block of integers; those of RAW64 are the values.
+pub(super) fn integers(bytes: &[u8], count: usize) -> Result<(u8, Vec<i64>), DecodeError> {
+    let mut integers = Vec::new();
+    if bytes.first() == Some(&(CodecTag::Raw64 as u8)) {
+        decode_integers(bytes, count, &mut integers)?;
+        return Ok((0, integers));
+    }
+    let mut cursor = Cursor::new(bytes);
+    let tag = numbers::read_tag(&mut cursor, count)?;
+    let scale = cursor.byte()?;
+    let mut sink = IntegerSink::new(&mut integers, 0, |value| value);
+    numbers::decode(tag, &mut cursor, count, &mut sink)?;
+    Ok((scale, integers))
+}
+
 /// The rest of a RAW64 block.
 pub(crate) fn read_raw64<'a>(cursor: &mut Cursor<'a>, count: usize) -> Result<&'a [[u8; 8]], DecodeError> {
     let bytes = cursor.take(count * RAW64_VALUE_LEN)?;

@@ -23,6 +23,7 @@ mod kernel;
 mod line;
 mod mini;
 mod numbers;
+mod pco;
 mod presence;
 mod strings;
 mod times;
@@ -33,6 +34,7 @@ pub use floats::{Encoded, FloatHint, decode_floats, encode_floats};
 pub use fold::{Folded, NotFolded, Stretch, Wanted, fold_floats, fold_integers, fold_unsigned};
 pub use ints::{decode_integers, decode_unsigned, encode_integers, encode_unsigned};
 pub use kernel::{Dispatch, dispatch};
+pub use pco::{repack_floats, repack_integers};
 pub use presence::{decode_positions, encode_positions};
 pub use strings::{decode_string_ids, decode_strings, encode_string_ids, encode_strings};
 pub(crate) use times::row_at;
@@ -66,7 +68,7 @@ pub enum CodecTag {
     Line = 6,
     /// Gorilla's XOR of neighbouring doubles.
     Xor = 7,
-    /// Reserved; version 1 refuses it.
+    /// Offsets in bins that are coded by their frequency.
     Pco = 8,
     /// Indexes into a dictionary of texts that the container owns.
     StrDict = 9,

@@ -9,7 +9,7 @@ use super::mini::{
     Center, Run, StreamPlan, SumLine, get_packed, packed_len, put_packed, read_lines, read_list, read_stream,
     read_sums,
 };
-use super::{CodecTag, DecodeError, MAX_BLOCK_LEN, MINI_BLOCK_LEN, kernel};
+use super::{CodecTag, DecodeError, MAX_BLOCK_LEN, MINI_BLOCK_LEN, kernel, pco};
 
 /// Most entries of a DICT block: their number less one is a byte.
 pub(crate) const MAX_DICT_LEN: usize = 256;
@@ -264,8 +264,7 @@ pub(crate) fn read_tag(cursor: &mut Cursor<'_>, count: usize) -> Result<CodecTag
     if count > MAX_BLOCK_LEN {
         return Err(cursor.error("more values than a block may have"));
     }
-    let tag = CodecTag::from_byte(cursor.byte()?).filter(|tag| *tag != CodecTag::Pco);
-    let tag = tag.ok_or(DecodeError { offset: 0, what: "unknown codec" })?;
+    let tag = CodecTag::from_byte(cursor.byte()?).ok_or(DecodeError { offset: 0, what: "unknown codec" })?;
     let of_nothing = [CodecTag::Raw64, CodecTag::Bitmap, CodecTag::Plain, CodecTag::StrDict];
     if count == 0 && !of_nothing.contains(&tag) {
         return Err(DecodeError { offset: 0, what: "codec needs a value" });
@@ -300,6 +299,7 @@ pub(crate) fn decode<S: Sink>(
             read_sums(cursor, count, start, |mini, at| sink.chunk(mini).map_err(|what| at.error(what)))?;
         }
         CodecTag::Line => line::decode(cursor, count, sink)?,
+        CodecTag::Pco => pco::decode(cursor, count, sink)?,
         _ => return Err(DecodeError { offset: 0, what: "codec is not one for numbers" }),
     }
     cursor.end()

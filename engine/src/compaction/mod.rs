@@ -288,7 +288,8 @@ impl Worker {
             Effort::Everything => Worth::AnyRow,
         };
         let avoid: HashSet<SegmentId> = self.avoid.union(&self.postponed).copied().collect();
-        let apart = Apart { aged: self.aged(&view, worth, &avoid), avoid };
+        let pack_before = plan::pack_before(today, self.shared.options.pco_after);
+        let apart = Apart { aged: self.aged(&view, worth, &avoid), avoid, pack_before };
         plan(&entries, &view.tombstones, today, effort, &apart)
     }
 

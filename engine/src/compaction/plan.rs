@@ -11,6 +11,8 @@
 //! 3. In a month that is over, or with many files, the newest files are merged, and with them each older one that is at
 //!    most twice as large as all that are younger: a late point does not rewrite a month, and what is written again is
 //!    bounded by the logarithm of what there is.
+//! 4. In a month that is over, a file whose rows have all become old enough for PCO is rewritten by itself, once: what that
+//!    writes is marked, whether it gained or not.
 //!
 //! Files that are set aside, or that could not be merged before, part the order: nothing is merged across them.
 
@@ -22,6 +24,7 @@ use hashbrown::HashSet;
 use std::collections::{BTreeMap, HashSet as Distinct};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 use wattlog_model::Timestamp;
 
 /// Segments to merge, and the window of days in which they lie.
@@ -40,6 +43,16 @@ pub(crate) struct Apart {
     pub(crate) avoid: HashSet<SegmentId>,
     /// To be written again for what retention hides in them.
     pub(crate) aged: HashSet<SegmentId>,
+    /// Rows of UTC days before this one are old enough for PCO.
+    pub(crate) pack_before: Option<i32>,
+}
+
+/// The first UTC day whose rows are too young for PCO, if it is used from `after` on. None too if that is before all time.
+pub(crate) fn pack_before(today: i32, after: Option<Duration>) -> Option<i32> {
+    let days = i64::try_from(after?.as_secs().div_ceil(24 * 3600)).ok()?;
+    let day = i64::from(today).checked_sub(days)?;
+    let first = Timestamp(i64::MIN).utc_day();
+    i32::try_from(day).ok().filter(|day| *day > first)
 }
 
 /// How eagerly to merge.
@@ -92,7 +105,7 @@ pub(crate) fn plan(
             }
             let next_seq = files.get(end).map(|entry| entry.max_seq);
             let month = Month { days: month.clone(), files: part, next_seq, over: month.end < today };
-            if let Some((days, inputs)) = month.next(tombstones, today, effort, &apart.aged) {
+            if let Some((days, inputs)) = month.next(tombstones, today, effort, apart) {
                 let inputs = inputs.iter().map(|entry| entry.id).collect();
                 return Some(Step { namespace, days, inputs });
             }
@@ -117,7 +130,7 @@ impl<'a> Month<'a> {
         tombstones: &[Arc<Tombstone>],
         today: i32,
         effort: Effort,
-        aged: &HashSet<SegmentId>,
+        apart: &Apart,
     ) -> Option<(Range<i32>, &'a [&'a SegmentEntry])> {
         let deleted = |entry: &SegmentEntry| tombstones.iter().any(|t| t.concerns(entry));
         let (quiet, apply_deletes) = match effort {
@@ -130,7 +143,8 @@ impl<'a> Month<'a> {
                 (true, true)
             }
         };
-        let concerned = |entry: &&SegmentEntry| aged.contains(&entry.id) || (apply_deletes && deleted(entry));
+        let concerned =
+            |entry: &&SegmentEntry| apart.aged.contains(&entry.id) || (apply_deletes && deleted(entry));
         if let Some(at) = self.files.iter().position(concerned) {
             return Some((self.days.clone(), &self.files[at..=at]));
         }
@@ -144,7 +158,15 @@ impl<'a> Month<'a> {
             return None;
         }
         let run = self.newest_run();
-        (!is_settled(run)).then(|| (self.days.clone(), run))
+        if !is_settled(run) {
+            return Some((self.days.clone(), run));
+        }
+        let packs = |entry: &&SegmentEntry| {
+            let day = Timestamp(entry.last_time).utc_day();
+            !entry.packed && apart.pack_before.is_some_and(|before| day < before)
+        };
+        let at = self.files.iter().position(packs).filter(|_| self.over && quiet)?;
+        Some((self.days.clone(), &self.files[at..=at]))
     }
 
     /// Files of one day that is over, if nothing that lies in between in commit order has rows of that day.
@@ -268,6 +290,7 @@ mod tests {
             file_bytes: bytes,
             deletes_applied: Seq(0),
             quarantined: false,
+            packed: false,
             ..crate::manifest::edit::tests::entry(id)
         }
     }
@@ -364,6 +387,41 @@ mod tests {
         check(&files, &[], Effort::Everything, None);
         files[1].measurement = Some(MeasurementId(1));
         check(&files, &[], Effort::Everything, Some(&[1, 2, 3]));
+    }
+
+    #[test]
+    fn a_file_that_has_become_old_enough_is_packed_once() {
+        let months = [file(1, 0, 0..31, 100), file(2, 10, 31..59, 100)];
+        let look = |files: &[SegmentEntry], pack_before, effort| {
+            let apart = Apart { pack_before, ..Apart::default() };
+            let entries: Vec<&SegmentEntry> = files.iter().collect();
+            plan(&entries, &[], TODAY, effort, &apart).map(|step| step.inputs)
+        };
+        assert_eq!(look(&months, None, DUE), None);
+        assert_eq!(look(&months, Some(30), DUE), None, "its last day is too young");
+        assert_eq!(look(&months, Some(31), DUE), Some(vec![SegmentId(1)]));
+        assert_eq!(look(&months, Some(31), Effort::Everything), Some(vec![SegmentId(1)]));
+        let busy = Effort::Due { quiet: false, apply_deletes: true };
+        assert_eq!(look(&months, Some(31), busy), None, "there is time");
+        let packed = [SegmentEntry { packed: true, ..months[0].clone() }, months[1].clone()];
+        assert_eq!(look(&packed, Some(31), DUE), None);
+        // Merging comes first, and packs what it writes.
+        let late = [packed[0].clone(), file(3, 20, 3..4, 90), file(4, 30, 4..5, 90)];
+        assert_eq!(look(&late, Some(31), DUE), Some(vec![SegmentId(1), SegmentId(3), SegmentId(4)]));
+        // A month that is not over is merged once more anyway.
+        let march = file(5, 40, 59..60, 100);
+        assert_eq!(look(&[march], Some(60), DUE), None);
+    }
+
+    #[test]
+    fn days_old_enough_are_counted_in_whole_days() {
+        let days = |days: u64| Some(Duration::from_hours(24 * days));
+        assert_eq!(pack_before(20_000, None), None);
+        assert_eq!(pack_before(20_000, days(0)), Some(20_000));
+        assert_eq!(pack_before(20_000, days(400)), Some(19_600));
+        assert_eq!(pack_before(20_000, Some(Duration::from_secs(1))), Some(19_999));
+        assert_eq!(pack_before(20_000, Some(Duration::MAX)), None);
+        assert_eq!(pack_before(0, days(200_000)), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Memory: what describes the new files, and of rows about 64 MiB of one series at a time.
 
-use super::plan::{Step, applied};
+use super::plan::{Step, applied, pack_before};
 use super::{CompactionReport, Orders};
 use crate::column::{SeriesRows, Values};
 use crate::engine::Shared;
@@ -254,7 +254,11 @@ impl Output<'_> {
             midnights: shared.options.midnights.within(window),
         };
         let midnights = spec.midnights.clone();
-        let mut writer = SegmentWriter::create(&*shared.disk, &temporary, spec.clone())?;
+        let today = shared.clock.wall().utc_day();
+        let pack_before = pack_before(today, shared.options.pco_after)
+            .map_or(i64::MIN, |day| Timestamp::of_utc_days(day..day).start);
+        let mut writer =
+            SegmentWriter::create(&*shared.disk, &temporary, spec.clone())?.packing_before(pack_before);
         for (measurement, section) in sections {
             let fields = self.fields(*measurement, section)?;
             writer.begin_section(*measurement, &section.name, &fields)?;
@@ -287,7 +291,8 @@ impl Output<'_> {
         let entry = summary.entry(&spec);
         // Only deletes tell: other sequences may be given a second time after a power cut.
         let applied = self.reading.tombstones().map(|tombstone| tombstone.seq).max();
-        Ok(Some(SegmentEntry { deletes_applied: applied.unwrap_or_default(), ..entry }))
+        let packed = entry.last_time < pack_before;
+        Ok(Some(SegmentEntry { deletes_applied: applied.unwrap_or_default(), packed, ..entry }))
     }
 
     /// Definitions of the fields of a section, by rising id, as the catalog knows them now.

@@ -317,7 +317,7 @@ fn put_segments<'a>(out: &mut Vec<u8>, segments: impl ExactSizeIterator<Item = &
         ] {
             put_u64(out, number);
         }
-        out.push(u8::from(entry.quarantined));
+        out.push(u8::from(entry.quarantined) | u8::from(entry.packed) << 1);
     }
 }
 
@@ -327,7 +327,7 @@ fn segments(reader: &mut Reader<'_>) -> Option<Vec<SegmentEntry>> {
 }
 
 fn segment(reader: &mut Reader<'_>) -> Option<SegmentEntry> {
-    Some(SegmentEntry {
+    let entry = SegmentEntry {
         id: SegmentId(reader.u64()?),
         namespace: NamespaceId(reader.u32()?),
         measurement: Some(reader.u32()?).filter(|id| *id != 0).map(MeasurementId),
@@ -342,12 +342,11 @@ fn segment(reader: &mut Reader<'_>) -> Option<SegmentEntry> {
         meta_bytes: reader.u64()?,
         file_bytes: reader.u64()?,
         deletes_applied: Seq(reader.u64()?),
-        quarantined: match reader.u8()? {
-            0 => false,
-            1 => true,
-            _ => return None,
-        },
-    })
+        quarantined: false,
+        packed: false,
+    };
+    let flags = reader.u8()?;
+    (flags <= 3).then_some(SegmentEntry { quarantined: flags & 1 != 0, packed: flags & 2 != 0, ..entry })
 }
 
 fn put_tombstones(out: &mut Vec<u8>, tombstones: &[Tombstone]) {
@@ -480,6 +479,7 @@ pub(crate) mod tests {
             file_bytes: 8192,
             deletes_applied: Seq(id / 2),
             quarantined: id == 4,
+            packed: id % 3 == 1,
         }
     }
 

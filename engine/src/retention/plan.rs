@@ -68,6 +68,7 @@ mod tests {
             first_time,
             last_time,
             quarantined: false,
+            packed: false,
             ..crate::manifest::edit::tests::entry(1)
         }
     }

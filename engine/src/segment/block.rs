@@ -23,6 +23,15 @@ pub(crate) struct Written {
     pub presence: u8,
 }
 
+/// How much work a block is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Packing {
+    /// Quick to write and to read.
+    Fast,
+    /// PCO where that is smaller.
+    Smallest,
+}
+
 /// State of one field while its blocks are written.
 #[derive(Debug, Default)]
 pub(crate) struct FieldCoder {
@@ -33,7 +42,13 @@ pub(crate) struct FieldCoder {
 
 impl FieldCoder {
     /// Appends the block of `part`, a column's values in a group of `rows` rows.
-    pub(crate) fn encode(&mut self, part: &ColumnPart<'_>, rows: usize, out: &mut Vec<u8>) -> Written {
+    pub(crate) fn encode(
+        &mut self,
+        part: &ColumnPart<'_>,
+        rows: usize,
+        packing: Packing,
+        out: &mut Vec<u8>,
+    ) -> Written {
         let presence = match &part.positions {
             None => PRESENT_ALL,
             Some(positions) => {
@@ -44,6 +59,7 @@ impl FieldCoder {
             }
         };
         let range = part.range.clone();
+        let (start, count) = (out.len(), range.len());
         let tag = match part.values {
             Values::Float(v) => codec::encode_floats(&v[range], &mut self.hint, out).tag,
             Values::Integer(v) => codec::encode_integers(&v[range], out),
@@ -51,6 +67,14 @@ impl FieldCoder {
             Values::Boolean(v) => codec::encode_booleans(&v[range], out),
             Values::String(v) => self.encode_texts(&v[range], out),
         };
+        let repacked = match part.values {
+            Values::Float(_) if packing == Packing::Smallest => codec::repack_floats(out, start, count),
+            Values::Integer(_) | Values::Unsigned(_) if packing == Packing::Smallest => {
+                codec::repack_integers(out, start, count)
+            }
+            _ => Ok(None),
+        };
+        let tag = repacked.expect("what was just encoded decodes").unwrap_or(tag);
         Written { codec: tag as u8, presence }
     }
 

@@ -31,6 +31,8 @@ pub struct SegmentEntry {
     pub deletes_applied: Seq,
     /// Set aside because damaged: its file is in `quarantine/`, answers that would need it are partial.
     pub quarantined: bool,
+    /// A compaction has written it when all of its rows were old enough for PCO: there is nothing more to gain.
+    pub packed: bool,
 }
 
 impl SegmentEntry {
@@ -106,6 +108,7 @@ impl SegmentSummary {
             file_bytes: self.file_bytes,
             deletes_applied: Seq(0),
             quarantined: false,
+            packed: false,
         }
     }
 }

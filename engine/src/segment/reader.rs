@@ -202,6 +202,7 @@ impl Segment {
             file_bytes: self.data.len(),
             deletes_applied: Seq(0),
             quarantined: false,
+            packed: false,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Writing one section: rows become row groups, blocks, statistics, and the entries that describe them.
 
-use super::block::{self, FieldCoder};
+use super::block::{self, FieldCoder, Packing};
 use super::chunk::{self, Frame};
 use super::describe::{KeyWriter, put_fields};
 use super::entry::FieldDef;
@@ -38,6 +38,7 @@ pub(super) struct SectionWriter {
     values: u64,
     /// Blocks of compact groups, which have no entry of their own.
     compact_blocks: u32,
+    pack_before: i64,
     scratch: Vec<u8>,
 }
 
@@ -57,7 +58,7 @@ struct OpenSeries {
 pub(super) type Resolved<'a> = Vec<(usize, &'a Column)>;
 
 impl SectionWriter {
-    pub(super) fn new(measurement: MeasurementId, name: &str, fields: &[FieldDef]) -> Self {
+    pub(super) fn new(measurement: MeasurementId, name: &str, fields: &[FieldDef], pack_before: i64) -> Self {
         Self {
             measurement,
             name: name.to_owned(),
@@ -73,6 +74,7 @@ impl SectionWriter {
             joined: vec![None; fields.len()],
             rows: 0,
             values: 0,
+            pack_before,
             compact_blocks: 0,
             scratch: Vec::new(),
         }
@@ -142,11 +144,12 @@ impl SectionWriter {
         let start = out.buffer.len();
         let codec = codec::encode_times(times, &mut out.buffer) as u8;
         self.blocks.push(entry(out, start, group_offset, segment, TIME_FIELD, codec, 0));
+        let packing = if frame.last_time < self.pack_before { Packing::Smallest } else { Packing::Fast };
         let mut present_times = Vec::new();
         for (place, part) in parts {
             self.values += part.range.len() as u64;
             let start = out.buffer.len();
-            let written = self.coders[place].encode(&part, times.len(), &mut out.buffer);
+            let written = self.coders[place].encode(&part, times.len(), packing, &mut out.buffer);
             self.blocks.push(entry(
                 out,
                 start,
@@ -198,7 +201,7 @@ impl SectionWriter {
             self.values += part.range.len() as u64;
             self.compact_blocks += 1;
             block.clear();
-            let written = self.coders[place].encode(&part, times.len(), &mut block);
+            let written = self.coders[place].encode(&part, times.len(), Packing::Fast, &mut block);
             block::put_compact(place as u16, written.presence, &block, &mut out.buffer);
         }
         self.scratch = block;

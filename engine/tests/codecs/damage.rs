@@ -1,5 +1,6 @@
 //! Decoders are total: truncated, flipped and random bytes give values or an error, in bounded memory.
 
+use super::packed::{packed_floats, packed_integers};
 use super::shapes::{FLOAT_SHAPES, INTEGER_SHAPES, Random, booleans, floats, integers, texts};
 use super::{
     round_trip_booleans, round_trip_floats, round_trip_ids, round_trip_integers, round_trip_texts,
@@ -75,6 +76,12 @@ fn blocks(random: &mut Random, len: usize) -> Vec<(Vec<u8>, usize)> {
     }
     for shape in 0..FLOAT_SHAPES {
         blocks.push(round_trip_floats(&floats(random, shape, len), FloatHint::default(), &shape));
+    }
+    for shape in 0..INTEGER_SHAPES {
+        blocks.extend(packed_integers(&integers(random, shape, len)));
+    }
+    for shape in 0..FLOAT_SHAPES {
+        blocks.extend(packed_floats(&floats(random, shape, len)));
     }
     for shape in 0..4 {
         blocks.push(round_trip_booleans(&booleans(random, shape, len), &shape));

@@ -80,6 +80,7 @@ fn run(seed: u64, read_mode: ReadMode, at: &mut u64) {
         max_open_maps: if seed.is_multiple_of(2) { 4 } else { 64 },
         queue_wait: Duration::from_secs(60),
         min_retention: Duration::ZERO,
+        pco_after: seed.is_multiple_of(3).then_some(Duration::ZERO),
         ..Options::default()
     };
     let open = || {

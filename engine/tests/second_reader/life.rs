@@ -114,7 +114,13 @@ impl Life {
             }
             58..70 => self.delete(),
             70..77 => {
+                // Days that are over are packed, where the options say so: it is a week later for a moment.
+                let wall = self.clock.wall();
+                if self.dice.chance(50) {
+                    self.clock.set_wall(Timestamp(wall.0 + 7 * 86_400 * SECOND_NS));
+                }
                 self.engine().compact().unwrap();
+                self.clock.set_wall(wall);
             }
             77..79 => self.retain(),
             79..83 => {
@@ -409,7 +415,13 @@ fn tags(id: u64, dice: &mut Dice) -> TagSet {
 pub fn open(folder: &Path, clock: &Arc<ManualClock>, seed: u64) -> Engine {
     let mut identity = [7; 16];
     identity[..8].copy_from_slice(&seed.to_le_bytes());
-    let options = Options { ballast_bytes: 4096, min_retention: Duration::ZERO, ..Options::default() };
+    let options = Options {
+        ballast_bytes: 4096,
+        min_retention: Duration::ZERO,
+        // What is of yesterday is packed at once, in every other store.
+        pco_after: seed.is_multiple_of(2).then_some(Duration::ZERO),
+        ..Options::default()
+    };
     Engine::open(Arc::new(OsDisk::new(folder).unwrap()), options, clock.clone(), identity).unwrap()
 }
 

@@ -124,7 +124,7 @@ fn first_difference(engine: &str, reader: &str) -> Option<String> {
 
 /// What a run of [`STORES_WITH_ALL_FORMS`] must have met, as the reader names it. The engine's encoder never finds a use
 /// for the others: `presence all` (a column without one says the same), runs of times, XOR for anything but floats.
-pub const FORMS: [&str; 48] = [
+pub const FORMS: [&str; 51] = [
     "times CONST",
     "times FOR",
     "times DELTA",
@@ -137,6 +137,7 @@ pub const FORMS: [&str; 48] = [
     "float FOR",
     "float DELTA",
     "float XOR",
+    "float PCO",
     "integer RAW64",
     "integer CONST",
     "integer RLE",
@@ -144,6 +145,7 @@ pub const FORMS: [&str; 48] = [
     "integer FOR",
     "integer DELTA",
     "integer LINE",
+    "integer PCO",
     "unsigned RAW64",
     "unsigned CONST",
     "unsigned RLE",
@@ -161,6 +163,7 @@ pub const FORMS: [&str; 48] = [
     "presence positions",
     "compact group",
     "compressed keys",
+    "PCO with differences",
     "exceptions",
     "patches",
     "Compacted edit",
@@ -174,3 +177,6 @@ pub const FORMS: [&str; 48] = [
     "row hidden by age",
     "segment dropped as a whole",
 ];
+
+/// What random values seldom come to: golden stores have it.
+pub const RARE_FORMS: [&str; 2] = ["unsigned PCO", "PCO without differences"];

@@ -183,6 +183,7 @@ pub(crate) fn options(rng: &mut Rng, read_mode: ReadMode) -> Options {
         ballast_bytes: *rng.pick(&[0, 4 << 10, 32 << 10]),
         max_open_maps: *rng.pick(&[1, 3, 1024]),
         min_retention: Duration::ZERO,
+        pco_after: (read_mode == ReadMode::Pread).then_some(Duration::ZERO),
         ..Options::default()
     }
 }

@@ -8,6 +8,7 @@ import collections
 import struct
 
 from .binary import U64, Cursor, decode_text, signed64, unzigzag
+from .pco import read_pco
 from .zstd import decompress
 
 RAW64, CONST, RLE, DICT, FOR, DELTA, LINE, XOR, PCO, STRDICT, PLAIN, PLAIN_ZSTD, BITMAP = range(13)
@@ -121,7 +122,7 @@ def _numbers(cursor, count, kind):
     if tag == RAW64:
         values = list(struct.unpack(f"<{count}Q", cursor.take(8 * count)))
         return values if floats or kind == "unsigned" else [signed64(value) for value in values]
-    if tag not in (CONST, RLE, DICT, FOR, DELTA, LINE) and not (tag == XOR and floats):
+    if tag not in (CONST, RLE, DICT, FOR, DELTA, LINE, PCO) and not (tag == XOR and floats):
         cursor.refuse(f"tag {tag}")
     if count == 0:
         cursor.refuse(f"tag {tag} for no values")
@@ -229,7 +230,13 @@ def _line(cursor, count):
     return values
 
 
-_PAYLOADS = {CONST: _const, RLE: _rle, DICT: _dict, FOR: read_stream, DELTA: _delta, LINE: _line}
+def _pco(cursor, count):
+    values, differences = read_pco(cursor, count)
+    SEEN[f"PCO {'with' if differences else 'without'} differences"] += 1
+    return values
+
+
+_PAYLOADS = {CONST: _const, RLE: _rle, DICT: _dict, FOR: read_stream, DELTA: _delta, LINE: _line, PCO: _pco}
 
 
 def _xor(cursor, count):

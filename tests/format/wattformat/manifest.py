@@ -197,8 +197,9 @@ def _list(cursor, read):
 def _segment(cursor):
     entry = SegmentEntry(cursor.u64(), cursor.u32(), cursor.u32(), cursor.i64(), cursor.i64(),
                          {name: cursor.u64() for name in SEGMENT_NUMBERS}, cursor.u8())
-    if entry.quarantined > 1:
-        cursor.refuse(f"quarantined {entry.quarantined}")
+    if entry.quarantined > 3:
+        cursor.refuse(f"flags {entry.quarantined}")
+    entry.quarantined &= 1
     return entry
 
 
