@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wattlog_engine::codec::{FloatHint, Wanted, decode_floats, encode_floats, fold_floats};
+use wattlog_engine::codec::{FloatHint, Wanted, decode_floats, encode_floats, fold_floats, repack_floats};
 use wattlog_fuzz::{Input, round_trip};
 use wattlog_model::ExactSum;
 
@@ -56,5 +56,11 @@ fn check(values: &[f64]) {
     let encode = |values: &[f64], out: &mut Vec<u8>| {
         encode_floats(values, &mut FloatHint::default(), out);
     };
+    let pack = |values: &[f64], out: &mut Vec<u8>| {
+        let start = out.len();
+        encode(values, out);
+        repack_floats(out, start, values.len()).expect("what was encoded");
+    };
     round_trip(values, encode, decode_floats, |a, b| a.to_bits() == b.to_bits());
+    round_trip(values, pack, decode_floats, |a, b| a.to_bits() == b.to_bits());
 }

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use wattlog_engine::codec::{
     decode_booleans, decode_integers, decode_positions, decode_string_ids, decode_unsigned, encode_booleans,
-    encode_integers, encode_positions, encode_string_ids, encode_unsigned,
+    encode_integers, encode_positions, encode_string_ids, encode_unsigned, repack_integers,
 };
 use wattlog_fuzz::{Input, round_trip};
 
@@ -39,6 +39,12 @@ fuzz_target!(|data: &[u8]| {
     let as_ids: Vec<u32> = integers.iter().map(|v| *v as u32).collect();
     let as_booleans: Vec<bool> = integers.iter().map(|v| v & 1 == 1).collect();
     round_trip(&integers, |v, out| _ = encode_integers(v, out), decode_integers, i64::eq);
+    let pack = |values: &[i64], out: &mut Vec<u8>| {
+        let start = out.len();
+        encode_integers(values, out);
+        repack_integers(out, start, values.len()).expect("what was encoded");
+    };
+    round_trip(&integers, pack, decode_integers, i64::eq);
     round_trip(&as_unsigned, |v, out| _ = encode_unsigned(v, out), decode_unsigned, u64::eq);
     round_trip(&as_ids, encode_string_ids, decode_string_ids, u32::eq);
     round_trip(&as_booleans, |v, out| _ = encode_booleans(v, out), decode_booleans, bool::eq);

@@ -99,7 +99,10 @@ fn write(disk: &SimDisk, path: &str, input: &[u8]) -> Cells {
         midnights: Vec::new(),
     };
     let mut cells = Cells::new();
-    let mut writer = SegmentWriter::create(disk, path, spec).expect("a disk that works");
+    // Packed or not, by the input.
+    let packed = input.first().is_some_and(|byte| byte & 4 != 0);
+    let writer = SegmentWriter::create(disk, path, spec).expect("a disk that works");
+    let mut writer = writer.packing_before(if packed { i64::MAX } else { i64::MIN });
     writer.begin_section(MeasurementId(1), "m", &fields).expect("a disk that works");
     for (series, piece) in (1..).zip(input.chunks(input.len() / 3 + 1).take(3)) {
         let mut own: BTreeMap<i64, Vec<(u32, FieldValue)>> = BTreeMap::new();
