@@ -170,6 +170,12 @@ pub enum QueryError {
         /// `max_bytes`.
         limit: u64,
     },
+    /// More memory than all queries together may hold.
+    #[error("queries hold all of the {limit} bytes of memory that they may: try again, or ask for less")]
+    MemoryTaken {
+        /// What they may hold together.
+        limit: u64,
+    },
     /// The caller went away.
     #[error("the query was cancelled")]
     Cancelled,
