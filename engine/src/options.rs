@@ -52,6 +52,8 @@ pub struct Options {
     pub min_retention: Duration,
     /// Bytes a second that background compaction may read and write together; zero stops it.
     pub compaction_bytes_per_second: u64,
+    /// Bytes of plain rows of one series that a compaction gathers before it writes some of them; it takes up to three times that.
+    pub compaction_memory_bytes: usize,
     /// Every sealed file is read and verified this often; zero: never in the background.
     pub scrub_interval: Duration,
     /// Bytes a second that the background scrub may read; zero stops it.
@@ -132,6 +134,7 @@ impl Default for Options {
             max_tombstones: 1024,
             min_retention: Self::MIN_RETENTION,
             compaction_bytes_per_second: 32 << 20,
+            compaction_memory_bytes: 32 << 20,
             scrub_interval: Duration::from_hours(7 * 24),
             scrub_bytes_per_second: 4 << 20,
             retention: true,
