@@ -32,6 +32,10 @@ crash CUTS="20000" KILLS="50":
     WATTLOG_FLIPS=all cargo test -p wattlog-engine --test bit_flips any_bit -- --nocapture
     WATTLOG_KILLS={{KILLS}} cargo test --test kill -- --nocapture
 
+# The binary with 256 MiB of memory under hostile clients, SECONDS long.
+memory SECONDS="600":
+    WATTLOG_MEMORY_SECONDS={{SECONDS}} cargo test --test memory_limit -- --nocapture
+
 # The second reader: examples, vectors and golden stores, then STORES random ones.
 second-reader STORES="200":
     cd tests/format && python3 -m unittest
@@ -60,4 +64,5 @@ deny:
 nightly: check deny
     just fuzz 600
     just crash 500000 1000
+    just memory 600
     just bench

@@ -11,6 +11,7 @@ mod devices;
 mod failure;
 mod files;
 mod logging;
+mod memory;
 mod notify;
 mod serve;
 mod signals;

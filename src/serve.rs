@@ -30,6 +30,7 @@ use wattlog_collector::Collector;
 use wattlog_engine::io::ReadMode;
 use wattlog_engine::io::os::OsDisk;
 use wattlog_engine::options::Midnights;
+use wattlog_engine::query::QueryLimits;
 use wattlog_engine::{Engine, OpenError, Options};
 use wattlog_model::Clock;
 use wattlog_server::{BuildInfo, DeviceStatusProvider as _, IngestSource, ServerState};
@@ -94,11 +95,13 @@ fn engine_options(config: &Config) -> Options {
         max_tombstones: section.max_tombstones,
         compaction_bytes_per_second: section.compaction_rate.0,
         pco_after: section.pco_after.0.map(|span| span.0),
+        compaction_memory_bytes: usize::try_from(section.compaction_memory.0).unwrap_or(usize::MAX),
         scrub_interval: section.scrub_interval.0,
         scrub_bytes_per_second: section.scrub_rate.0,
         midnights: midnights(&config.server.home_zone),
         auto_create_databases: section.auto_create_databases,
         default_durability: databases::durability(section.durability),
+        query: QueryLimits { max_bytes: config.server.limits.query_bytes.0, ..QueryLimits::default() },
         ..Options::default()
     }
 }

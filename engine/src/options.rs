@@ -55,6 +55,8 @@ pub struct Options {
     /// Blocks of numbers whose rows are of UTC days that ended so long ago are written with PCO where that is more than 5 %
     /// smaller; in whole days, none: never. They take a tenth less room and ten times as long to decode (ADR 0012).
     pub pco_after: Option<Duration>,
+    /// Bytes of plain rows of one series that a compaction gathers before it writes some of them; it takes up to three times that.
+    pub compaction_memory_bytes: usize,
     /// Every sealed file is read and verified this often; zero: never in the background.
     pub scrub_interval: Duration,
     /// Bytes a second that the background scrub may read; zero stops it.
@@ -136,6 +138,7 @@ impl Default for Options {
             min_retention: Self::MIN_RETENTION,
             compaction_bytes_per_second: 32 << 20,
             pco_after: Some(Duration::from_hours(400 * 24)),
+            compaction_memory_bytes: 32 << 20,
             scrub_interval: Duration::from_hours(7 * 24),
             scrub_bytes_per_second: 4 << 20,
             retention: true,

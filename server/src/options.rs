@@ -80,6 +80,10 @@ pub struct Limits {
     pub queue_time: Span,
     /// Time for one query.
     pub query_time: Span,
+    /// Memory for the rows or buckets that one query has in hand.
+    pub query_bytes: Size,
+    /// The same of all queries together.
+    pub queries_in_memory: Size,
     /// Longest answer of a query.
     pub answer: Size,
     /// Bytes that all answers of queries may hold together until they are sent.
@@ -129,6 +133,8 @@ impl Default for Limits {
             concurrent_exports: 2,
             queue_time: Span::secs(5),
             query_time: Span::secs(30),
+            query_bytes: Size::mib(512),
+            queries_in_memory: Size::mib(1024),
             answer: Size::mib(128),
             answers_in_memory: Size::mib(384),
             answers_per_address: Size::mib(256),
@@ -207,6 +213,8 @@ impl Limits {
             ("limits.transfer_rate", self.transfer_rate, Size(1)),
             ("limits.line", self.line, Size::kib(1)),
             ("limits.header", self.header, Size::kib(8)),
+            ("limits.query_bytes", self.query_bytes, Size::kib(64)),
+            ("limits.queries_in_memory", self.queries_in_memory, self.query_bytes),
             ("limits.answer", self.answer, Size::kib(64)),
             // A buffer that grows holds up to twice the bytes written into it.
             ("limits.answers_per_address", self.answers_per_address, Size(2 * self.answer.0)),

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use wattlog_engine::query::Zone;
+use wattlog_engine::query::{QueryMemory, Zone};
 use wattlog_engine::{Engine, MetricsSnapshot};
 use wattlog_model::{Clock, Timestamp};
 
@@ -49,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) queries: Queries,
     /// Bodies being received or stored.
     pub(crate) bodies: Arc<Budget>,
+    /// Rows and buckets that queries have in hand.
+    pub(crate) query_memory: Arc<QueryMemory>,
     /// Answers of queries, until they are sent.
     pub(crate) answers: Arc<Budget>,
     /// Entity tags of answers that are asked for again and again.
@@ -115,6 +117,7 @@ impl ServerState {
                 Bound { name: "bodies_in_memory", bytes: limits.bodies_in_memory.0 },
                 Bound { name: "bodies_per_address", bytes: limits.bodies_per_address.0 },
             ),
+            query_memory: QueryMemory::new(limits.queries_in_memory.0),
             answers: Budget::new(
                 Bound { name: "answers_in_memory", bytes: limits.answers_in_memory.0 },
                 Bound { name: "answers_per_address", bytes: limits.answers_per_address.0 },

@@ -85,7 +85,8 @@ impl ServerState {
         let cancel = CancelFlag::default();
         let _cancel = CancelOnDrop(cancel.clone());
         let deadline = Instant::now() + self.shared.options.limits.query_time.0;
-        let control = QueryControl { deadline: Some(deadline), cancel };
+        let memory = self.shared.query_memory.charge();
+        let control = QueryControl { deadline: Some(deadline), cancel, memory };
         self.off_thread(permit, move || work(&engine, &control)).await
     }
 
@@ -122,7 +123,8 @@ impl ServerState {
         let engine = store.engine()?;
         let permit = self.turn(&store.exports, "concurrent_exports").await?;
         let cancel = CancelFlag::default();
-        let control = QueryControl { deadline: None, cancel: cancel.clone() };
+        let memory = self.shared.query_memory.charge();
+        let control = QueryControl { deadline: None, cancel: cancel.clone(), memory };
         let state = self.clone();
         tokio::spawn(async move {
             let shared = state.clone();
@@ -266,6 +268,9 @@ impl From<QueryError> for ApiError {
             QueryError::TooManyPoints { .. } => Self::beyond("query_points", text),
             QueryError::TooMuchScanned { .. } => Self::beyond("query_scanned", text),
             QueryError::TooManyBytes { .. } => Self::beyond("query_bytes", text),
+            QueryError::MemoryTaken { .. } => {
+                Self::unavailable(text, RETRY_AFTER).at_limit("queries_in_memory")
+            }
             QueryError::Catalog(_) | QueryError::Damaged(_) => Self::internal(text),
             _ => Self::bad_request(text),
         }
@@ -370,10 +375,10 @@ mod tests {
     fn an_answer_stops_growing_when_its_time_is_over_or_its_client_is_gone() {
         let state = state(|_| {});
         let peer = Peer(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let over = QueryControl { deadline: Some(Instant::now()), cancel: CancelFlag::default() };
+        let over = QueryControl { deadline: Some(Instant::now()), ..QueryControl::default() };
         let error = AnswerWatch::new(&state, peer, &over).look(&Vec::new()).unwrap_err();
         assert_eq!(error.limit, Some("query_time"));
-        let gone = QueryControl { deadline: None, cancel: CancelFlag::default() };
+        let gone = QueryControl::default();
         gone.cancel.cancel();
         assert!(AnswerWatch::new(&state, peer, &gone).look(&Vec::new()).is_err());
     }

@@ -14,9 +14,9 @@ use crate::client::{Client, target};
 use crate::clock::{DemoClock, SystemClock};
 use crate::config::Config;
 use crate::failure::{Failure, Kind};
-use crate::logging;
 use crate::serve::{self, Appliance, Front};
 use crate::signals::Signals;
+use crate::{logging, memory};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -60,7 +60,7 @@ async fn demo(arguments: &DemoArgs, mut config: Config, folder: &Path) -> Result
     };
     let step = arguments.interval.0;
     let database = config.server.default_database.clone();
-    let engine = serve::open_store(&config, folder, Arc::clone(&clock)).await?;
+    let engine = serve::open_store(&memory::fit(&config).config, folder, Arc::clone(&clock)).await?;
     let plan = history::Plan::new(&engine, &database, clock.wall(), arguments.days, step)?;
     let plant = Plant::new(arguments.seed, Place::default()).commissioned(plan.commissioned);
 
@@ -101,7 +101,7 @@ async fn demo(arguments: &DemoArgs, mut config: Config, folder: &Path) -> Result
     device.interval = arguments.interval;
     config.collector.devices.push(device);
     let listener = next_free_port(arguments.listen).await?;
-    let front = Front::start(&config, listener, Arc::clone(&clock))?;
+    let front = Front::start(&memory::fit(&config).config, listener, Arc::clone(&clock))?;
     let appliance = Appliance::start(front, config, engine, clock).await?;
 
     let points = Live { database, from: live_from };

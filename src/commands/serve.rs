@@ -7,7 +7,7 @@ use crate::failure::{Failure, Kind};
 use crate::logging::{self, Reload};
 use crate::serve::{self, Appliance, Front};
 use crate::signals::{Request, Signals};
-use crate::{notify, watchdog};
+use crate::{memory, notify, watchdog};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -17,6 +17,7 @@ pub(crate) fn run(arguments: &ServeArgs) -> Result<(), Failure> {
     let Loaded { config, file, .. } = load(&surroundings, arguments)?;
     let reload = logging::start(&config.log).map_err(|message| Failure::new(Kind::Config, message))?;
     let folder = config.engine.data.clone().unwrap_or_else(|| surroundings.data_folder());
+    memory::begin_frugally(&config);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         config = file.as_deref().map(|file| file.display().to_string()),
@@ -71,9 +72,10 @@ async fn serve(
         Failure::new(kind, format!("listen on {address}: {error}"))
     })?;
     let clock = Arc::new(SystemClock::new());
-    let front = Front::start(&config, listener, clock.clone())?;
+    let fitted = memory::fit(&config).config;
+    let front = Front::start(&fitted, listener, clock.clone())?;
     let engine = tokio::select! {
-        opened = serve::open_store(&config, &folder, clock.clone()) => opened?,
+        opened = serve::open_store(&fitted, &folder, clock.clone()) => opened?,
         () = signals.stop() => {
             // Opening changes nothing that the next start does not find or do again.
             notify::stopping();

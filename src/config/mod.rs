@@ -1,7 +1,8 @@
 //! Configuration: one typed tree, complete and checked before the first socket or file of a store opens.
 //!
 //! Promise: an unknown key, a value without its unit or a section this version does not have is refused with the path
-//! of the key; what `config print` shows is what runs.
+//! of the key; what `config print` shows is what runs, but for limits that the memory of the machine
+//! lowers, which the log names (`crate::memory`).
 //!
 //! Order: defaults < file < environment (`WATTLOG_SECTION__KEY`) < flags. Defaults live here once; `default.yaml` (what
 //! `config default` prints) and the table in README.md are compared with them by tests.
@@ -25,6 +26,8 @@ use wattlog_server::{Keep, ServerOptions, Size, Span};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
+    /// What the process may use; none: what the system gives. See [`crate::memory`].
+    pub(crate) memory: Option<Size>,
     pub(crate) server: ServerOptions,
     pub(crate) engine: EngineSection,
     /// By name of the database.
@@ -69,6 +72,8 @@ pub(crate) struct EngineSection {
     pub(crate) max_tombstones: usize,
     pub(crate) compaction_rate: Size,
     pub(crate) pco_after: PackAfter,
+    /// Rows of one series that a merge gathers.
+    pub(crate) compaction_memory: Size,
     pub(crate) scrub_interval: Span,
     pub(crate) scrub_rate: Size,
     pub(crate) read_mode: ReadWay,
@@ -99,6 +104,7 @@ impl Default for EngineSection {
             max_tombstones: own.max_tombstones,
             compaction_rate: Size(own.compaction_bytes_per_second),
             pco_after: PackAfter(own.pco_after.map(Span)),
+            compaction_memory: Size(own.compaction_memory_bytes as u64),
             scrub_interval: Span(own.scrub_interval),
             scrub_rate: Size(own.scrub_bytes_per_second),
             read_mode: ReadWay::Auto,
@@ -288,6 +294,9 @@ fn from_tree(tree: Value) -> Result<Config, PathError> {
 impl Config {
     /// What types cannot say.
     pub(crate) fn check(&self) -> Result<(), PathError> {
+        if self.memory.is_some_and(|memory| memory < crate::memory::LEAST) {
+            return Err(PathError::at("memory", format!("at least {}, or null", crate::memory::LEAST)));
+        }
         self.engine.check()?;
         let names = self.databases.keys().map(|name| (format!("databases.{name}"), name));
         let own = ("server.default_database".to_owned(), &self.server.default_database);
@@ -346,7 +355,12 @@ impl EngineSection {
         if self.max_fields > Options::MAX_FIELDS {
             return Err(PathError::at("engine.max_fields", format!("at most {}", Options::MAX_FIELDS)));
         }
-        for (key, size) in [("engine.memtable", self.memtable), ("engine.wal", self.wal)] {
+        let sizes = [
+            ("engine.memtable", self.memtable),
+            ("engine.wal", self.wal),
+            ("engine.compaction_memory", self.compaction_memory),
+        ];
+        for (key, size) in sizes {
             if size < Size::mib(1) {
                 return Err(PathError::at(key, format!("at least {}", Size::mib(1))));
             }

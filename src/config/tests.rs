@@ -36,9 +36,9 @@ fn an_empty_tree_and_empty_sections_are_the_default() {
 #[test]
 fn what_does_not_fit_is_named_with_its_path() {
     for (tree, start) in [
-        (json!({ "sever": {} }), "sever: unknown key; known here: server, engine"),
+        (json!({ "sever": {} }), "sever: unknown key; known here: memory, server, engine"),
         // Sections without keys were dropped before their names were looked at.
-        (json!({ "colector": null }), "colector: unknown key; known here: server"),
+        (json!({ "colector": null }), "colector: unknown key; known here: memory, server"),
         (json!({ "server": { "lisen": 1 } }), "server.lisen: unknown key; known here: listen, path_prefix"),
         (
             json!({ "server": { "limits": { "header_time": 75 } } }),
@@ -49,6 +49,7 @@ fn what_does_not_fit_is_named_with_its_path() {
         (json!({ "server": { "limits": { "connections": 0 } } }), "server.limits.connections: "),
         (json!({ "server": { "path_prefix": "x/" } }), "server.path_prefix: "),
         (json!({ "server": { "home_zone": "Mars/Olympus" } }), "server.home_zone: "),
+        (json!({ "memory": "63MiB" }), "memory: at least 64MiB, or null"),
         (json!({ "engine": { "max_open_maps": 0 } }), "engine.max_open_maps: at least 1"),
         (json!({ "engine": { "wal": "1KiB" } }), "engine.wal: at least 1MiB"),
         (

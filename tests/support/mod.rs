@@ -1,6 +1,10 @@
 //! The real binary under test: started on port 0 with a folder of its own, asked over plain sockets, killed by its own id.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod confine;
+pub mod hostile;
+pub mod load;
+
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -34,14 +38,23 @@ pub struct Server {
 impl Server {
     /// Starts `serve` on `data`, with `config` as its file, and waits until it is ready.
     pub fn start(data: &Path, config: &str) -> Self {
+        Self::start_within(data, config, |command| command)
+    }
+
+    /// The same through a launcher: what `launch` makes of the command keeps its process id.
+    pub fn start_within(data: &Path, config: &str, launch: impl FnOnce(Command) -> Command) -> Self {
         let folder = data.parent().expect("the data folder lies in one of the test's own");
         let file = folder.join("wattlog.yaml");
         std::fs::write(&file, config).unwrap();
         let mut command = wattlog(folder);
         command.args(["serve", "--listen", "127.0.0.1:0", "--log-level", "info", "--data"]).arg(data);
         command.arg("--config").arg(&file);
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = launch(command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let log = lines(child.stderr.take().unwrap());
         let mut server = Self { child, address: String::new(), data: data.to_owned(), log, seen: Vec::new() };
         let line = server.wait_for("listening");
@@ -68,6 +81,17 @@ impl Server {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Log lines so far that nobody waited for.
+    pub fn log_so_far(&mut self) -> &[String] {
+        self.seen.extend(self.log.try_iter());
+        &self.seen
     }
 
     pub fn data(&self) -> &Path {

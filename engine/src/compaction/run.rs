@@ -1,6 +1,6 @@
 //! One step: segments are read, merged and written again, then the manifest names the new ones.
 //!
-//! Memory: what describes the new files, and of rows about 64 MiB of one series at a time.
+//! Memory: what describes the new files, and of rows up to three times `compaction_memory_bytes`, of one series at a time.
 
 use super::plan::{Step, applied, pack_before};
 use super::{CompactionReport, Orders};
@@ -8,7 +8,7 @@ use crate::column::{SeriesRows, Values};
 use crate::engine::Shared;
 use crate::ids::{FieldId, MeasurementId, SegmentId, Seq, SeriesId};
 use crate::manifest::Edit;
-use crate::query::{CancelFlag, MergeError, MergeSink, QueryControl, merge_series};
+use crate::query::{MergeError, MergeSink, QueryControl, merge_series, slice};
 use crate::retention::{self, BallastUse};
 use crate::rows::{merge_runs, slice_rows};
 use crate::seal::Begun;
@@ -54,8 +54,6 @@ impl From<SegmentError> for Failure {
 
 /// A measurement whose rows make this many bytes gets a file of its own.
 const OWN_FILE_BYTES: u64 = 8 << 20;
-/// Bytes of plain rows of a series that are gathered before some of them are written.
-const CHUNK_BYTES: usize = 32 << 20;
 
 /// Rows of one measurement in the inputs.
 #[derive(Debug, Default)]
@@ -272,7 +270,7 @@ impl Output<'_> {
                 bytes: 0,
                 part: Part::Whole,
             };
-            let control = QueryControl { deadline: None, cancel: CancelFlag::default() };
+            let control = QueryControl::default();
             let (namespace, series) = (self.step.namespace, &section.series);
             merge_series(self.reading, namespace, *measurement, fields, series, &control, &mut sink)
                 .map_err(|error| match error {
@@ -333,7 +331,8 @@ impl SeriesSink<'_, '_> {
             None if whole_groups > 0 => rows.times[whole_groups - 1] + 1,
             None => i64::MAX,
         };
-        let rest = slice_rows(rows.clone(), &(cut..i64::MAX));
+        let at = rows.times.partition_point(|time| *time < cut);
+        let rest = slice(&rows, at..rows.times.len());
         self.part = Part::OfMany;
         self.writer.write_rows(&slice_rows(rows, &(i64::MIN..cut)), Part::OfMany)?;
         self.bytes = bytes_of(&rest);
@@ -354,7 +353,7 @@ impl MergeSink for SeriesSink<'_, '_> {
     fn rows(&mut self, rows: SeriesRows) -> Result<(), Failure> {
         self.bytes += bytes_of(&rows);
         self.gathered.push(rows);
-        if self.bytes >= CHUNK_BYTES {
+        if self.bytes >= self.shared.options.compaction_memory_bytes {
             self.write_some()?;
         }
         self.pace.spend(self.writer.bytes())

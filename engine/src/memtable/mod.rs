@@ -169,6 +169,13 @@ impl Memtable {
         (!merged.times.is_empty()).then_some(merged)
     }
 
+    /// Rows of `series` on the days of `range`: what a read may find, from above.
+    pub fn rows_near(&self, series: SeriesId, range: &Range<i64>) -> u64 {
+        let Some(runs) = self.series.read().get(&series).cloned() else { return 0 };
+        let days = runs.days.read();
+        days.iter().filter(|(day, _)| meets(*day, range)).map(|(_, runs)| runs.rows()).sum()
+    }
+
     /// First and last time of `series` among commits up to `seq`.
     pub fn time_range(&self, series: SeriesId, seq: Seq) -> Option<(i64, i64)> {
         let runs = self.series.read().get(&series)?.clone();

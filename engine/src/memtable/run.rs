@@ -164,6 +164,12 @@ impl DayRuns {
         }
     }
 
+    /// Rows applied, of any sequence, duplicates counted each time.
+    pub(super) fn rows(&self) -> u64 {
+        let late = self.late.get().map_or(0, |late| late.writer.lock().rows);
+        u64::from(self.in_order.writer.lock().rows) + u64::from(late)
+    }
+
     /// Values applied, duplicates counted each time.
     pub(super) fn values(&self) -> u64 {
         self.in_order.values.load(Ordering::Relaxed)
@@ -281,8 +287,10 @@ impl Run {
         if start >= end {
             return SeriesRows::default();
         }
-        times.truncate(end);
-        times.drain(..start);
+        if end - start < times.len() {
+            // The room for all rows of the day goes.
+            times = times[start..end].to_vec();
+        }
         let rows = start as u32..end as u32;
         let columns = self
             .fields(wanted)

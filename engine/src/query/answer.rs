@@ -5,13 +5,17 @@ use super::error::QueryError;
 use super::fill::{self, all_buckets};
 use super::fold::{Accumulators, bucket_keys};
 use super::last::Newest;
-use super::plan::is_defined;
-use super::plan::{Group, Plan, PlannedField};
+use super::plan::{Group, Plan, PlannedField, is_defined, tags_bytes};
 use super::raw::{Rows, empty, has_value};
 use super::request::{Aggregate, Fill, Function, Order, OutputUnit, QueryRequest};
 use super::result::{ResultColumn, ResultSeries, ResultValues};
 use super::scan::Scan;
 use wattlog_model::{FieldValue, Unit};
+
+/// Memory of a series of the answer beside its values: its tags, and a column for each field.
+pub(super) fn frame_bytes(plan: &Plan, group: &Group) -> u64 {
+    tags_bytes(&group.tags) + COLUMN_BYTES * (plan.fields.len() + 1) as u64
+}
 
 /// A series of points; none if it has no row.
 pub(super) fn points(plan: &Plan, group: &Group, rows: Rows) -> Option<ResultSeries> {
@@ -88,6 +92,7 @@ pub(super) fn buckets(
             Order::Ascending => 0..limit,
             Order::Descending => keys.len() - limit..keys.len(),
         };
+        scan.budget.hold_bytes(tags_bytes(&group.tags) + COLUMN_BYTES + CELL_BYTES * limit as u64)?;
         let mut columns = vec![time_column(keys[kept.clone()].iter().copied().map(Some).collect())];
         for field in &plan.fields {
             let own = &fields[field.slot];
@@ -96,7 +101,7 @@ pub(super) fn buckets(
             }
             let defined = |function: &&Function| is_defined(**function, &field.def);
             for function in aggregate.functions.iter().filter(defined) {
-                scan.budget.hold_bytes(CELL_BYTES * limit as u64)?;
+                scan.budget.hold_bytes(COLUMN_BYTES + CELL_BYTES * limit as u64)?;
                 let output = match function {
                     Function::Cost => {
                         Output::of_cost(field, scan.prices.and_then(|prices| prices.unit.as_ref()))?
@@ -134,6 +139,9 @@ pub(super) fn buckets(
 
 /// Memory of a value of a column, in bytes; texts are shared with the accumulators.
 const CELL_BYTES: u64 = 16;
+
+/// Memory of a column without its values: its name, that of its field, and what the allocator adds to each.
+const COLUMN_BYTES: u64 = 256;
 
 pub(super) fn time_column(times: Vec<Option<i64>>) -> ResultColumn {
     ResultColumn { name: "time".to_owned(), field: None, unit: None, values: ResultValues::Time(times) }

@@ -77,12 +77,19 @@ impl<'a> Budget<'a> {
     /// Notes bytes of rows or buckets in hand.
     pub(super) fn hold_bytes(&self, bytes: u64) -> Result<(), QueryError> {
         let limit = self.limits.max_bytes;
-        spend(&self.bytes, bytes, limit, QueryError::TooManyBytes { limit })
+        spend(&self.bytes, bytes, limit, QueryError::TooManyBytes { limit })?;
+        self.control.memory.hold(bytes)
     }
 
     /// Notes that so many bytes were let go.
     pub(super) fn let_go(&self, bytes: u64) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.control.memory.let_go(bytes);
+    }
+
+    /// Notes that nothing is in hand any more.
+    pub(super) fn let_go_all(&self) {
+        self.let_go(self.bytes.load(Ordering::Relaxed));
     }
 
     /// Notes that what took `held` bytes takes `now`.
@@ -102,6 +109,32 @@ impl<'a> Budget<'a> {
     pub(super) fn allow_buckets(&self, wanted: u64) -> Result<(), QueryError> {
         let limit = self.limits.max_buckets;
         if wanted > limit { Err(QueryError::TooManyBuckets { wanted, limit }) } else { Ok(()) }
+    }
+}
+
+/// Bytes in hand as long as this lives.
+#[derive(Debug)]
+pub(super) struct Held<'a> {
+    budget: &'a Budget<'a>,
+    bytes: u64,
+}
+
+impl<'a> Held<'a> {
+    /// Notes `bytes`, which it takes back when it is dropped.
+    pub(super) fn new(budget: &'a Budget<'a>, bytes: u64) -> Result<Self, QueryError> {
+        budget.hold_bytes(bytes)?;
+        Ok(Self { budget, bytes })
+    }
+
+    /// Notes that it is `bytes` from here on.
+    pub(super) fn set(&mut self, bytes: u64) -> Result<(), QueryError> {
+        self.budget.hold_instead(&mut self.bytes, bytes)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.budget.let_go(self.bytes);
     }
 }
 

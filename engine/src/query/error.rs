@@ -176,6 +176,12 @@ pub enum QueryError {
     /// A part of an export cannot be read.
     #[error("a part of the range is damaged: {0}; an export can leave it out, with damaged=skip")]
     Damaged(String),
+    /// More memory than all queries together may hold.
+    #[error("queries hold all of the {limit} bytes of memory that they may: try again, or ask for less")]
+    MemoryTaken {
+        /// What they may hold together.
+        limit: u64,
+    },
     /// The caller went away.
     #[error("the query was cancelled")]
     Cancelled,

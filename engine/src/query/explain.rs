@@ -68,7 +68,7 @@ pub fn explain(
     budget.check()?;
     let aggregate = buckets(request)?;
     let mut told = Explanation { as_of: snapshot.cursor(), ..Explanation::default() };
-    let Some(mut plan) = Plan::new(snapshot, request, limits)? else { return Ok(told) };
+    let Some(mut plan) = Plan::new(snapshot, request, limits, &budget)? else { return Ok(told) };
     let filter = Filter::new(snapshot.catalog(), request, &mut plan)?;
     let sources = Sources::new(snapshot, &plan);
     let losses = Losses::new(snapshot, plan.range.clone());

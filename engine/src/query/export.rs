@@ -82,7 +82,8 @@ pub fn export(
     let began = Instant::now();
     let limits = &QueryLimits { max_scanned: u64::MAX, max_points: u64::MAX, ..limits.clone() };
     let mut stats = QueryStats { as_of: snapshot.cursor(), ..QueryStats::default() };
-    let Some(mut plan) = Plan::new(snapshot, request, limits)? else {
+    let budget = Budget::new(limits, control);
+    let Some(mut plan) = Plan::new(snapshot, request, limits, &budget)? else {
         sink.head(&ExportHead { as_of: stats.as_of, tag_keys: Vec::new(), columns: vec![time_column()] })?;
         return Ok(Exported { stats, ..Exported::default() });
     };
@@ -90,7 +91,6 @@ pub fn export(
     let filter = Filter::new(snapshot.catalog(), request, &mut plan)?;
     let sources = Sources::new(snapshot, &plan);
     let losses = Losses::new(snapshot, plan.range.clone());
-    let budget = Budget::new(limits, control);
     let (plan, filter) = (&plan, filter.as_ref());
     let scan =
         Scan { snapshot, plan, filter, prices: None, sources: &sources, losses: &losses, budget: &budget };
@@ -217,7 +217,12 @@ fn rows_of(
         stats.blocks_decoded += read_from(&budget.blocks_decoded);
         stats.groups_pruned += read_from(&budget.groups_pruned);
         match read {
-            Err(QueryError::TooManyPoints { .. } | QueryError::TooManyBytes { .. }) if pace.shorten() => {
+            Err(
+                QueryError::TooManyPoints { .. }
+                | QueryError::TooManyBytes { .. }
+                | QueryError::MemoryTaken { .. },
+            ) if pace.shorten() => {
+                budget.let_go_all();
                 continue;
             }
             read => read?,
@@ -228,6 +233,7 @@ fn rows_of(
         pace.adjust(rows.len() as u64);
         let missing = losses.into_ranges(wide);
         visit(answer::points(plan, group, rows), missing)?;
+        budget.let_go_all();
         start = end;
     }
     Ok(())

@@ -103,7 +103,7 @@ impl Carry {
 }
 
 /// Copies the rows of a range of row numbers.
-pub(super) fn slice(rows: &SeriesRows, range: Range<usize>) -> SeriesRows {
+pub(crate) fn slice(rows: &SeriesRows, range: Range<usize>) -> SeriesRows {
     let columns = rows.columns.iter().filter_map(|(field, column)| {
         let (presence, positions) = match &column.presence {
             Presence::All => (Presence::All, range.clone()),

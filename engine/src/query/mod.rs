@@ -31,6 +31,7 @@ mod fold;
 mod kernel;
 mod last;
 mod last_counted;
+mod memory;
 mod merge;
 mod parallel;
 mod picture;
@@ -52,6 +53,8 @@ pub use error::QueryError;
 pub use explain::{Explanation, explain};
 pub use export::{ExportHead, ExportSink, Exported, OnDamage, export};
 pub use expression::{Arithmetic, Computed, Expression};
+pub use memory::{QueryCharge, QueryMemory};
+pub(crate) use merge::slice;
 pub(crate) use plan::{compile_filter, namespace};
 pub use prune::time_range;
 pub use request::{
@@ -95,7 +98,7 @@ pub fn run(
     budget.check()?;
     let aggregate = plan::buckets(request)?;
     let mut stats = QueryStats { as_of: snapshot.cursor(), ..QueryStats::default() };
-    let Some(mut plan) = Plan::new(snapshot, request, limits)? else {
+    let Some(mut plan) = Plan::new(snapshot, request, limits, &budget)? else {
         stats.elapsed_us = began.elapsed().as_micros() as u64;
         return Ok(QueryResult { stats, ..QueryResult::default() });
     };
@@ -155,6 +158,8 @@ fn run_steps(
         ..request.clone()
     };
     let mut result = run(snapshot, &plain, limits, control)?;
+    // What was held for the answer so far is counted anew.
+    control.memory.let_go(u64::MAX);
     result.series = steps::apply(result.series, request, &Budget::new(limits, control))?;
     result.stats.elapsed_us = began.elapsed().as_micros() as u64;
     Ok(result)
@@ -173,6 +178,9 @@ fn points(scan: Scan<'_>, request: &QueryRequest) -> Result<Vec<ResultSeries>, Q
             rows.sort(request.order);
             rows.keep(request.limit.unwrap_or(usize::MAX), scan.budget);
         }
+        if rows.len() > 0 {
+            scan.budget.hold_bytes(answer::frame_bytes(plan, &plan.groups[i]))?;
+        }
         Ok(answer::points(plan, &plan.groups[i], rows))
     })?;
     Ok(groups.into_iter().flatten().collect())
@@ -187,6 +195,7 @@ fn newest(scan: Scan<'_>) -> Result<Vec<ResultSeries>, QueryError> {
             last::join(&mut all, newest_of(scan, *series)?);
         }
         scan.budget.answer_rows(1)?;
+        scan.budget.hold_bytes(2 * answer::frame_bytes(plan, &plan.groups[i]))?;
         Ok(answer::newest(plan, &plan.groups[i], all))
     })?;
     Ok(groups.into_iter().flatten().collect())

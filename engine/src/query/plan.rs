@@ -1,6 +1,7 @@
 //! Names to ids: which fields, series and groups a request speaks of. Nothing is read but the catalog.
 
 use super::bucket::Buckets;
+use super::budget::Budget;
 use super::error::QueryError;
 use super::expression::{Expression, Ready};
 use super::picture;
@@ -62,6 +63,7 @@ impl Plan {
         snapshot: &Snapshot,
         request: &QueryRequest,
         limits: &QueryLimits,
+        budget: &Budget<'_>,
     ) -> Result<Option<Self>, QueryError> {
         let catalog = snapshot.catalog();
         let namespace = namespace(catalog, &request.database, request.retention_policy.as_deref())?;
@@ -85,7 +87,7 @@ impl Plan {
         if wanted > limit {
             return Err(QueryError::TooManySeries { wanted, limit });
         }
-        let (series, groups) = group(catalog, selected, request)?;
+        let (series, groups) = group(catalog, selected, request, budget)?;
         let asked = request.start.0..request.end.0;
         let margin_ns = match &request.shape {
             Shape::Aggregate(aggregate) => aggregate.margin_ns(),
@@ -245,11 +247,21 @@ pub(crate) fn compile_filter(filter: &TagFilter) -> Result<SeriesFilter, QueryEr
     Ok(SeriesFilter { key: filter.key.clone(), predicate })
 }
 
+/// Memory of a group beside its tags: its place in a map, and the list of its series.
+const GROUP_BYTES: u64 = 128;
+
+/// Memory of the tags of a group: each key and each value is a piece of its own.
+pub(super) fn tags_bytes(tags: &[(String, String)]) -> u64 {
+    const PAIR_BYTES: usize = size_of::<(String, String)>() + 64;
+    tags.iter().map(|(key, value)| (PAIR_BYTES + key.len() + value.len()) as u64).sum()
+}
+
 /// Sorts series into groups.
 fn group(
     catalog: &Catalog,
     selected: Vec<SeriesId>,
     request: &QueryRequest,
+    budget: &Budget<'_>,
 ) -> Result<(Vec<SeriesId>, Vec<Group>), QueryError> {
     let keys = match (&request.group_by, &request.shape) {
         (GroupBy::Default, Shape::Aggregate(_)) => {
@@ -264,10 +276,11 @@ fn group(
     for id in selected {
         let Some((_, tags)) = catalog.series_tags(id)? else { continue };
         let owned = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        let tags = match keys {
+        let tags: Vec<(String, String)> = match keys {
             None => tags.iter().map(|(key, value)| owned(key, value)).collect(),
             Some(keys) => keys.iter().map(|key| owned(key, tags.value(key).unwrap_or(""))).collect(),
         };
+        budget.hold_bytes(GROUP_BYTES + tags_bytes(&tags))?;
         by_tags.entry(tags).or_default().push(id);
     }
     let mut series = Vec::new();

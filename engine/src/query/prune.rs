@@ -316,7 +316,8 @@ fn rows_of(
 mod tests {
     use super::*;
     use crate::io::sim::SimDisk;
-    use crate::query::{QueryLimits, QueryRequest};
+    use crate::query::budget::Budget;
+    use crate::query::{QueryControl, QueryLimits, QueryRequest};
     use crate::{Engine, Options, WriteBatch};
     use wattlog_model::{ManualClock, TagSet, Timestamp};
 
@@ -334,7 +335,8 @@ mod tests {
         }
         let snapshot = engine.snapshot();
         let request = QueryRequest::raw("d", "m", Timestamp::MIN, Timestamp::MAX);
-        let plan = Plan::new(&snapshot, &request, &QueryLimits::default()).unwrap().unwrap();
+        let (limits, control) = (QueryLimits::default(), QueryControl::default());
+        let plan = Plan::new(&snapshot, &request, &limits, &Budget::new(&limits, &control)).unwrap().unwrap();
         let (sources, losses) = (Sources::new(&snapshot, &plan), Losses::new(&snapshot, plan.range.clone()));
         let opened = sources.list.iter().map(|source| match source.open(&plan, &losses).unwrap() {
             Opened::Rows(open) => Arc::downgrade(&open.segment),

@@ -101,6 +101,10 @@ impl Rows {
 
     /// Appends all rows of another answer of the same plan.
     pub(super) fn extend(&mut self, other: Self) {
+        if self.len() == 0 {
+            *self = other;
+            return;
+        }
         self.times.extend(other.times);
         for (own, from) in self.columns.iter_mut().zip(other.columns) {
             match (own, from) {
@@ -276,8 +280,9 @@ pub(super) fn series_rows(
     order: Order,
     limit: Option<usize>,
 ) -> Result<Rows, QueryError> {
-    let gather =
-        |range: &Range<i64>, pieces: Option<Pieces>, limit: usize| gather(scan, series, range, pieces, limit);
+    let gather = |range: &Range<i64>, pieces: Option<Pieces<'_>>, limit: usize| {
+        gather(scan, series, range, pieces, limit)
+    };
     let whole = &scan.plan.range;
     let Some(limit) = limit else {
         let mut rows = gather(whole, None, usize::MAX)?;
@@ -329,7 +334,7 @@ fn gather(
     scan: Scan<'_>,
     series: SeriesId,
     range: &Range<i64>,
-    pieces: Option<Pieces>,
+    pieces: Option<Pieces<'_>>,
     limit: usize,
 ) -> Result<Rows, QueryError> {
     let rows = Rows::new(scan.plan);
@@ -342,7 +347,7 @@ fn gather(
 }
 
 /// Where to begin so that about `wanted` rows lie between there and the end of `range`.
-pub(super) fn newest_part(pieces: &Pieces, wanted: usize, range: Range<i64>) -> i64 {
+pub(super) fn newest_part(pieces: &Pieces<'_>, wanted: usize, range: Range<i64>) -> i64 {
     let mut rows = pieces.rows_in_memory();
     for piece in pieces.groups.iter().rev() {
         // Enough without this group, as far as one can tell: begin behind it, if that leaves anything at all.

@@ -2,6 +2,7 @@
 
 use super::condition::Condition;
 use super::expression::Computed;
+use super::memory::QueryCharge;
 use super::zone::Zone;
 use std::fmt;
 use std::str::FromStr;
@@ -500,6 +501,8 @@ pub struct QueryControl {
     pub deadline: Option<Instant>,
     /// Set by whoever no longer wants the answer.
     pub cancel: CancelFlag,
+    /// What it holds of the memory that queries share, until this and its copies are dropped.
+    pub memory: QueryCharge,
 }
 
 /// A switch that ends a running query; clones share it.

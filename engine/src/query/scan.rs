@@ -8,7 +8,7 @@
 //!    between its first and its last row.
 //! 2. What is handed over rises in time, from call to call.
 
-use super::budget::Budget;
+use super::budget::{Budget, Held};
 use super::error::QueryError;
 use super::filter::{Filter, FilterSink};
 use super::merge::{Carry, Hole, masked, slice};
@@ -23,6 +23,7 @@ use crate::snapshot::Snapshot;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use wattlog_model::FieldType;
 
 /// What all series of a query share.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +75,7 @@ pub(super) struct Piece {
 
 /// What a range of one series is made of, before anything is decoded.
 #[derive(Debug)]
-pub(super) struct Pieces {
+pub(super) struct Pieces<'a> {
     series: SeriesId,
     /// By first time.
     pub(super) groups: Vec<Piece>,
@@ -82,9 +83,11 @@ pub(super) struct Pieces {
     holes: Vec<Hole>,
     lost_count: usize,
     carry: Carry,
+    /// Rows copied from memtables count until they were handed on.
+    copied: Held<'a>,
 }
 
-impl Pieces {
+impl Pieces<'_> {
     /// Which groups meet nothing else, as far as that can be told without decoding: by the times of their ends.
     pub(super) fn alone(&self) -> Vec<bool> {
         let mut before = None;
@@ -105,7 +108,7 @@ impl Pieces {
 /// Merged rows are handed on once this many are in hand.
 const FLUSH_ROWS: usize = 4096;
 
-impl Scan<'_> {
+impl<'a> Scan<'a> {
     /// The same for all fields that have to be read, those of a condition among them.
     pub(super) fn wide(self) -> Self {
         Self { plan: self.filter.map_or(self.plan, |filter| &filter.wide), filter: None, ..self }
@@ -135,14 +138,15 @@ impl Scan<'_> {
     }
 
     /// Finds what there is of `series` in `range`.
-    pub(super) fn pieces(self, series: SeriesId, range: &Range<i64>) -> Result<Pieces, QueryError> {
+    pub(super) fn pieces(self, series: SeriesId, range: &Range<i64>) -> Result<Pieces<'a>, QueryError> {
         self.wide().find(series, range)
     }
 
-    fn find(self, series: SeriesId, range: &Range<i64>) -> Result<Pieces, QueryError> {
+    fn find(self, series: SeriesId, range: &Range<i64>) -> Result<Pieces<'a>, QueryError> {
         self.budget.check()?;
         let (groups, holes) = (Vec::new(), Vec::new());
-        let mut pieces = Pieces { series, groups, holes, lost_count: 0, carry: Carry::default() };
+        let copied = Held::new(self.budget, 0)?;
+        let mut pieces = Pieces { series, groups, holes, lost_count: 0, carry: Carry::default(), copied };
         for (precedence, source) in self.sources.list.iter().enumerate() {
             let (first, last) = source.times();
             if first >= range.end || last < range.start {
@@ -172,6 +176,10 @@ impl Scan<'_> {
         pieces.groups.sort_by_key(|piece| (piece.group.first_time, piece.precedence));
         pieces.lost_count = pieces.holes.len();
         pieces.holes.extend(self.deleted(series, range));
+        // Before they are copied, so that many queries at once cannot copy more than may be held.
+        let near =
+            self.snapshot.memtables().iter().map(|memtable| memtable.rows_near(series, range)).sum::<u64>();
+        pieces.copied.set(near * self.row_bytes())?;
         for (i, memtable) in self.snapshot.memtables().iter().enumerate() {
             let fields = FieldSet::Only(&self.plan.ids);
             if let Some(mut rows) = memtable.read(series, range, fields, self.snapshot.seq()) {
@@ -183,7 +191,15 @@ impl Scan<'_> {
                 pieces.carry.add(precedence, rows);
             }
         }
+        pieces.copied.set(pieces.carry.rows() as u64 * self.row_bytes())?;
         Ok(pieces)
+    }
+
+    /// Bytes of a row with all fields that are read; texts are shared with their memtable.
+    fn row_bytes(self) -> u64 {
+        let texts =
+            (0..self.plan.ids.len()).filter(|slot| self.plan.def(*slot).field_type == FieldType::String);
+        8 * (1 + self.plan.ids.len() + texts.count()) as u64
     }
 
     /// What deletes hide of `series` in `range`: as if a younger source had been lost there, but nothing is partial.
@@ -221,7 +237,7 @@ impl Scan<'_> {
     /// Hands `pieces` to `sink`, clipped to `range`: the rows that count.
     pub(super) fn sweep(
         self,
-        pieces: Pieces,
+        pieces: Pieces<'_>,
         range: &Range<i64>,
         sink: &mut impl Sink,
     ) -> Result<(), QueryError> {
@@ -232,8 +248,13 @@ impl Scan<'_> {
         }
     }
 
-    fn sweep_all(self, pieces: Pieces, range: &Range<i64>, sink: &mut impl Sink) -> Result<(), QueryError> {
-        let Pieces { groups, mut holes, mut carry, lost_count, .. } = pieces;
+    fn sweep_all(
+        self,
+        pieces: Pieces<'_>,
+        range: &Range<i64>,
+        sink: &mut impl Sink,
+    ) -> Result<(), QueryError> {
+        let Pieces { groups, mut holes, mut carry, lost_count, copied: _copied, .. } = pieces;
         holes[..lost_count].iter().for_each(|hole| sink.lost(hole));
         let mut batch: Vec<RowGroup> = Vec::new();
         let mut at = 0;

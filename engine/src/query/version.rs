@@ -1,8 +1,9 @@
 //! Whether the data behind a question can have changed, without answering it.
 
+use super::budget::Budget;
 use super::error::QueryError;
 use super::plan::Plan;
-use super::request::{QueryLimits, QueryRequest};
+use super::request::{QueryControl, QueryLimits, QueryRequest};
 use crate::snapshot::Snapshot;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use wattlog_model::Unit;
@@ -16,7 +17,9 @@ use wattlog_model::Unit;
 /// As [`run`](super::run) for names, ranges and too many series.
 pub fn version(snapshot: &Snapshot, request: &QueryRequest, limits: &QueryLimits) -> Result<u64, QueryError> {
     let mut hasher = DefaultHasher::new();
-    let Some(plan) = Plan::new(snapshot, request, limits)? else { return Ok(hasher.finish()) };
+    let control = QueryControl::default();
+    let budget = Budget::new(limits, &control);
+    let Some(plan) = Plan::new(snapshot, request, limits, &budget)? else { return Ok(hasher.finish()) };
     for field in &plan.fields {
         (field.def.id.0, field.def.unit.as_ref().map(Unit::as_str), field.def.kind as u8).hash(&mut hasher);
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use wattlog_engine::Engine;
-use wattlog_engine::query::{CancelFlag, QueryControl, QueryRequest, ResultSeries, ResultValues};
+use wattlog_engine::query::{QueryControl, QueryRequest, ResultSeries, ResultValues};
 use wattlog_model::Timestamp;
 
 /// One line a point, by database, policy, measurement, tags and time.
@@ -11,7 +11,7 @@ pub fn points(engine: &Engine) -> String {
     for database in sorted(engine.databases(), |info| info.name.clone()) {
         for policy in sorted(database.retention_policies, Clone::clone) {
             for measurement in sorted(engine.measurements(&database.name).unwrap(), Clone::clone) {
-                let control = QueryControl { deadline: None, cancel: CancelFlag::default() };
+                let control = QueryControl::default();
                 let mut request =
                     QueryRequest::raw(&database.name, &measurement, Timestamp::MIN, Timestamp(i64::MAX));
                 request.retention_policy = Some(policy.clone());
