@@ -8,6 +8,7 @@
 //!
 //! Floor: `raw copy` writes eight bytes a value and reads them back. Baseline: `tsz-compress` over the integers that our
 //! codec finds in a decimal column (it takes no floats; ADR 0002).
+//! Beside each column, `pack` and `decode-packed`: the same blocks as compaction writes them for days long past (ADR 0012).
 
 mod columns;
 
@@ -18,7 +19,7 @@ use criterion::{
 use std::hint::black_box;
 use wattlog_engine::codec::{
     Dispatch, FloatHint, Stretch, Wanted, decode_floats, decode_times, dispatch, encode_floats, encode_times,
-    fold_floats,
+    fold_floats, repack_floats,
 };
 use wattlog_model::ExactSum;
 
@@ -86,6 +87,23 @@ fn float_blocks(values: Vec<f64>) -> Encoded<f64> {
     blocks
 }
 
+/// The blocks of a column as compaction writes them once they are old.
+fn pack(column: &Encoded<f64>) -> Encoded<f64> {
+    let mut blocks = column.blocks.iter();
+    let packed = Encoded::new(column.values.clone(), |chunk, out| {
+        let (fast, _) = blocks.next().expect("a block for each chunk");
+        out.extend_from_slice(fast);
+        let tag = repack_floats(out, 0, chunk.len()).expect("a good block");
+        tag.map_or("as before".to_owned(), |tag| tag.to_string())
+    });
+    let mut back = Vec::new();
+    for (block, len) in &packed.blocks {
+        decode_floats(block, *len, &mut back).expect("what was packed can be decoded");
+    }
+    assert!(back.iter().map(|v| v.to_bits()).eq(packed.values.iter().map(|v| v.to_bits())));
+    packed
+}
+
 fn time_blocks(values: Vec<i64>) -> Encoded<i64> {
     let blocks = Encoded::new(values, |chunk, out| encode_times(chunk, out).to_string());
     let mut back = Vec::new();
@@ -141,6 +159,31 @@ fn floats(c: &mut Criterion) {
     println!("kernels: {:?}; blocks of {BLOCK_LEN}", dispatch(None));
     for (name, column) in &columns {
         println!("{name:22} {:7.3} bits/value  {}", column.bits_per_value(), column.codecs);
+    }
+    for (name, column) in &columns {
+        let packed = pack(column);
+        println!("{name:22} {:7.3} bits/value  {}, packed", packed.bits_per_value(), packed.codecs);
+        let len = column.values.len();
+        group(c, "pack", len).bench_function(*name, |b| {
+            let mut out = Vec::new();
+            b.iter(|| {
+                for (block, len) in &column.blocks {
+                    out.clear();
+                    out.extend_from_slice(block);
+                    black_box(repack_floats(&mut out, 0, *len).expect("checked before"));
+                }
+            });
+        });
+        group(c, "decode-packed", len).bench_function(*name, |b| {
+            let mut values = Vec::with_capacity(BLOCK_LEN);
+            b.iter(|| {
+                for (block, len) in &packed.blocks {
+                    values.clear();
+                    decode_floats(block, *len, &mut values).expect("checked before");
+                    black_box(&values);
+                }
+            });
+        });
     }
     for (name, column) in &columns {
         let len = column.values.len();
