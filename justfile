@@ -32,6 +32,10 @@ crash CUTS="20000" KILLS="50":
     WATTLOG_FLIPS=all cargo test -p wattlog-engine --test bit_flips any_bit -- --nocapture
     WATTLOG_KILLS={{KILLS}} cargo test --test kill -- --nocapture
 
+# Commit, snapshot and seal under ORDERS orders of steps of each kind.
+interleavings ORDERS="20000":
+    WATTLOG_INTERLEAVINGS={{ORDERS}} cargo test -p wattlog-engine --test interleavings
+
 # The second reader: examples, vectors and golden stores, then STORES random ones.
 second-reader STORES="200":
     cd tests/format && python3 -m unittest
@@ -60,4 +64,5 @@ deny:
 nightly: check deny
     just fuzz 600
     just crash 500000 1000
+    just interleavings 200000
     just bench

@@ -25,6 +25,7 @@ pub mod manifest;
 pub mod memtable;
 pub mod metrics;
 pub mod options;
+mod publication;
 pub mod query;
 mod recovery;
 pub mod repair;
@@ -37,6 +38,7 @@ pub mod segment;
 mod snapshot;
 mod space;
 mod status;
+mod sync;
 pub mod tombstone;
 pub mod wal;
 
