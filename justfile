@@ -36,6 +36,10 @@ crash CUTS="20000" KILLS="50":
 memory SECONDS="600":
     WATTLOG_MEMORY_SECONDS={{SECONDS}} cargo test --test memory_limit -- --nocapture
 
+# Commit, snapshot and seal under ORDERS orders of steps of each kind.
+interleavings ORDERS="20000":
+    WATTLOG_INTERLEAVINGS={{ORDERS}} cargo test -p wattlog-engine --test interleavings
+
 # The second reader: examples, vectors and golden stores, then STORES random ones.
 second-reader STORES="200":
     cd tests/format && python3 -m unittest
@@ -65,4 +69,5 @@ nightly: check deny
     just fuzz 600
     just crash 500000 1000
     just memory 600
+    just interleavings 200000
     just bench

@@ -12,7 +12,7 @@ use crate::catalog::Catalog;
 use crate::compaction::{CompactionReport, Compactor};
 use crate::error::{Damage, EngineError, OpenError, WriteError};
 use crate::feed::{Cursor, Feed, FeedReader, FeedStart};
-use crate::ids::{LogId, MeasurementId, NamespaceId, SegmentId, Seq, StoreId};
+use crate::ids::{MeasurementId, NamespaceId, SegmentId, Seq, StoreId};
 use crate::info::{DatabaseInfo, FieldInfo, MeasurementInfo, StorageInfo};
 use crate::ingest::{DeleteError, DeleteReceipt, DeleteRequest, Ingest, WriteBatch, WriteReceipt};
 use crate::io::{Disk, Lock};
@@ -20,6 +20,7 @@ use crate::manifest::{Edit, Manifest};
 use crate::memtable::Memtable;
 use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::options::{Durability, Options};
+use crate::publication::Publication;
 use crate::query::{self, QueryControl, QueryError, QueryRequest, QueryResult};
 use crate::recovery::{self, Orphans, RecoveryReport};
 use crate::retention::{
@@ -76,8 +77,7 @@ pub(crate) struct Shared {
     pub(crate) opener: Arc<SegmentOpener>,
     pub(crate) retention: Watch,
     durability: RwLock<HashMap<NamespaceId, Durability>>,
-    view: RwLock<Arc<View>>,
-    published: (AtomicU64, AtomicU64),
+    publication: Publication<View>,
     next_file: AtomicU64,
     /// Rises with each change of the segments or the deletes of the view.
     view_version: AtomicU64,
@@ -121,8 +121,7 @@ impl Shared {
             metrics: Metrics::default(),
             status: Status::default(),
             durability: RwLock::new(durability),
-            view: RwLock::new(Arc::new(view)),
-            published: (AtomicU64::new(published.log_id.0), AtomicU64::new(published.seq.0)),
+            publication: Publication::new(view, published),
             next_file: AtomicU64::new(next_file),
             view_version: AtomicU64::new(1),
             to_attest: AtomicU64::new(0),
@@ -148,46 +147,59 @@ impl Shared {
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
-        self.view.read().clone()
+        self.publication.view()
     }
 
     /// Everything up to `cursor` is in the memtable: readers may see it from now on.
     pub(crate) fn publish(&self, cursor: Cursor) {
         // The feed first: whoever reads the cursor may ask the feed for what follows it.
         self.feed.published(cursor.seq);
-        self.published.0.store(cursor.log_id.0, Ordering::Relaxed);
-        self.published.1.store(cursor.seq.0, Ordering::Release);
+        self.publication.publish(cursor);
     }
 
     pub(crate) fn published(&self) -> Cursor {
-        let seq = Seq(self.published.1.load(Ordering::Acquire));
-        Cursor { log_id: LogId(self.published.0.load(Ordering::Relaxed)), seq }
+        self.publication.cursor()
+    }
+
+    /// What a reader goes by: a view that holds at least everything up to the cursor.
+    pub(crate) fn cursor_and_view(&self) -> (Cursor, Arc<View>) {
+        self.publication.snapshot(|view| view.sealed)
+    }
+
+    /// Puts another view in place whose segments, deletes or cutoffs differ.
+    fn change_data(&self, next: impl FnOnce(&View) -> Option<View>) {
+        self.publication.change(|view| {
+            let next = next(view)?;
+            self.view_version.fetch_add(1, Ordering::Release);
+            Some(next)
+        });
     }
 
     /// The active memtable waits for its seal from now on; `fresh` takes new rows.
     pub(crate) fn freeze(&self, fresh: Arc<Memtable>) {
-        let mut view = self.view.write();
-        let mut frozen = view.frozen.clone();
-        frozen.push(view.active.clone());
-        *view = Arc::new(View { active: fresh, frozen, ..(**view).clone() });
+        self.publication.change(|view| {
+            let mut frozen = view.frozen.clone();
+            frozen.push(view.active.clone());
+            Some(View { active: fresh, frozen, ..view.clone() })
+        });
     }
 
     /// Readers no longer see what `tombstones` hide.
     pub(crate) fn publish_tombstones(&self, tombstones: Vec<Tombstone>) {
-        let mut view = self.view.write();
-        let all = view.tombstones.iter().cloned().chain(tombstones.into_iter().map(Arc::new)).collect();
-        *view = Arc::new(View { tombstones: all, ..(**view).clone() });
-        self.view_version.fetch_add(1, Ordering::Release);
+        self.change_data(|view| {
+            let all = view.tombstones.iter().cloned().chain(tombstones.into_iter().map(Arc::new)).collect();
+            Some(View { tombstones: all, ..view.clone() })
+        });
     }
 
     /// Readers use `entries` instead of `sealed` from now on.
     pub(crate) fn publish_segments(&self, sealed: &Arc<Memtable>, entries: Vec<SegmentEntry>, through: Seq) {
         let added: Vec<_> = entries.into_iter().map(|entry| self.opener.handle(entry)).collect();
-        let mut view = self.view.write();
-        let frozen = view.frozen.iter().filter(|m| !Arc::ptr_eq(m, sealed)).cloned().collect();
-        let segments = Arc::new(view.segments.with(added, &[]));
-        *view = Arc::new(View { frozen, segments, sealed: through, ..(**view).clone() });
-        self.view_version.fetch_add(1, Ordering::Release);
+        self.change_data(|view| {
+            let frozen = view.frozen.iter().filter(|m| !Arc::ptr_eq(m, sealed)).cloned().collect();
+            let segments = Arc::new(view.segments.with(added, &[]));
+            Some(View { frozen, segments, sealed: through, ..view.clone() })
+        });
     }
 
     /// Readers use `entries` instead of `replaced` from now on, and no longer look at the deletes `applied`.
@@ -198,22 +210,20 @@ impl Shared {
         applied: &[Seq],
     ) {
         let added: Vec<_> = entries.into_iter().map(|entry| self.opener.handle(entry)).collect();
-        let mut view = self.view.write();
-        for handle in view.segments.iter().filter(|handle| replaced.contains(&handle.entry().id)) {
-            handle.retire();
-        }
-        let segments = Arc::new(view.segments.with(added, replaced));
-        let live = |tombstone: &&Arc<Tombstone>| !applied.contains(&tombstone.seq);
-        let tombstones = view.tombstones.iter().filter(live).cloned().collect();
-        *view = Arc::new(View { segments, tombstones, ..(**view).clone() });
-        self.view_version.fetch_add(1, Ordering::Release);
+        self.change_data(|view| {
+            for handle in view.segments.iter().filter(|handle| replaced.contains(&handle.entry().id)) {
+                handle.retire();
+            }
+            let segments = Arc::new(view.segments.with(added, replaced));
+            let live = |tombstone: &&Arc<Tombstone>| !applied.contains(&tombstone.seq);
+            let tombstones = view.tombstones.iter().filter(live).cloned().collect();
+            Some(View { segments, tombstones, ..view.clone() })
+        });
     }
 
     /// Readers and writers go by these cutoffs from now on.
     pub(crate) fn publish_retentions(&self, retentions: Arc<Retentions>) {
-        let mut view = self.view.write();
-        *view = Arc::new(View { retentions, ..(**view).clone() });
-        self.view_version.fetch_add(1, Ordering::Release);
+        self.change_data(|view| Some(View { retentions, ..view.clone() }));
     }
 
     /// A number for a new segment or catalog file, never given before.
@@ -238,13 +248,11 @@ impl Shared {
         // Held until readers know: a compaction looks at both under it.
         let mut manifest = self.manifest.lock();
         manifest.append(&Edit::Quarantined(segment), wall).map_err(disk)?;
-        let mut view = self.view.write();
-        let Some(handle) = view.segments.iter().find(|h| h.entry().id == segment).cloned() else {
-            return Ok(());
-        };
-        let segments = Arc::new(view.segments.with([handle.set_aside()], &[segment]));
-        *view = Arc::new(View { segments, ..(**view).clone() });
-        self.view_version.fetch_add(1, Ordering::Release);
+        self.change_data(|view| {
+            let handle = view.segments.iter().find(|h| h.entry().id == segment)?;
+            let segments = Arc::new(view.segments.with([handle.set_aside()], &[segment]));
+            Some(View { segments, ..view.clone() })
+        });
         Ok(())
     }
 

@@ -48,11 +48,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(crate) fn take(shared: &Arc<Shared>) -> Self {
-        // The sequence is read before the view: the view then holds at least everything up to it.
-        let mut cursor = shared.published();
-        let view = shared.view();
-        // A memtable sealed in between is seen as a whole, so the snapshot reaches at least to its end.
-        cursor.seq = cursor.seq.max(view.sealed);
+        let (cursor, view) = shared.cursor_and_view();
         let mut memtables = view.frozen.clone();
         memtables.push(view.active.clone());
         let (segments, tombstones) = (view.segments.clone(), view.tombstones.clone());

@@ -12,12 +12,12 @@
 //! 1. A cell is handed out once; cells never overlap.
 //! 2. Cells are zero until they are written.
 
+use crate::sync::{AtomicU64, zeroed_cells};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 /// Cells of a slab. glibc keeps freed blocks of up to 32 MiB (`DEFAULT_MMAP_THRESHOLD_MAX`); this is one MiB more.
-const SLAB_CELLS: u32 = (33 << 20) / size_of::<AtomicU64>() as u32;
+const SLAB_CELLS: u32 = (33 << 20) / size_of::<u64>() as u32;
 
 /// Where the one writer of a memtable gets cells from.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl Arena {
         }
         let slab = self.slab.get_or_insert_with(|| {
             self.used = 0;
-            Arc::new(Slab(bytemuck::zeroed_slice_box(SLAB_CELLS as usize)))
+            Arc::new(Slab(zeroed_cells(SLAB_CELLS as usize)))
         });
         let first = self.used;
         self.used += cells;
@@ -70,7 +70,7 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::Ordering;
+    use crate::sync::Ordering;
 
     #[test]
     fn rooms_never_overlap_also_across_slabs() {

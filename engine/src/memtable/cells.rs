@@ -6,8 +6,8 @@
 //! 3. Chunks hold 16 to 1024 cells: a short column wastes little, a long one is walked in few steps.
 
 use super::arena::{Arena, Room};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use crate::sync::{AtomicU32, OnceLock, Ordering};
+use std::sync::Arc;
 
 const FIRST_CHUNK_CELLS: u32 = 16;
 const LARGEST_CHUNK_CELLS: u32 = 1024;

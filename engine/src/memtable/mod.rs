@@ -19,15 +19,14 @@ mod run;
 use crate::column::{Column, SeriesRows};
 use crate::ids::{FieldId, MeasurementId, NamespaceId, Seq, SeriesId};
 use crate::rows::merge_runs;
+use crate::sync::{AtomicU64, Mutex, Ordering, RwLock};
 use crate::tombstone::Tombstone;
 use arena::Arena;
 use hashbrown::HashMap;
-use parking_lot::{Mutex, RwLock};
 use run::{DayRuns, Strings};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use wattlog_model::Timestamp;
 
 /// Rows of one series in the order in which a body gave them (times need not rise, nor differ).

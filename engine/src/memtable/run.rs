@@ -5,12 +5,11 @@ use super::{FieldSet, Scratch, SeriesBatch};
 use crate::column::{Column, Presence, SeriesRows, Values};
 use crate::ids::FieldId;
 use crate::rows::merge_runs;
+use crate::sync::{AtomicI64, AtomicU64, Mutex, OnceLock, Ordering, RwLock};
 use hashbrown::HashMap;
-use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use wattlog_model::{FieldType, Timestamp};
 
 /// Both runs of a day.
