@@ -74,6 +74,8 @@ pub struct Limits {
     pub concurrent_queries: u32,
     /// Bodies that are parsed and stored at a time.
     pub concurrent_writes: u32,
+    /// Requests that wait for changes at a time.
+    pub waiting_changes: u32,
     /// How long a request waits for its turn before it is refused.
     pub queue_time: Span,
     /// Time for one query.
@@ -124,6 +126,7 @@ impl Default for Limits {
             connections_per_address: 1536,
             concurrent_queries: 8,
             concurrent_writes: 8,
+            waiting_changes: 64,
             queue_time: Span::secs(5),
             query_time: Span::secs(30),
             answer: Size::mib(128),
@@ -221,6 +224,7 @@ impl Limits {
             ("limits.connections_per_address", self.connections_per_address),
             ("limits.concurrent_queries", self.concurrent_queries),
             ("limits.concurrent_writes", self.concurrent_writes),
+            ("limits.waiting_changes", self.waiting_changes),
         ];
         for (key, count) in counts {
             if count == 0 || count > 1_000_000 {

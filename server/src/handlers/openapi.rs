@@ -2,7 +2,7 @@
 
 use super::health::json_response;
 use super::{
-    admin, delete, energy_data, front_page, health, metrics, query, retention, schema, status, write,
+    admin, changes, delete, energy_data, front_page, health, metrics, query, retention, schema, status, write,
 };
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
@@ -25,6 +25,7 @@ use utoipa::OpenApi;
         query::query,
         query::last,
         query::slow,
+        changes::changes,
         schema::databases,
         schema::measurements,
         schema::measurement,
