@@ -32,6 +32,10 @@ crash CUTS="20000" KILLS="50":
     WATTLOG_FLIPS=all cargo test -p wattlog-engine --test bit_flips any_bit -- --nocapture
     WATTLOG_KILLS={{KILLS}} cargo test --test kill -- --nocapture
 
+# The change feed against its oracle, HISTORIES of them.
+changes HISTORIES="3000":
+    WATTLOG_CHANGES={{HISTORIES}} cargo test -p wattlog-engine --test changes -- --nocapture
+
 # The second reader: examples, vectors and golden stores, then STORES random ones.
 second-reader STORES="200":
     cd tests/format && python3 -m unittest
@@ -60,4 +64,5 @@ deny:
 nightly: check deny
     just fuzz 600
     just crash 500000 1000
+    just changes
     just bench
