@@ -40,6 +40,10 @@ memory SECONDS="600":
 interleavings ORDERS="20000":
     WATTLOG_INTERLEAVINGS={{ORDERS}} cargo test -p wattlog-engine --test interleavings
 
+# The change feed against its oracle, HISTORIES of them.
+changes HISTORIES="3000":
+    WATTLOG_CHANGES={{HISTORIES}} cargo test -p wattlog-engine --test changes -- --nocapture
+
 # The second reader: examples, vectors and golden stores, then STORES random ones.
 second-reader STORES="200":
     cd tests/format && python3 -m unittest
@@ -70,4 +74,5 @@ nightly: check deny
     just crash 500000 1000
     just memory 600
     just interleavings 200000
+    just changes
     just bench

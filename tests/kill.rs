@@ -72,6 +72,47 @@ fn what_was_acknowledged_survives_kill_9() {
     assert!(server.stop().success());
 }
 
+#[test]
+fn a_cursor_of_changes_goes_on_after_kill_9() {
+    const HOUR_S: u64 = 3600;
+    /// 2020-01-01: in the past by any clock.
+    const FIRST_S: u64 = 1_577_836_800;
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let config = "collector: { system_metrics: { enabled: false } }\n";
+    let write = |server: &Server, second: u64| {
+        let line = format!("load v={second} {}\n", FIRST_S + second);
+        let (status, body) = server.post("/write?db=kill&precision=s", line.as_bytes());
+        assert_eq!(status, 204, "{body}");
+    };
+    let ask = |server: &Server, more: &str| {
+        let answer = server.get(&format!("/api/v1/changes?measurement=load&every=1h&tz=UTC{more}"));
+        let cursor = answer["cursor"].as_str().unwrap().to_owned();
+        let told = answer["events"].as_array().unwrap().iter().map(|event| {
+            let hour = |name: &str| event[name].as_u64().unwrap() / 1000 - FIRST_S;
+            assert_eq!(hour("end"), hour("start") + HOUR_S, "{event}");
+            format!("{} {}", event["event"].as_str().unwrap(), hour("start") / HOUR_S)
+        });
+        (told.collect::<Vec<_>>(), cursor)
+    };
+    let server = Server::start(&data, config);
+    write(&server, 0);
+    let (told, cursor) = ask(&server, "&wait=0s");
+    assert_eq!(told, [""; 0]);
+    write(&server, 2 * HOUR_S);
+    let (told, cursor) = ask(&server, &format!("&wait=30s&after={cursor}"));
+    assert_eq!(told, ["finished 0", "finished 1"]);
+    write(&server, HOUR_S / 2);
+    write(&server, 3 * HOUR_S);
+    server.kill();
+    let server = Server::start(&data, config);
+    write(&server, HOUR_S + 1);
+    let (told, cursor) = ask(&server, &format!("&wait=30s&after={cursor}"));
+    assert_eq!(told, ["revised 0", "finished 2", "revised 1"]);
+    assert_eq!(ask(&server, &format!("&wait=0s&after={cursor}")).0, [""; 0]);
+    assert!(server.stop().success());
+}
+
 fn write_until(over: &AtomicBool, address: &str, writer: u64, ledger: &Ledger, mut dice: Dice) {
     while !over.load(Ordering::Relaxed) {
         let (body, generation) = {

@@ -11,7 +11,9 @@ use crate::ballast::Ballast;
 use crate::catalog::Catalog;
 use crate::compaction::{CompactionReport, Compactor};
 use crate::error::{Damage, EngineError, OpenError, WriteError};
-use crate::feed::{Cursor, Feed, FeedReader, FeedStart};
+use crate::feed::{
+    ChangeReader, ChangeRequest, ChangeStart, Cursor, Extent, Feed, FeedReader, FeedSource, FeedStart,
+};
 use crate::ids::{MeasurementId, NamespaceId, SegmentId, Seq, StoreId};
 use crate::info::{DatabaseInfo, FieldInfo, MeasurementInfo, StorageInfo};
 use crate::ingest::{DeleteError, DeleteReceipt, DeleteRequest, Ingest, WriteBatch, WriteReceipt};
@@ -96,14 +98,15 @@ pub(crate) struct Found {
     /// Full of what a delete in the log hides; they wait for their seal, oldest first.
     pub(crate) frozen: Vec<Arc<Memtable>>,
     pub(crate) tombstones: Vec<Tombstone>,
-    pub(crate) published: Cursor,
+    pub(crate) feed: FeedSource,
     pub(crate) next_file: u64,
 }
 
 impl Shared {
     pub(crate) fn new(disk: Arc<dyn Disk>, options: Options, clock: Arc<dyn Clock>, found: Found) -> Self {
-        let Found { manifest, catalog, opener, segments, active, frozen, tombstones, published, next_file } =
+        let Found { manifest, catalog, opener, segments, active, frozen, tombstones, feed, next_file } =
             found;
+        let published = feed.opened;
         let state = manifest.state();
         let durability = state.durability.iter().map(|(id, d)| (*id, *d)).collect();
         let sealed = state.flushed_seq;
@@ -116,7 +119,7 @@ impl Shared {
             retention,
             ballast: Ballast::new(options.ballast_bytes),
             space: SpaceGuard::new(options.disk_reserve_bytes, options.disk_warning_bytes),
-            feed: Feed::new(published, options.feed_bytes),
+            feed: Feed::new(feed),
             manifest: Mutex::new(manifest),
             metrics: Metrics::default(),
             status: Status::default(),
@@ -153,7 +156,7 @@ impl Shared {
     /// Everything up to `cursor` is in the memtable: readers may see it from now on.
     pub(crate) fn publish(&self, cursor: Cursor) {
         // The feed first: whoever reads the cursor may ask the feed for what follows it.
-        self.feed.published(cursor.seq);
+        self.feed.published(cursor);
         self.publication.publish(cursor);
     }
 
@@ -221,9 +224,15 @@ impl Shared {
         });
     }
 
-    /// Readers and writers go by these cutoffs from now on.
-    pub(crate) fn publish_retentions(&self, retentions: Arc<Retentions>) {
-        self.change_data(|view| Some(View { retentions, ..view.clone() }));
+    /// Readers and writers go by these cutoffs from now on, as manifest edit `edit` says.
+    pub(crate) fn publish_retentions(&self, retentions: Arc<Retentions>, edit: u64) {
+        let mut moved = Vec::new();
+        self.change_data(|view| {
+            moved = Extent::retained(&view.retentions, &retentions);
+            Some(View { retentions, ..view.clone() })
+        });
+        // After the view: whoever is told reads what is in force.
+        self.feed.note(edit, moved);
     }
 
     /// A number for a new segment or catalog file, never given before.
@@ -247,12 +256,17 @@ impl Shared {
             |error: std::io::Error| EngineError::Disk { action: "quarantine", message: error.to_string() };
         // Held until readers know: a compaction looks at both under it.
         let mut manifest = self.manifest.lock();
-        manifest.append(&Edit::Quarantined(segment), wall).map_err(disk)?;
+        let edit = manifest.append(&Edit::Quarantined(segment), wall).map_err(disk)?;
+        let mut lost = Vec::new();
         self.change_data(|view| {
             let handle = view.segments.iter().find(|h| h.entry().id == segment)?;
+            let entry = handle.entry();
+            let times = (entry.first_time, entry.last_time);
+            lost = vec![Extent::damaged(entry.namespace, entry.measurement, times)];
             let segments = Arc::new(view.segments.with([handle.set_aside()], &[segment]));
             Some(View { segments, ..view.clone() })
         });
+        self.feed.note(edit, lost);
         Ok(())
     }
 
@@ -674,6 +688,15 @@ impl Engine {
     /// Counters since the store was opened.
     pub fn metrics(&self) -> MetricsSnapshot {
         self.inner.shared.metrics.snapshot()
+    }
+
+    /// Ranges and buckets that change, from `start` on; see [`ChangeReader`] for what is promised.
+    ///
+    /// # Errors
+    /// [`QueryError::BadBucket`] for buckets that cannot be; where there is no cursor to go on from, those of looking
+    /// for the newest row.
+    pub fn changes(&self, request: ChangeRequest, start: ChangeStart) -> Result<ChangeReader, QueryError> {
+        ChangeReader::new(&self.inner.shared, request, start)
     }
 
     /// Committed bodies from `start` on.

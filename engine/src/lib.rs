@@ -46,7 +46,10 @@ pub mod wal;
 pub use compaction::CompactionReport;
 pub use engine::{DEFAULT_POLICY, Engine};
 pub use error::{Damage, EngineError, OpenError, WriteError};
-pub use feed::{CommittedBatch, Cursor, FeedEvent, FeedReader, FeedStart};
+pub use feed::{
+    BucketRule, Cause, ChangeCursor, ChangeEvent, ChangeReader, ChangeRequest, ChangeStart, Changes,
+    CommittedBatch, Cursor, FeedEvent, FeedReader, FeedStart, Subject,
+};
 pub use info::{DatabaseInfo, FieldInfo, MeasurementInfo, StorageInfo};
 pub use ingest::{
     DeleteError, DeleteReceipt, DeleteRequest, RejectReason, Rejection, Row, SeriesSlot, WriteBatch,

@@ -150,4 +150,8 @@ metrics! {
     clock_steps,
     /// Times the ballast was given up for room.
     ballast_released,
+    /// Events that readers of changes were told.
+    change_events,
+    /// Times that a reader of changes came for what is no longer kept.
+    changes_missed,
 }

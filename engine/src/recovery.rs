@@ -11,9 +11,9 @@
 use crate::catalog::{Catalog, CatalogError, Definition, OpenedCatalog, decode_definitions};
 use crate::engine::Found;
 use crate::error::{Damage, OpenError};
-use crate::feed::Cursor;
+use crate::feed::{CommittedBatch, Cursor, Entry, Extent, FeedSource, History, Place, What};
 use crate::file_header::{FILE_HEADER_LEN, FileHeader};
-use crate::ids::{LogId, NextIds, SegmentId, Seq, StoreId};
+use crate::ids::{FieldId, LogId, NextIds, SegmentId, Seq, StoreId};
 use crate::ingest::payload;
 use crate::ingest::writer::WriterStart;
 use crate::io::{Access, Disk, ReadMode, in_context, open_sealed, read_exact_at};
@@ -159,7 +159,7 @@ pub(crate) fn recover(
         outcome = attempt.load(&mut report)?;
     }
     let Attempt { state, .. } = attempt;
-    let Outcome { catalog, recent, replay, opener, segments } = outcome;
+    let Outcome { catalog, mut recent, replay, opener, segments } = outcome;
     if rebuild {
         report.rebuilt = true;
         report
@@ -192,14 +192,31 @@ pub(crate) fn recover(
         manifest_edit: manifest.state().edit,
         frozen: recent.frozen.clone(),
     };
-    let published = Cursor { log_id: replay.max_log_id, seq: last };
+    let feed = FeedSource {
+        history: recent.take_feed(),
+        opened: Cursor { log_id: replay.max_log_id, seq: last },
+        logs: replay.logs.iter().filter_map(|log| Some((log.id, log.first_seq?))).collect(),
+        edit: manifest.state().edit,
+        unseen: unseen(&state, &report),
+    };
     let mut tombstones = state.tombstones.clone();
     tombstones.extend(recent.tombstones);
     let frozen = recent.frozen.into_iter().map(|(memtable, _)| memtable).collect();
     let active = recent.active;
-    let found =
-        Found { manifest, catalog, opener, segments, active, frozen, tombstones, published, next_file };
+    let found = Found { manifest, catalog, opener, segments, active, frozen, tombstones, feed, next_file };
     Ok(Recovered { found, writer, report })
+}
+
+/// What a cursor of an earlier opening may not know: what is hidden by age, what lies in files that are set aside, and, after
+/// damage, anything.
+fn unseen(state: &State, report: &RecoveryReport) -> Vec<Extent> {
+    if report.rebuilt || !report.damage.is_empty() {
+        return vec![Extent::everything()];
+    }
+    let aside = state.segments.values().filter(|entry| entry.quarantined).map(|entry| {
+        Extent::damaged(entry.namespace, entry.measurement, (entry.first_time, entry.last_time))
+    });
+    Extent::hidden(&state.retentions).into_iter().chain(aside).collect()
 }
 
 /// Ids above all that retention speaks of: a rule must not meet another measurement than the one it was made for, even if the
@@ -251,11 +268,21 @@ struct Recent {
     frozen: Vec<(Arc<Memtable>, Seq)>,
     active: Arc<Memtable>,
     tombstones: Vec<Tombstone>,
+    /// What readers of the feed resume from.
+    feed: History,
 }
 
 impl Recent {
-    fn new(base: Seq) -> Self {
-        Self { frozen: Vec::new(), active: Arc::new(Memtable::new(base)), tombstones: Vec::new() }
+    fn new(base: Seq, feed_bytes: usize) -> Self {
+        // Watched until the store is open: a reader may come for what goes beyond `feed_bytes`.
+        let mut feed = History::new(base, feed_bytes);
+        feed.watched = true;
+        Self { frozen: Vec::new(), active: Arc::new(Memtable::new(base)), tombstones: Vec::new(), feed }
+    }
+
+    fn take_feed(&mut self) -> History {
+        self.feed.watched = false;
+        std::mem::replace(&mut self.feed, History::new(Seq(0), 0))
     }
 
     fn memtables(&self) -> impl Iterator<Item = &Memtable> {
@@ -385,6 +412,7 @@ impl<'a> Attempt<'a> {
             (recent, replay) = self.replay(&catalog, whole, floor, Points::Defined, report)?;
         }
         self.state.flushed_seq = replay.flushed_seq;
+        recent.feed.raise_floor(replay.flushed_seq);
         // A rebuilt list of files may know deletes that are in a log too.
         recent.tombstones.retain(|new| self.state.tombstones.iter().all(|known| known.seq != new.seq));
         Ok(Outcome { catalog, recent, replay, opener, segments })
@@ -399,7 +427,7 @@ impl<'a> Attempt<'a> {
         points: Points,
         report: &mut RecoveryReport,
     ) -> Result<(Recent, ReplayReport), OpenError> {
-        let mut recent = Recent::new(floor.flushed_seq);
+        let mut recent = Recent::new(floor.flushed_seq, self.options.feed_bytes);
         let mut visit = |record: Record<'_>| {
             // A log that could not be retired must not take back what a later one said.
             let meanings = !whole || record.head.seq > floor.flushed_seq;
@@ -511,6 +539,7 @@ const UNDEFINED: &str = "definition of its points";
 /// Takes one record in; the name of what is wrong with it otherwise.
 ///
 /// What fields mean counts if `meanings` says so.
+/// What changes an answer goes on to the feed.
 fn apply(
     catalog: &Catalog,
     recent: &mut Recent,
@@ -518,22 +547,34 @@ fn apply(
     meanings: bool,
     points: Points,
 ) -> Result<(), &'static str> {
+    let seq = record.head.seq;
+    let entry = |what| Entry { place: Place::of_record(seq), log_id: record.log, what };
     match record.head.kind {
         RecordKind::Define => {
             let mut definitions = decode_definitions(record.payload).map_err(|_| "definition")?;
             definitions.retain(|definition| meanings || !matches!(definition, Definition::Meaning { .. }));
             let applied = catalog.apply(&definitions);
+            let meant = Extent::meanings(catalog, &fields_told_of(&definitions));
+            // Definitions below the floor are given again; what they changed was sealed.
+            if !meant.is_empty() && seq > recent.feed.evicted() {
+                recent.feed.push(entry(What::Extents(meant.into())));
+            }
             if applied.refused > 0 { Err("definition") } else { Ok(()) }
         }
         RecordKind::Points => {
             let (namespace, mut batches) = payload::decode(record.payload).map_err(|_| "points payload")?;
             let is_less = points == Points::Defined && undefined::take_out(catalog, namespace, &mut batches);
-            recent.active.apply(namespace, record.head.seq, &batches);
+            recent.active.apply(namespace, seq, &batches);
+            let (cursor, wall) = (Cursor { log_id: record.log, seq }, record.head.wall);
+            let batch = CommittedBatch { cursor, wall, namespace, batches };
+            recent.feed.push(entry(What::Batch(Arc::new(batch))));
             if is_less { Err(UNDEFINED) } else { Ok(()) }
         }
         RecordKind::Delete => {
-            let deletes = decode_deletes(record.payload, record.head.seq).ok_or("delete payload")?;
-            recent.delete(record.head.seq, deletes);
+            let deletes = decode_deletes(record.payload, seq).ok_or("delete payload")?;
+            let extents: Vec<Extent> = deletes.iter().map(Extent::deleted).collect();
+            recent.delete(seq, deletes);
+            recent.feed.push(entry(What::Extents(extents.into())));
             Ok(())
         }
         RecordKind::Clock | RecordKind::End => Ok(()),
@@ -547,6 +588,15 @@ fn refuse_if_nothing_is_read(disk: &dyn Disk) -> Result<(), OpenError> {
         (None, Some(source)) => Err(OpenError::Disk { action: "read any file of the store", source }),
         _ => Ok(()),
     }
+}
+
+/// The fields of which something is told.
+fn fields_told_of(definitions: &[Definition]) -> Vec<FieldId> {
+    let field = |definition: &Definition| match definition {
+        Definition::Meaning { field, .. } => Some(*field),
+        _ => None,
+    };
+    definitions.iter().filter_map(field).collect()
 }
 
 /// The identity in the header of any file that is there.

@@ -60,6 +60,7 @@ pub(crate) struct ServerMetrics {
     limits: Family<Labels, Counter>,
     responses: Family<Labels, Counter>,
     pub(crate) panics: Counter,
+    pub(crate) changes_waiting: Gauge,
     pub(crate) connections: Gauge,
     pub(crate) connections_total: Counter,
 }
@@ -75,6 +76,7 @@ impl Default for ServerMetrics {
             limits: Family::default(),
             responses: Family::default(),
             panics: Counter::default(),
+            changes_waiting: Gauge::default(),
             connections: Gauge::default(),
             connections_total: Counter::default(),
         };
@@ -107,6 +109,11 @@ impl Default for ServerMetrics {
         );
         registry.register("http_responses", "Answers by class of status", metrics.responses.clone());
         registry.register("http_panics", "Requests whose handler panicked", metrics.panics.clone());
+        registry.register(
+            "changes_waiting",
+            "Requests that wait for changes",
+            metrics.changes_waiting.clone(),
+        );
         registry.register("http_connections", "Open connections", metrics.connections.clone());
         registry.register(
             "http_connections_accepted",

@@ -76,6 +76,8 @@ pub struct Limits {
     pub concurrent_writes: u32,
     /// Exports that run at a time.
     pub concurrent_exports: u32,
+    /// Requests that wait for changes at a time.
+    pub waiting_changes: u32,
     /// How long a request waits for its turn before it is refused.
     pub queue_time: Span,
     /// Time for one query.
@@ -131,6 +133,7 @@ impl Default for Limits {
             concurrent_queries: 8,
             concurrent_writes: 8,
             concurrent_exports: 2,
+            waiting_changes: 64,
             queue_time: Span::secs(5),
             query_time: Span::secs(30),
             query_bytes: Size::mib(512),
@@ -233,6 +236,7 @@ impl Limits {
             ("limits.concurrent_queries", self.concurrent_queries),
             ("limits.concurrent_writes", self.concurrent_writes),
             ("limits.concurrent_exports", self.concurrent_exports),
+            ("limits.waiting_changes", self.waiting_changes),
         ];
         for (key, count) in counts {
             if count == 0 || count > 1_000_000 {

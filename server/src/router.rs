@@ -6,8 +6,8 @@
 use crate::activity::Activity;
 use crate::error::{no_such_route, wrong_method};
 use crate::handlers::{
-    admin, delete, energy_data, export, front_page, health, metrics, openapi, query, retention, schema,
-    status, write,
+    admin, changes, delete, energy_data, export, front_page, health, metrics, openapi, query, retention,
+    schema, status, write,
 };
 use crate::state::ServerState;
 use axum::Router;
@@ -80,6 +80,7 @@ pub(crate) fn table() -> Vec<Route> {
         Route::get("/api/v1/last", Read, get(query::last)),
         Route::get("/api/v1/export", Read, get(export::export)),
         Route::get("/api/v1/queries/slow", Read, get(query::slow)),
+        Route::get("/api/v1/changes", Read, get(changes::changes)),
         Route::get("/api/v1/databases", Read, get(schema::databases)),
         Route::get("/api/v1/measurements", Read, get(schema::measurements)),
         Route::get("/api/v1/measurements/{measurement}", Read, get(schema::measurement)),

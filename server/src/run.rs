@@ -20,6 +20,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -81,6 +82,7 @@ pub async fn run(
         });
     }
     drop(listener);
+    state.shared.stopping.store(true, Ordering::Relaxed);
     tracker.close();
     // Receivers exist as long as this function runs.
     let _ = drain.send(true);

@@ -12,7 +12,7 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use parking_lot::{Mutex, RwLock};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use wattlog_engine::query::{QueryMemory, Zone};
 use wattlog_engine::{Engine, MetricsSnapshot};
@@ -47,6 +47,8 @@ pub(crate) struct Inner {
     pub(crate) metrics: ServerMetrics,
     pub(crate) store: Store,
     pub(crate) queries: Queries,
+    /// The server was told to stop: who waits for changes is answered.
+    pub(crate) stopping: AtomicBool,
     /// Bodies being received or stored.
     pub(crate) bodies: Arc<Budget>,
     /// Rows and buckets that queries have in hand.
@@ -112,6 +114,7 @@ impl ServerState {
             devices: RwLock::new(Arc::new(())),
             metrics: ServerMetrics::default(),
             store: Store::new(&limits),
+            stopping: AtomicBool::new(false),
             queries: Queries::new(options.slow_query_time.0, options.slow_queries),
             bodies: Budget::new(
                 Bound { name: "bodies_in_memory", bytes: limits.bodies_in_memory.0 },

@@ -13,12 +13,13 @@ use crate::options::Limits;
 use crate::queries::Watched;
 use crate::state::ServerState;
 use axum::http::StatusCode;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
 use wattlog_engine::query::{CancelFlag, QueryControl, QueryError};
-use wattlog_engine::{Engine, EngineError, WriteError};
+use wattlog_engine::{ChangeRequest, ChangeStart, Changes, Engine, EngineError, WriteError};
 
 /// See the module.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub(crate) struct Store {
     exports: Arc<Semaphore>,
     tasks: Arc<Semaphore>,
     figures: Arc<Semaphore>,
+    changes: Arc<Semaphore>,
 }
 
 /// When a client may come back to a server that is at its limit.
@@ -36,6 +38,25 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// When to come back to a store that is busy with long work.
 const LONG_WORK_RETRY: Duration = Duration::from_secs(10);
+
+/// Between looks whether the server is to stop.
+const CHANGES_SLICE: Duration = Duration::from_millis(500);
+
+/// Counts for as long as a request waits for changes.
+struct Waiting(ServerState);
+
+impl Waiting {
+    fn new(state: &ServerState) -> Self {
+        state.shared.metrics.changes_waiting.inc();
+        Self(state.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.shared.metrics.changes_waiting.dec();
+    }
+}
 
 /// Sets the flag when the request's future goes away before its answer.
 pub(crate) struct CancelOnDrop(CancelFlag);
@@ -55,6 +76,7 @@ impl Store {
             exports: Arc::new(Semaphore::new(limits.concurrent_exports as usize)),
             tasks: Arc::new(Semaphore::new(1)),
             figures: Arc::new(Semaphore::new(1)),
+            changes: Arc::new(Semaphore::new(limits.waiting_changes as usize)),
         }
     }
 
@@ -180,6 +202,42 @@ impl ServerState {
         self.off_thread(permit.map_err(|_| closed())?, move || work(&engine)).await
     }
 
+    /// Waits for changes, for at most `wait` and half of `request_time`. Soon after its client went away or the server was
+    /// told to stop it ends.
+    pub(crate) async fn follow(
+        &self,
+        request: ChangeRequest,
+        start: ChangeStart,
+        wait: Duration,
+    ) -> Result<Changes, ApiError> {
+        let store = &self.shared.store;
+        let engine = store.engine()?;
+        let permit = Arc::new(self.turn(&store.changes, "waiting_changes").await?);
+        let _waiting = Waiting::new(self);
+        let cancel = CancelFlag::default();
+        let _cancel = CancelOnDrop(cancel.clone());
+        let deadline = Instant::now() + wait.min(self.shared.options.limits.request_time.0 / 2);
+        let begin = move || Ok(engine.changes(request, start)?);
+        let mut reader = self.off_thread(permit.clone(), begin).await?;
+        loop {
+            let slice = deadline.saturating_duration_since(Instant::now()).min(CHANGES_SLICE);
+            let cancel = cancel.clone();
+            let look = move || {
+                let told = reader.next(slice, &cancel);
+                Ok((reader, told))
+            };
+            let (same, told) = self.off_thread(permit.clone(), look).await?;
+            reader = same;
+            let over = Instant::now() >= deadline || self.shared.stopping.load(Ordering::Relaxed);
+            if !told.events.is_empty() || over {
+                return Ok(told);
+            }
+            if told.closed {
+                return Err(closed());
+            }
+        }
+    }
+
     async fn turn(
         &self,
         queue: &Arc<Semaphore>,
@@ -197,7 +255,7 @@ impl ServerState {
 
     async fn off_thread<T: Send + 'static>(
         &self,
-        permit: OwnedSemaphorePermit,
+        permit: impl Send + 'static,
         work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let done = tokio::task::spawn_blocking(move || {

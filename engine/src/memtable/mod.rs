@@ -185,6 +185,16 @@ impl Memtable {
         Some((first, last))
     }
 
+    /// Time of the newest row of a namespace here (of any sequence).
+    pub(crate) fn newest(&self, namespace: NamespaceId) -> Option<i64> {
+        let of_series = |runs: &SeriesRuns| {
+            let days = runs.days.read();
+            days.iter().rev().find_map(|(_, day)| day.time_range(u32::MAX)).map(|(_, last)| last)
+        };
+        let series = self.series.read();
+        series.values().filter(|runs| runs.namespace == namespace).filter_map(|runs| of_series(runs)).max()
+    }
+
     /// True if `series` has rows here (of any sequence).
     pub fn holds(&self, series: SeriesId) -> bool {
         self.series.read().contains_key(&series)

@@ -256,7 +256,8 @@ impl Watched {
 fn publish(shared: &Shared, told: Retentions) -> io::Result<()> {
     let mut manifest = shared.manifest.lock();
     let ballast = append(shared, &mut manifest, &Edit::Retention(told))?;
-    shared.publish_retentions(in_force(&shared.options, &manifest.state().retentions));
+    let state = manifest.state();
+    shared.publish_retentions(in_force(&shared.options, &state.retentions), state.edit);
     drop(manifest);
     ballast.lay_again(shared);
     Ok(())

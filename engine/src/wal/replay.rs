@@ -55,6 +55,8 @@ pub struct Record<'a> {
 pub struct LogFile {
     /// Its id.
     pub id: LogId,
+    /// Sequence of its first record, there or not; none if nothing of it can be read.
+    pub first_seq: Option<Seq>,
     /// Last sequence in it that counts; zero if none does.
     pub last_seq: Seq,
     /// Length of the file.
@@ -321,7 +323,12 @@ impl Run<'_> {
             let (offset, len) = (damage.offset, damage.expected);
             self.damaged(damage, offset, len, None);
         }
-        self.report.logs.push(LogFile { id: log.id, last_seq: Seq(last_seq), bytes });
+        self.report.logs.push(LogFile {
+            id: log.id,
+            first_seq: log.first_seq,
+            last_seq: Seq(last_seq),
+            bytes,
+        });
         Ok(())
     }
 

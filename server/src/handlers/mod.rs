@@ -1,6 +1,7 @@
 //! One file per resource: parameters in, one call of the store, an answer out.
 
 pub(crate) mod admin;
+pub(crate) mod changes;
 pub(crate) mod delete;
 pub(crate) mod energy_data;
 pub(crate) mod export;

@@ -2,7 +2,8 @@
 
 use super::health::json_response;
 use super::{
-    admin, delete, energy_data, export, front_page, health, metrics, query, retention, schema, status, write,
+    admin, changes, delete, energy_data, export, front_page, health, metrics, query, retention, schema,
+    status, write,
 };
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
@@ -26,6 +27,7 @@ use utoipa::OpenApi;
         query::last,
         query::slow,
         export::export,
+        changes::changes,
         schema::databases,
         schema::measurements,
         schema::measurement,

@@ -241,6 +241,12 @@ fn store_groups(engine: &Engine) -> Vec<Group> {
             "Steps of the wall clock of more than two seconds",
             metrics.clock_steps,
         ),
+        Group::counter("change_events", "Events told to who follows changes", metrics.change_events),
+        Group::counter(
+            "changes_missed",
+            "Times that who follows changes came for some that are no longer kept",
+            metrics.changes_missed,
+        ),
         histogram("wal_fsync_duration_seconds", "Time of each sync of the log", &metrics.wal_sync),
         histogram("seal_duration_seconds", "Time of each seal", &metrics.seal),
     ];

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod bounded;
+pub(crate) mod changes;
 pub mod condition;
 mod drawing;
 pub mod energy_data;

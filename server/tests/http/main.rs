@@ -1,5 +1,6 @@
 //! The server over real sockets, on a store that lies on a simulated disk.
 
+mod changes;
 mod docs;
 mod drawings;
 mod exports;

@@ -22,7 +22,7 @@ use super::prepare::Prepared;
 use crate::catalog::{Definition, encode_definitions};
 use crate::engine::Shared;
 use crate::error::{EngineError, WriteError};
-use crate::feed::{CommittedBatch, Cursor};
+use crate::feed::{CommittedBatch, Cursor, Extent};
 use crate::ids::{FieldId, LogId, MeasurementId, NamespaceId, NextIds, Seq};
 use crate::memtable::Memtable;
 use crate::options::Durability;
@@ -186,6 +186,8 @@ struct Group {
     namespaces: Vec<(NamespaceId, Sender<Result<NamespaceId, WriteError>>)>,
     measurements: Vec<(MeasurementId, Sender<Result<MeasurementId, WriteError>>)>,
     meanings: Vec<Sender<Result<(), WriteError>>>,
+    /// Fields whose meaning was told, and the record that says so.
+    meant: Vec<(Seq, Vec<FieldId>)>,
     deletes: Vec<WaitingDelete>,
     names: PendingNames,
     /// Definitions that the catalog learns when the group is published, in commit order.
@@ -428,6 +430,7 @@ impl Writer {
             Request::Meanings { meanings, reply } => match refused {
                 Some(error) => drop(reply.send(Err(error))),
                 None => {
+                    let fields = meanings.iter().map(|(field, ..)| *field).collect();
                     let told = meanings.into_iter().map(|(field, unit, kind)| Definition::Meaning {
                         field,
                         unit,
@@ -435,6 +438,7 @@ impl Writer {
                     });
                     self.define(told.collect(), group);
                     group.must_sync = true;
+                    group.meant.extend(group.last.map(|seq| (seq, fields)));
                     group.meanings.push(reply);
                 }
             },
@@ -585,9 +589,10 @@ impl Writer {
                 view.active.apply(write.prepared.namespace, write.seq, &write.prepared.batches);
             }
         }
-        let mut deleted = Vec::new();
+        let (mut deleted, mut extents) = (Vec::new(), Vec::new());
         for (tombstones, reply) in group.deletes {
             self.shared.metrics.deletes.add(1);
+            extents.extend(tombstones.iter().map(Extent::deleted));
             // Before the sequence: whoever reads it sees the delete.
             self.shared.publish_tombstones(tombstones);
             deleted.push(reply);
@@ -608,9 +613,18 @@ impl Writer {
         for reply in group.meanings {
             let _ = reply.send(Ok(()));
         }
+        // From here on what changed answers goes to the feed, in commit order; a delete is alone in its group.
+        if !extents.is_empty() {
+            self.shared.feed.changed(Cursor { log_id, seq: self.last }, extents);
+        }
         let metrics = &self.shared.metrics;
+        let wall = self.shared.clock.wall();
+        let mut meant = group.meant.into_iter().peekable();
         for Pending { mut prepared, seq, reply } in group.writes {
             let cursor = Cursor { log_id, seq };
+            while let Some((told, fields)) = meant.next_if(|(told, _)| *told < seq) {
+                self.tell_meaning(Cursor { log_id, seq: told }, &fields);
+            }
             let rejections = std::mem::take(&mut prepared.rejections);
             metrics.points.add(prepared.points);
             metrics.future_points.add(prepared.future_points);
@@ -621,9 +635,19 @@ impl Writer {
             let _ = reply.send(Answer::Stored(Box::new(Stored { cursor, points, values, rejections })));
             if !prepared.batches.is_empty() {
                 let Prepared { namespace, batches, .. } = *prepared;
-                self.shared.feed.push(CommittedBatch { cursor, namespace, batches });
+                self.shared.feed.push(CommittedBatch { cursor, wall, namespace, batches });
             }
         }
+        for (seq, fields) in meant {
+            self.tell_meaning(Cursor { log_id, seq }, &fields);
+        }
+        if group.last.is_some() {
+            self.shared.feed.settle();
+        }
+    }
+
+    fn tell_meaning(&self, cursor: Cursor, fields: &[FieldId]) {
+        self.shared.feed.changed(cursor, Extent::meanings(&self.shared.catalog, fields));
     }
 
     fn note_clock_step(&mut self, group: &mut Group) {
