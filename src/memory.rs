@@ -22,7 +22,7 @@ use wattlog_server::Size;
 pub(crate) const LEAST: Size = Size::mib(64);
 /// From here on the defaults fit.
 #[cfg(test)]
-const ROOMY_BYTES: u64 = 8 << 30;
+const ROOMY_BYTES: u64 = 16 << 30;
 /// What the name of a series takes in memory, its share of maps included.
 const SERIES_BYTES: u64 = 384;
 /// What a connection takes: buffers, and the compression of its answer.
@@ -70,26 +70,28 @@ fn available(config: &Config) -> Size {
 }
 
 fn fit_into(config: &Config, memory: Size) -> Fitted {
+    // A quarter is left for what is not counted.
+    let room = (memory.0 / 4 * 3).max(LEAST.0);
     let mut config = config.clone();
     let mut lowered = Vec::new();
     let limits = &mut config.server.limits;
     let engine = &mut config.engine;
     // A memtable is there up to twice, one filling and one being sealed, and its seal takes about as much again.
     let sizes: [(&str, &mut Size, u64); 13] = [
-        ("engine.memtable", &mut engine.memtable, memory.0 / 32),
-        ("engine.wal", &mut engine.wal, memory.0 / 16),
-        ("engine.compaction_memory", &mut engine.compaction_memory, memory.0 / 64),
-        ("server.limits.bodies_in_memory", &mut limits.bodies_in_memory, memory.0 / 8),
-        ("server.limits.bodies_per_address", &mut limits.bodies_per_address, memory.0 / 32 * 3),
-        ("server.limits.body", &mut limits.body, memory.0 / 32),
-        ("server.limits.decompressed_body", &mut limits.decompressed_body, memory.0 / 16),
-        ("server.limits.batch", &mut limits.batch, memory.0 / 16),
-        ("server.limits.answers_in_memory", &mut limits.answers_in_memory, memory.0 / 8),
-        ("server.limits.answers_per_address", &mut limits.answers_per_address, memory.0 / 32 * 3),
-        ("server.limits.answer", &mut limits.answer, memory.0 / 64 * 3),
+        ("engine.memtable", &mut engine.memtable, room / 32),
+        ("engine.wal", &mut engine.wal, room / 16),
+        ("engine.compaction_memory", &mut engine.compaction_memory, room / 64),
+        ("server.limits.bodies_in_memory", &mut limits.bodies_in_memory, room / 8),
+        ("server.limits.bodies_per_address", &mut limits.bodies_per_address, room / 32 * 3),
+        ("server.limits.body", &mut limits.body, room / 32),
+        ("server.limits.decompressed_body", &mut limits.decompressed_body, room / 16),
+        ("server.limits.batch", &mut limits.batch, room / 16),
+        ("server.limits.answers_in_memory", &mut limits.answers_in_memory, room / 8),
+        ("server.limits.answers_per_address", &mut limits.answers_per_address, room / 32 * 3),
+        ("server.limits.answer", &mut limits.answer, room / 64 * 3),
         // Lists grow by doubling, and rows are copied on their way: what is counted may take three times that.
-        ("server.limits.queries_in_memory", &mut limits.queries_in_memory, memory.0 / 12),
-        ("server.limits.query_bytes", &mut limits.query_bytes, memory.0 / 16),
+        ("server.limits.queries_in_memory", &mut limits.queries_in_memory, room / 12),
+        ("server.limits.query_bytes", &mut limits.query_bytes, room / 16),
     ];
     for (name, value, most) in sizes {
         // Whole KiB read better.
@@ -100,16 +102,16 @@ fn fit_into(config: &Config, memory: Size) -> Fitted {
         }
     }
     // What a query or a body copies on its way is not all counted: the fewer at a time, the less of it.
-    let at_a_time = (memory.0 / Size::mib(96).0).max(2);
+    let at_a_time = (room / Size::mib(96).0).max(2);
     let counts = [
         ("server.limits.concurrent_queries", &mut limits.concurrent_queries, at_a_time),
         ("server.limits.concurrent_writes", &mut limits.concurrent_writes, at_a_time),
-        ("engine.max_series", &mut engine.max_series, memory.0 / 16 / SERIES_BYTES),
-        ("server.limits.connections", &mut limits.connections, memory.0 / 16 / CONNECTION_BYTES),
+        ("engine.max_series", &mut engine.max_series, room / 16 / SERIES_BYTES),
+        ("server.limits.connections", &mut limits.connections, room / 16 / CONNECTION_BYTES),
         (
             "server.limits.connections_per_address",
             &mut limits.connections_per_address,
-            memory.0 / 32 / CONNECTION_BYTES,
+            room / 32 / CONNECTION_BYTES,
         ),
     ];
     for (name, value, most) in counts {
@@ -184,7 +186,7 @@ mod tests {
             before = lowered.len() as u64;
         }
         let little = fit_into(&Config::default(), Size::mib(256));
-        assert!(little.lowered.contains(&"server.limits.body: 8MiB".to_owned()), "{:?}", little.lowered);
+        assert!(little.lowered.contains(&"server.limits.body: 6MiB".to_owned()), "{:?}", little.lowered);
     }
 
     #[test]
