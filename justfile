@@ -26,7 +26,7 @@ ci:
 fuzz SECONDS="60":
     bash fuzz/run.sh {{SECONDS}}
 
-# Simulated power cuts and kill -9 with fresh seeds.
+# Simulated power cuts and kill -9 with fresh seeds. WATTLOG_SEED=n goes on from seed n; a long run prints where it is.
 crash CUTS="20000" KILLS="50":
     WATTLOG_POWER_CUTS={{CUTS}} cargo test -p wattlog-engine --test power_cut -- --nocapture
     WATTLOG_FLIPS=all cargo test -p wattlog-engine --test bit_flips any_bit -- --nocapture

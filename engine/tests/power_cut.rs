@@ -30,7 +30,11 @@ on_both_read_modes! {
 fn random_lives_survive(read_mode: ReadMode) {
     let mut tally = Tally::default();
     // Four ways to come back for each life, on each of two ways of reading.
-    for seed in seeds("power_cut", 250) {
+    for (done, seed) in seeds("power_cut", 250).into_iter().enumerate() {
+        // A long run that was ended goes on from here.
+        if done > 0 && done % 2000 == 0 {
+            println!("{read_mode:?}: {tally:?}, next WATTLOG_SEED={seed}");
+        }
         match trial(seed, read_mode, Mutation::None) {
             Ok(cuts) => tally.add(cuts),
             Err(wrong) => panic!("WATTLOG_SEED={seed} ({read_mode:?}): {wrong}"),
