@@ -131,6 +131,13 @@ pub(crate) fn row_at(times: &[i64], from: usize, end: i64) -> usize {
 }
 
 impl StraightLine {
+    /// `count` times from `start` by `step`, both times `factor`; none if one of them would leave 64 bits.
+    fn within(start: i64, step: i64, count: usize, factor: i64) -> Option<Self> {
+        let (start, step) = (start.checked_mul(factor)?, step.checked_mul(factor)?);
+        start.checked_add(step.checked_mul(count as i64 - 1)?)?;
+        Some(Self { start, step, count })
+    }
+
     fn at(&self, row: usize) -> i64 {
         // Within 64 bits, but the product alone need not be.
         self.start.wrapping_add(self.step.wrapping_mul(row as i64))
@@ -162,13 +169,7 @@ impl<F: Fn(i64) -> i64> Sink for TimesSink<'_, F> {
     }
 
     fn exact_line(&mut self, start: i64, step: i64, count: usize) -> Result<(), &'static str> {
-        let factor = 10_i64.pow(u32::from(self.exponent));
-        let within = || {
-            let (start, step) = (start.checked_mul(factor)?, step.checked_mul(factor)?);
-            start.checked_add(step.checked_mul(count as i64 - 1)?)?;
-            Some(StraightLine { start, step, count })
-        };
-        *self.line = within();
+        *self.line = StraightLine::within(start, step, count, 10_i64.pow(u32::from(self.exponent)));
         if self.line.is_some() { Ok(()) } else { self.inner.exact_line(start, step, count) }
     }
 }

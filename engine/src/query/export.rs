@@ -80,7 +80,7 @@ pub fn export(
         return Err(QueryError::NotRows);
     }
     let began = Instant::now();
-    let limits = &QueryLimits { max_scanned: u64::MAX, max_points: u64::MAX, ..limits.clone() };
+    let limits = &QueryLimits { max_scanned: u64::MAX, max_points: u64::MAX, ..*limits };
     let mut stats = QueryStats { as_of: snapshot.cursor(), ..QueryStats::default() };
     let budget = Budget::new(limits, control);
     let Some(mut plan) = Plan::new(snapshot, request, limits, &budget)? else {
@@ -164,10 +164,10 @@ impl Pace {
     fn limits(&self, limits: &QueryLimits) -> QueryLimits {
         // What is there at one instant cannot be cut further.
         if self.width_ns == 1 {
-            return limits.clone();
+            return *limits;
         }
         let max_bytes = limits.max_bytes.min(Self::MOST_BYTES);
-        QueryLimits { max_points: self.most_rows, max_bytes, ..limits.clone() }
+        QueryLimits { max_points: self.most_rows, max_bytes, ..*limits }
     }
 
     /// True if a shorter piece may do.
