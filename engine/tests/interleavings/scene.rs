@@ -128,7 +128,7 @@ pub(crate) fn play(mistake: Mistake, size: Size) {
     let reader = spawn(&store, |store| {
         (0..3).for_each(|_| {
             look(store);
-        })
+        });
     });
     for thread in callers.into_iter().chain([reader, writer, sealer]) {
         thread.join().expect("a panic ends the check");
