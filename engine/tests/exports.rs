@@ -82,7 +82,7 @@ fn lines<'a>(series: impl IntoIterator<Item = &'a ResultSeries>) -> Vec<String> 
         ResultValues::Float(v) => v[row].map(|v| v.to_bits().to_string()),
         ResultValues::Unsigned(v) => v[row].map(|v| v.to_string()),
         ResultValues::Boolean(v) => v[row].map(|v| v.to_string()),
-        ResultValues::String(v) => v[row].as_ref().map(|v| v.to_string()),
+        ResultValues::String(v) => v[row].as_ref().map(ToString::to_string),
     };
     let mut out = Vec::new();
     for series in series {
@@ -145,7 +145,7 @@ fn random_histories_come_out_as_the_query_has_them() {
     for seed in 0..20 {
         let mut rng = Rng::new(seed);
         let engine = open(&SimDisk::new(seed));
-        for _ in 0..1 + rng.below(4) {
+        for _ in 0..=rng.below(4) {
             let mut time = START + rng.below(1000) as i64 * SECOND;
             let mut times = Vec::new();
             for _ in 0..rng.below(3000) {
