@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use plan::{Apart, Effort, Step, plan};
 use run::{Failure, Pace};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -80,8 +80,8 @@ pub(crate) struct Compactor {
 struct Orders {
     /// Give up: the store closes.
     stop: AtomicBool,
-    /// Somebody waits: as fast as it goes.
-    hurry: AtomicBool,
+    /// So many callers wait: as fast as it goes.
+    waiting: AtomicUsize,
 }
 
 /// An idle compactor looks this often.
@@ -110,7 +110,6 @@ impl Compactor {
 
     /// Merges all that can be merged now.
     pub(crate) fn everything(&self) -> Result<CompactionReport, EngineError> {
-        self.orders.hurry.store(true, Ordering::Relaxed);
         self.ask(Request::Everything)
     }
 
@@ -124,11 +123,14 @@ impl Compactor {
         request: impl FnOnce(Sender<Result<T, EngineError>>) -> Request,
     ) -> Result<T, EngineError> {
         let (reply, answer) = bounded(1);
+        self.orders.waiting.fetch_add(1, Ordering::Relaxed);
         let sent = self.requests.lock().as_ref().map(|requests| requests.send(request(reply)));
-        match sent {
+        let answered = match sent {
             Some(Ok(())) => answer.recv().unwrap_or(Err(EngineError::Closed)),
             _ => Err(EngineError::Closed),
-        }
+        };
+        self.orders.waiting.fetch_sub(1, Ordering::Relaxed);
+        answered
     }
 
     /// Ends the thread; a step that runs is given up.
@@ -259,7 +261,6 @@ impl Worker {
     }
 
     fn everything(&mut self) -> Result<CompactionReport, EngineError> {
-        self.orders.hurry.store(false, Ordering::Relaxed);
         retention::pass(&self.shared).map_err(|error| retention::failed(&error))?;
         self.postponed.clear();
         self.idle = None;

@@ -476,8 +476,8 @@ impl<'a> Pace<'a> {
             if self.orders.stop.load(Ordering::Relaxed) {
                 return Err(Failure::Closing);
             }
-            let hurry = self.orders.hurry.load(Ordering::Relaxed);
-            let Some(rate) = self.bytes_per_second.filter(|_| !hurry) else { return Ok(()) };
+            let is_waited_for = self.orders.waiting.load(Ordering::Relaxed) > 0;
+            let Some(rate) = self.bytes_per_second.filter(|_| !is_waited_for) else { return Ok(()) };
             // As much was read as is written.
             let seconds = 2.0 * (self.before + self.written) as f64 / rate as f64;
             let elapsed = self.shared.clock.monotonic().saturating_sub(self.began);
