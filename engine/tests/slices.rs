@@ -29,7 +29,7 @@ fn engine() -> Engine {
                 let slot = batch.series("m", &TagSet::new([("device", device)]).unwrap());
                 for line in 0..10_000 {
                     time += if rng.below(5000) == 0 { 40_000 } else { 10 + rng.below(30) as i64 } * SECOND;
-                    let value = (rng.below(1 << 40) as f64 / 1e9).sqrt() - 400.0;
+                    let value = (rng.below(1 << 40) as f64).sqrt() / 1e3 - 400.0;
                     batch.row(slot, Timestamp(time), line).value("power", &FieldValue::Float(value));
                 }
                 assert_eq!(engine.write(batch).unwrap().rejected, []);
