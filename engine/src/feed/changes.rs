@@ -308,7 +308,13 @@ impl ChangeReader {
     /// What the feed has for this reader.
     fn look(&self, deadline: Instant, cancel: &CancelFlag) -> Look {
         let mut state = self.feed.state.lock();
-        let settling = Instant::now() + SETTLE;
+        // Whoever asks after a writer was answered is told what it wrote: that is on its way.
+        let (answered, settling) = (state.newest.seq, Instant::now() + SETTLE);
+        while state.settled < answered && !state.closed {
+            if self.feed.changed.wait_until(&mut state, settling).timed_out() {
+                break;
+            }
+        }
         loop {
             if self.lost {
                 return Look::Missed(self.place, self.log_id, vec![Extent::everything()]);
@@ -324,12 +330,10 @@ impl ChangeReader {
                 return Look::Closed;
             }
             let now = Instant::now();
-            // Whoever asks after a writer was answered is told what it wrote: that is on its way.
-            let until = if state.settled < state.newest.seq { deadline.max(settling) } else { deadline };
-            if now >= until || cancel.is_cancelled() {
+            if now >= deadline || cancel.is_cancelled() {
                 return Look::Nothing;
             }
-            self.feed.changed.wait_until(&mut state, until.min(now + CANCEL_LOOK));
+            self.feed.changed.wait_until(&mut state, deadline.min(now + CANCEL_LOOK));
         }
     }
 

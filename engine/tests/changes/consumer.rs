@@ -228,7 +228,8 @@ impl Consumer {
         // A range of all time that was missed hides how far the watermark went meanwhile.
         if missed || self.since.restarted {
             self.watermark = watermark_of(&self.cursor);
-            self.upto = self.upto.max(self.horizon());
+            // The only row may have gone with the power.
+            self.upto = self.horizon().and(self.upto.max(self.horizon()));
         }
         let why = format!("{place}: {:?} {:?}:{}", self.request, self.since.written, told());
         assert_eq!(watermark_of(&self.cursor), self.watermark, "{why}");
