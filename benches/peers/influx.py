@@ -9,7 +9,7 @@ from systems import FIELDS, System, folder_bytes
 
 
 class Influx(System):
-    name, port = "influxdb", 39086
+    name, port = "influxdb", 19086
     is_flushing = False
 
     def argv(self):

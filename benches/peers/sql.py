@@ -56,7 +56,7 @@ def values(told):
 
 class Postgres(System):
     """Binary: the folder of `initdb` and `postgres`. Runs as the user `postgres`, as the server refuses to run as root."""
-    name, port = "postgresql", 39432
+    name, port = "postgresql", 19432
 
     def prepare(self, bodies):
         return [csv(body) for body in bodies]

@@ -147,7 +147,7 @@ class System:
 
 
 class Wattlog(System):
-    name, port = "wattlog", 39600
+    name, port = "wattlog", 19600
 
     def argv(self):
         return [self.binary, "serve", "--data", os.path.join(self.folder, "data"), "--listen", f"127.0.0.1:{self.port}"]

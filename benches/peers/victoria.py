@@ -11,7 +11,7 @@ FILTER_STEP_S = 3 * 86_400  # older releases take no more points than this in on
 
 
 class Victoria(System):
-    name, port = "victoriametrics", 39428
+    name, port = "victoriametrics", 19428
 
     def argv(self):
         return [self.binary, "-storageDataPath=" + os.path.join(self.folder, "data"), "-retentionPeriod=100y",

@@ -262,6 +262,22 @@ fn finish_report(disk: &dyn Disk, report: &mut RecoveryReport, replay: &ReplayRe
     }
 }
 
+/// Records of one log with points of which nothing says whose they are.
+struct Nameless {
+    /// The first of them.
+    damage: Damage,
+    /// Where the last one ends.
+    end: u64,
+    records: u64,
+}
+
+impl Nameless {
+    fn reach(&mut self, end: u64) {
+        self.end = end;
+        self.records += 1;
+    }
+}
+
 /// What logs hold that is in no segment.
 struct Recent {
     /// Rows before a delete that hides some of them, oldest first, with the sequence up to which each goes.
@@ -270,6 +286,8 @@ struct Recent {
     tombstones: Vec<Tombstone>,
     /// What readers of the feed resume from.
     feed: History,
+    /// Above all ids of points in the logs.
+    met: NextIds,
 }
 
 impl Recent {
@@ -277,7 +295,13 @@ impl Recent {
         // Watched until the store is open: a reader may come for what goes beyond `feed_bytes`.
         let mut feed = History::new(base, feed_bytes);
         feed.watched = true;
-        Self { frozen: Vec::new(), active: Arc::new(Memtable::new(base)), tombstones: Vec::new(), feed }
+        Self {
+            frozen: Vec::new(),
+            active: Arc::new(Memtable::new(base)),
+            tombstones: Vec::new(),
+            feed,
+            met: NextIds::default(),
+        }
     }
 
     fn take_feed(&mut self) -> History {
@@ -428,6 +452,7 @@ impl<'a> Attempt<'a> {
         report: &mut RecoveryReport,
     ) -> Result<(Recent, ReplayReport), OpenError> {
         let mut recent = Recent::new(floor.flushed_seq, self.options.feed_bytes);
+        let mut nameless: Vec<Nameless> = Vec::new();
         let mut visit = |record: Record<'_>| {
             // A log that could not be retired must not take back what a later one said.
             let meanings = !whole || record.head.seq > floor.flushed_seq;
@@ -436,20 +461,33 @@ impl<'a> Attempt<'a> {
                 let file = log_path(record.log);
                 let (expected, found) = (record.head.seq.0, record.payload.len() as u64);
                 let damage = Damage { file, offset: record.offset, part, expected, found };
-                if part == UNDEFINED {
-                    report.alarms.push(format!(
-                        "the log has points of a series or field whose definition is damaged: they were set aside in quarantine/: {damage}"
-                    ));
-                    set_aside(&**self.disk, &damage, record.offset, record.len)?;
-                }
-                if !report.damage.contains(&damage) {
-                    report.damage.push(damage);
+                match nameless.last_mut().filter(|last| part == UNDEFINED && last.damage.file == damage.file)
+                {
+                    Some(last) => last.reach(record.offset + record.len),
+                    None if part == UNDEFINED => {
+                        nameless.push(Nameless { damage, end: record.offset + record.len, records: 1 });
+                    }
+                    // The other replays of this opening tell the same.
+                    None if points == Points::All => report.damage.push(damage),
+                    None => {}
                 }
             }
             Ok(())
         };
         let replayed =
             replay(self.disk, self.store, floor, &mut visit).map_err(OpenError::disk("replay the log"))?;
+        for Nameless { damage, end, records } in nameless {
+            report.alarms.push(format!(
+                "{records} bodies in {} have points of a series or field whose definition is damaged: they are not taken in, and lie in quarantine/",
+                damage.file
+            ));
+            if let Err(error) = set_aside(&**self.disk, &damage, damage.offset, end - damage.offset) {
+                tracing::warn!(file = %damage.file, %error, "damaged bytes could not be copied to quarantine");
+            }
+            report.damage.push(damage);
+        }
+        // An id that points once had is not given again: they would come back under another name.
+        catalog.raise_next_ids(recent.met);
         Ok((recent, replayed))
     }
 }
@@ -563,6 +601,7 @@ fn apply(
         }
         RecordKind::Points => {
             let (namespace, mut batches) = payload::decode(record.payload).map_err(|_| "points payload")?;
+            undefined::note_ids(&mut recent.met, namespace, &batches);
             let is_less = points == Points::Defined && undefined::take_out(catalog, namespace, &mut batches);
             recent.active.apply(namespace, seq, &batches);
             let (cursor, wall) = (Cursor { log_id: record.log, seq }, record.head.wall);

@@ -6,7 +6,7 @@
 //! Definitions are repeated in each log, so one may come after the points: all logs are replayed before this is asked.
 
 use crate::catalog::Catalog;
-use crate::ids::{MeasurementId, NamespaceId, SeriesId};
+use crate::ids::{MeasurementId, NamespaceId, NextIds, SeriesId};
 use crate::memtable::{Memtable, SeriesBatch};
 use std::collections::BTreeSet;
 
@@ -19,6 +19,20 @@ pub(crate) fn is_in(catalog: &Catalog, memtable: &Memtable) -> bool {
         !is_series(catalog, item.namespace, item.measurement, item.series)
             || !fields.into_iter().all(is_known)
     })
+}
+
+/// Raises `next` above every id that points use.
+pub(crate) fn note_ids(next: &mut NextIds, namespace: NamespaceId, batches: &[SeriesBatch]) {
+    let above = |next: &mut u32, id: u32| *next = (*next).max(id.saturating_add(1));
+    above(&mut next.namespace, namespace.0);
+    for batch in batches {
+        above(&mut next.measurement, batch.measurement.0);
+        above(&mut next.series, batch.series.0);
+        // Columns rise by their ids.
+        if let Some((field, _)) = batch.columns.last() {
+            above(&mut next.field, field.0);
+        }
+    }
 }
 
 /// Takes out what the catalog does not know; false if it knows all.

@@ -141,6 +141,20 @@ fn rows_of_every_density_come_in_order_and_in_bounded_pieces() {
 }
 
 #[test]
+fn a_day_that_is_all_in_memory_is_cut_like_any_other() {
+    let engine = open(&SimDisk::new(1));
+    let times: Vec<i64> = (0..450_000).map(|i| START + i * 1000).collect();
+    write(&engine, &[("site", "x")], &times);
+    let pieces = compare(&engine, &all());
+    assert!((20..200).contains(&pieces), "{pieces} pieces");
+    // More series than a piece would have rows otherwise, all with a row at the same instants.
+    for series in 0..300 {
+        write(&engine, &[("site", "many"), ("room", &format!("{series:03}"))], &times[..3]);
+    }
+    compare(&engine, &QueryRequest { group_by: GroupBy::Keys(Vec::new()), ..all() });
+}
+
+#[test]
 fn random_histories_come_out_as_the_query_has_them() {
     for seed in 0..20 {
         let mut rng = Rng::new(seed);

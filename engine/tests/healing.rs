@@ -403,6 +403,12 @@ fn points_whose_definition_is_lost_cost_themselves_alone(read_mode: ReadMode) {
         let (of_a, of_b) = (values(&engine, "device-a"), values(&engine, "device-b"));
         assert_eq!(of_a, Some(if is_lost[0] { vec![] } else { vec![1.0, 3.0] }), "{text}");
         assert_eq!(of_b, Some(if is_lost[1] { vec![] } else { vec![2.0] }), "{text}");
+        // A new name gets no id that points in the old log have, which is read again by the next opening.
+        write(&engine, "device-d", 3, 7.0);
+        drop(engine);
+        let engine = store.open();
+        assert_eq!(values(&engine, "device-d"), Some(vec![7.0]), "{text}");
+        assert_eq!(values(&engine, "device-b"), Some(if is_lost[1] { vec![] } else { vec![2.0] }), "{text}");
         // The store goes on: it seals, and takes points of the same name again.
         store.seal(&engine);
         write(&engine, "device-a", 2, 5.0);

@@ -76,7 +76,10 @@ impl Piece {
         bytes: Vec<u8>,
     ) -> Result<Self, QueryError> {
         let mut charge = state.shared.answers.charge(peer);
-        while charge.set(bytes.capacity() as u64).is_err() {
+        let limits = &state.shared.options.limits;
+        // One that is longer than all that may be held waits until it is alone, not for ever.
+        let most = limits.answers_per_address.0.min(limits.answers_in_memory.0);
+        while charge.set((bytes.capacity() as u64).min(most)).is_err() {
             if control.cancel.is_cancelled() {
                 return Err(QueryError::Cancelled);
             }

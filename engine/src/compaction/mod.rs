@@ -225,7 +225,7 @@ impl Worker {
     /// Carries out what is due.
     fn look(&mut self, requests: &Receiver<Request>) {
         let rate = self.shared.options.compaction_bytes_per_second;
-        let now = self.shared.clock.monotonic();
+        let mut now = self.shared.clock.monotonic();
         if now >= self.postponed_until && !self.postponed.is_empty() {
             self.postponed.clear();
             self.idle = None;
@@ -257,6 +257,9 @@ impl Worker {
             if let Err(Failure::Closing) = done {
                 return;
             }
+            // There may be much to do; cutoffs move on meanwhile.
+            now = self.shared.clock.monotonic();
+            self.retain();
         }
     }
 

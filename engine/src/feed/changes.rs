@@ -292,7 +292,8 @@ impl ChangeReader {
                     }
                 }
             }
-            if !told.events.is_empty() {
+            // The cursor has moved on: what comes then goes on from there.
+            if !told.events.is_empty() || Instant::now() >= deadline || cancel.is_cancelled() {
                 return self.answer(told, false);
             }
             let left = deadline.saturating_duration_since(Instant::now());

@@ -168,11 +168,12 @@ impl Memtable {
         (!merged.times.is_empty()).then_some(merged)
     }
 
-    /// Rows of `series` on the days of `range`: what a read may find, from above.
-    pub fn rows_near(&self, series: SeriesId, range: &Range<i64>) -> u64 {
-        let Some(runs) = self.series.read().get(&series).cloned() else { return 0 };
+    /// Rows of `series` on the days of `range` and their values: what a read may find, from above.
+    pub fn rows_near(&self, series: SeriesId, range: &Range<i64>) -> (u64, u64) {
+        let Some(runs) = self.series.read().get(&series).cloned() else { return (0, 0) };
         let days = runs.days.read();
-        days.iter().filter(|(day, _)| meets(*day, range)).map(|(_, runs)| runs.rows()).sum()
+        let near = days.iter().filter(|(day, _)| meets(*day, range));
+        near.fold((0, 0), |(rows, values), (_, runs)| (rows + runs.rows(), values + runs.values()))
     }
 
     /// First and last time of `series` among commits up to `seq`.

@@ -77,8 +77,12 @@ impl<'a> Budget<'a> {
     /// Notes bytes of rows or buckets in hand.
     pub(super) fn hold_bytes(&self, bytes: u64) -> Result<(), QueryError> {
         let limit = self.limits.max_bytes;
-        spend(&self.bytes, bytes, limit, QueryError::TooManyBytes { limit })?;
-        self.control.memory.hold(bytes)
+        let held = spend(&self.bytes, bytes, limit, QueryError::TooManyBytes { limit })
+            .and_then(|()| self.control.memory.hold(bytes));
+        if held.is_err() {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        held
     }
 
     /// Notes that so many bytes were let go.
@@ -94,9 +98,13 @@ impl<'a> Budget<'a> {
 
     /// Notes that what took `held` bytes takes `now`.
     pub(super) fn hold_instead(&self, held: &mut u64, now: u64) -> Result<(), QueryError> {
-        let before = std::mem::replace(held, now);
-        self.let_go(before.saturating_sub(now));
-        self.hold_bytes(now.saturating_sub(before))
+        if now > *held {
+            self.hold_bytes(now - *held)?;
+        } else {
+            self.let_go(*held - now);
+        }
+        *held = now;
+        Ok(())
     }
 
     /// Notes buckets of one series of the answer.

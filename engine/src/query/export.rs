@@ -22,7 +22,7 @@ use super::scan::Scan;
 use crate::feed::Cursor;
 use crate::snapshot::Snapshot;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wattlog_model::Unit;
 
 /// What is known before the first row.
@@ -138,8 +138,8 @@ fn head(plan: &Plan, as_of: Cursor) -> ExportHead {
     ExportHead { as_of, tag_keys, columns: std::iter::once(time_column()).chain(fields).collect() }
 }
 
-/// How much time a piece covers: so much that it has about half as many cells as it may have. Data may be denser there
-/// than it was before; such a piece is given up and a shorter one read, so that memory stays bounded.
+/// How much time a piece covers: so much that it has about half as many cells and bytes as it may have. Data may be denser
+/// there than it was before; a piece with too many rows is given up and a shorter one read, so that memory stays bounded.
 #[derive(Debug)]
 struct Pace {
     width_ns: i64,
@@ -149,16 +149,20 @@ struct Pace {
 impl Pace {
     /// Cells of a piece, times among them: 64 Ki.
     const MOST_CELLS: u64 = 65_536;
-    /// Bytes of a piece in memory, its texts as if none were shared: 16 MiB.
+    /// Bytes that a piece aims to stay below, its texts as if none were shared: 16 MiB.
     const MOST_BYTES: u64 = 16 << 20;
+    /// Rows of each series of a group that a piece may have at least, whatever they take: all may have one at one instant.
+    const LEAST_ROWS: u64 = 16;
     /// Where to begin: an hour.
     const FIRST_NS: i64 = 3_600_000_000_000;
+    /// Below this a piece is not given up for its bytes: what it takes then is not its own rows.
+    const LEAST_NS: i64 = 1_000_000_000;
     /// A width changes by no more than this at a time.
     const STEP: i64 = 8;
 
-    fn new(columns: usize) -> Self {
-        let most_rows = (Self::MOST_CELLS / (columns as u64 + 1)).max(64);
-        Self { width_ns: Self::FIRST_NS, most_rows }
+    fn new(columns: usize, series: usize) -> Self {
+        let most_rows = Self::MOST_CELLS / (columns as u64 + 1);
+        Self { width_ns: Self::FIRST_NS, most_rows: most_rows.max(64).max(Self::LEAST_ROWS * series as u64) }
     }
 
     fn limits(&self, limits: &QueryLimits) -> QueryLimits {
@@ -166,25 +170,35 @@ impl Pace {
         if self.width_ns == 1 {
             return *limits;
         }
-        let max_bytes = limits.max_bytes.min(Self::MOST_BYTES);
-        QueryLimits { max_points: self.most_rows, max_bytes, ..*limits }
+        QueryLimits { max_points: self.most_rows, ..*limits }
     }
 
-    /// True if a shorter piece may do.
-    fn shorten(&mut self) -> bool {
+    /// True if a shorter piece may do where this one met `error`.
+    fn shorten(&mut self, error: &QueryError) -> bool {
+        let least = match error {
+            QueryError::TooManyPoints { .. } => 1,
+            QueryError::TooManyBytes { .. } => Self::LEAST_NS,
+            _ => return false,
+        };
         let was = self.width_ns;
         self.width_ns = (was / Self::STEP).max(1);
-        self.width_ns < was
+        was > least
     }
 
-    fn adjust(&mut self, rows: u64) {
+    fn adjust(&mut self, rows: u64, bytes: u64) {
         let width = i128::from(self.width_ns);
-        let wanted = width * i128::from(self.most_rows / 2) / i128::from(rows.max(1));
+        let by_rows = width * i128::from(self.most_rows / 2) / i128::from(rows.max(1));
+        let by_bytes = width * i128::from(Self::MOST_BYTES / 2) / i128::from(bytes.max(1));
         let step = i128::from(Self::STEP);
-        let kept = wanted.clamp(width / step, width * step).clamp(1, i128::from(i64::MAX));
+        let kept = by_rows.min(by_bytes).clamp(width / step, width * step).clamp(1, i128::from(i64::MAX));
         self.width_ns = kept as i64;
     }
 }
+
+/// For how long a piece waits for memory that other queries hold, looking so often: what was begun is not to fail because
+/// they do for a while.
+const MEMORY_WAIT: Duration = Duration::from_secs(30);
+const MEMORY_LOOK: Duration = Duration::from_millis(20);
 
 /// Hands over the rows of a group, and what is missing beside them; `visit` is also called for a stretch without rows.
 fn rows_of(
@@ -198,7 +212,8 @@ fn rows_of(
     let (plan, whole) = (scan.plan, &scan.plan.range);
     let wide = scan.wide().plan;
     let members = &plan.series[group.members.clone()];
-    let mut pace = Pace::new(plan.ids.len());
+    let mut pace = Pace::new(plan.ids.len(), members.len());
+    let mut refused: Option<Instant> = None;
     let mut start = whole.start;
     while start < whole.end {
         let end = start.saturating_add(pace.width_ns).min(whole.end);
@@ -216,24 +231,26 @@ fn rows_of(
         stats.points_scanned += read_from(&budget.points_scanned);
         stats.blocks_decoded += read_from(&budget.blocks_decoded);
         stats.groups_pruned += read_from(&budget.groups_pruned);
-        match read {
-            Err(
-                QueryError::TooManyPoints { .. }
-                | QueryError::TooManyBytes { .. }
-                | QueryError::MemoryTaken { .. },
-            ) if pace.shorten() => {
-                budget.let_go_all();
-                continue;
+        if let Err(error) = read {
+            budget.let_go_all();
+            let since = *refused.get_or_insert_with(Instant::now);
+            if matches!(error, QueryError::MemoryTaken { .. }) && since.elapsed() < MEMORY_WAIT {
+                budget.check()?;
+                std::thread::sleep(MEMORY_LOOK);
+            } else if !pace.shorten(&error) {
+                return Err(error);
             }
-            read => read?,
+            continue;
         }
+        refused = None;
         if members.len() > 1 {
             rows.sort(Order::Ascending);
         }
-        pace.adjust(rows.len() as u64);
+        pace.adjust(rows.len() as u64, rows.bytes_from(0));
         let missing = losses.into_ranges(wide);
-        visit(answer::points(plan, group, rows), missing)?;
+        // From here on it is the taker's, for as long as that takes.
         budget.let_go_all();
+        visit(answer::points(plan, group, rows), missing)?;
         start = end;
     }
     Ok(())

@@ -158,10 +158,10 @@ pub(super) fn slices(scan: Scan<'_>, aggregate: &Aggregate, buckets: &Buckets) -
     let whole = Slice { asked: plan.asked.clone(), range: plan.range.clone() };
     let wanted = SLICES / plan.series.len().max(1);
     let has_curve = aggregate.functions.iter().any(|function| function.needs_neighbours());
-    let held = scan.times_held();
-    let (Some(held), true) = (held, wanted > 1 && !has_curve && parallel::is_large(scan)) else {
+    if wanted <= 1 || has_curve || !parallel::is_large(scan) {
         return vec![whole];
-    };
+    }
+    let Some(held) = scan.times_held() else { return vec![whole] };
     let (first, last) = (held.start.max(plan.range.start), held.end.min(plan.range.end));
     let mut slices = Vec::new();
     let mut rest = whole;

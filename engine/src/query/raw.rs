@@ -43,7 +43,7 @@ impl Rows {
     }
 
     /// Memory of the rows from `from` on, in bytes, their texts as if none were shared.
-    fn bytes_from(&self, from: usize) -> u64 {
+    pub(super) fn bytes_from(&self, from: usize) -> u64 {
         let row = 8 + self.columns.iter().map(value_bytes).sum::<u64>();
         let texts = self.columns.iter().map(|column| match column {
             ResultValues::String(texts) => texts[from..].iter().flatten().map(|text| text.len() as u64).sum(),

@@ -177,9 +177,12 @@ impl<'a> Scan<'a> {
         pieces.lost_count = pieces.holes.len();
         pieces.holes.extend(self.deleted(series, range));
         // Before they are copied, so that many queries at once cannot copy more than may be held.
-        let near =
-            self.snapshot.memtables().iter().map(|memtable| memtable.rows_near(series, range)).sum::<u64>();
-        pieces.copied.set(near * self.row_bytes())?;
+        let near = self.snapshot.memtables().iter().map(|memtable| {
+            let (rows, values) = memtable.rows_near(series, range);
+            // A time per row; a value, with its row, where there is one.
+            (rows * self.row_bytes()).min(rows * 8 + values * 24)
+        });
+        pieces.copied.set(near.sum())?;
         for (i, memtable) in self.snapshot.memtables().iter().enumerate() {
             let fields = FieldSet::Only(&self.plan.ids);
             if let Some(mut rows) = memtable.read(series, range, fields, self.snapshot.seq()) {

@@ -14,7 +14,7 @@ use crate::wire::bounded::Bounded;
 use crate::wire::params::{self, Route};
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header};
 use futures_util::stream;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
@@ -24,6 +24,11 @@ use wattlog_engine::query::{ExportHead, ExportSink, QueryControl, QueryError, Re
 
 /// Pieces of text that wait for the client.
 const WAITING_PIECES: usize = 2;
+/// A text is sent once it is so long: what an export holds does not grow with its rows, nor with their tags.
+const TEXT_BYTES: usize = 256 * 1024;
+/// Rows that are written before it is known how long they are, and at most at a time.
+const FIRST_ROWS: usize = 16;
+const MOST_ROWS: usize = 4096;
 
 /// All rows of a measurement in a range, oldest first, as a stream.
 #[utoipa::path(get, path = "/api/v1/export", tag = "read",
@@ -48,12 +53,18 @@ const WAITING_PIECES: usize = 2;
         (status = 400, description = "A parameter is wrong; the message names it"),
         (status = 404, description = "Unknown database"),
         (status = 500, description = "The beginning of the range is damaged"),
-        (status = 503, description = "Too many exports at a time")))]
+        (status = 503, description = "Too many exports at a time"),
+        (status = 505, description = "HTTP/1.0, which cannot tell a cut from an end")))]
 pub(crate) async fn export(
     State(state): State<ServerState>,
     peer: Peer,
+    version: Version,
     RawQuery(query): RawQuery,
 ) -> Result<Response<Body>, ApiError> {
+    if version < Version::HTTP_11 {
+        let message = "an export needs HTTP/1.1: by 1.0 nobody can tell a connection that was cut from the end; nginx has proxy_http_version 1.1";
+        return Err(ApiError::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "invalid", message));
+    }
     let text = query.unwrap_or_default();
     let default_database = &state.shared.options.default_database;
     let now = state.shared.clock.wall();
@@ -91,21 +102,26 @@ pub(crate) async fn export(
         .await?;
     let first = received.recv().await.unwrap_or_else(|| Err(ApiError::internal("the export ended early")))?;
     let as_of = if let Sent::Rows { as_of, .. } = &first { as_of.clone() } else { String::new() };
-    let rest = stream::unfold((Some(first), received, cancel), |(next, mut received, cancel)| async move {
+    let begun = Next::Given(first);
+    let rest = stream::unfold((begun, received, cancel), |(next, mut received, cancel)| async move {
         let sent = match next {
-            Some(first) => Ok(first),
-            None => received.recv().await?,
+            Next::Given(first) => Ok(first),
+            // A channel that closes without an end is a thread that panicked.
+            Next::Wait => {
+                received.recv().await.unwrap_or_else(|| Err(ApiError::internal("the export broke off")))
+            }
+            Next::Nothing => return None,
         };
-        let frame = match sent {
-            Ok(Sent::Rows { text, .. }) => Ok(Frame::data(text)),
+        let (frame, next) = match sent {
+            Ok(Sent::Rows { text, .. }) => (Ok(Frame::data(text)), Next::Wait),
             Ok(Sent::End(partial)) => {
                 let mut trailers = HeaderMap::new();
                 trailers.insert(PARTIAL, partial_text(partial));
-                Ok(Frame::trailers(trailers))
+                (Ok(Frame::trailers(trailers)), Next::Nothing)
             }
-            Err(error) => Err(io::Error::other(error.message)),
+            Err(error) => (Err(io::Error::other(error.message)), Next::Nothing),
         };
-        Some((frame, (None, received, cancel)))
+        Some((frame, (next, received, cancel)))
     });
     let mut response = Response::new(Body::new(StreamBody::new(Box::pin(rest))));
     let headers = response.headers_mut();
@@ -115,6 +131,13 @@ pub(crate) async fn export(
         headers.insert(HeaderName::from_static("x-wattlog-as-of"), cursor);
     }
     Ok(response)
+}
+
+/// What the answer goes on with.
+enum Next {
+    Given(Sent),
+    Wait,
+    Nothing,
 }
 
 /// What the reading thread tells.
@@ -178,10 +201,20 @@ impl ExportSink for Writer<'_> {
     }
 
     fn piece(&mut self, piece: ResultSeries) -> Result<(), QueryError> {
-        let begun = self.waiting.take().unwrap_or_default();
-        let Some(writer) = &self.writer else { return Ok(()) };
-        let text = self.text(begun, |bounded| writer.rows(bounded, &piece))?;
-        drop(piece);
-        self.send(text)
+        let mut text = self.waiting.take().unwrap_or_default();
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        let (mut row, mut step) = (0, FIRST_ROWS);
+        while row < piece.rows() {
+            let (before, end) = (text.len(), (row + step).min(piece.rows()));
+            text = self.text(text, |bounded| writer.rows(bounded, &piece, row..end))?;
+            // As many as make about one text, by what these took.
+            let row_bytes = ((text.len() - before) / (end - row)).max(1);
+            (row, step) = (end, (TEXT_BYTES / row_bytes).clamp(1, MOST_ROWS));
+            if text.len() >= TEXT_BYTES {
+                self.send(std::mem::take(&mut text))?;
+            }
+        }
+        self.writer = Some(writer);
+        if text.is_empty() { Ok(()) } else { self.send(text) }
     }
 }

@@ -7,6 +7,7 @@ use super::bounded::{Bounded, Watch};
 use super::number::{write_float, write_integer};
 use super::time::{write_rfc3339, write_rfc3339_in};
 use std::collections::HashMap;
+use std::ops::Range;
 use wattlog_engine::query::{ExportHead, QueryResult, QueryStats, ResultSeries, ResultValues, Zone};
 
 /// How times are written.
@@ -297,7 +298,7 @@ pub(crate) fn has(values: &ResultValues, row: usize) -> bool {
 fn ndjson<E>(result: &QueryResult, asked: &Asked<'_>, watch: Watch<'_, E>) -> Result<Vec<u8>, E> {
     let mut bounded = Bounded::new(0, watch);
     for series in &result.series {
-        ndjson_rows(&mut bounded, series, &asked.time_format)?;
+        ndjson_rows(&mut bounded, series, 0..series.rows(), &asked.time_format)?;
     }
     bounded.finish()
 }
@@ -305,12 +306,13 @@ fn ndjson<E>(result: &QueryResult, asked: &Asked<'_>, watch: Watch<'_, E>) -> Re
 fn ndjson_rows<E>(
     bounded: &mut Bounded<'_, E>,
     series: &ResultSeries,
+    rows: Range<usize>,
     time_format: &TimeFormat,
 ) -> Result<(), E> {
     let Some((times, columns)) = series.columns.split_first() else { return Ok(()) };
     let mut tag_text = Vec::new();
     tags(&mut tag_text, series);
-    for row in 0..series.rows() {
+    for row in rows {
         let out = &mut bounded.bytes;
         out.extend_from_slice(b"{\"time\":");
         if !cell(out, &times.values, row, time_format) {
@@ -345,7 +347,7 @@ fn csv<E>(result: &QueryResult, asked: &Asked<'_>, watch: Watch<'_, E>) -> Resul
     let mut bounded = Bounded::new(0, watch);
     table.head(&mut bounded)?;
     for series in &result.series {
-        table.rows(&mut bounded, series, &asked.time_format)?;
+        table.rows(&mut bounded, series, 0..series.rows(), &asked.time_format)?;
     }
     bounded.finish()
 }
@@ -381,11 +383,12 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// A series whose columns are among those of the table.
+    /// Rows of a series whose columns are among those of the table.
     fn rows<E>(
         &self,
         bounded: &mut Bounded<'_, E>,
         series: &ResultSeries,
+        rows: Range<usize>,
         time_format: &TimeFormat,
     ) -> Result<(), E> {
         let Some((times, own)) = series.columns.split_first() else { return Ok(()) };
@@ -400,7 +403,7 @@ impl<'a> Table<'a> {
             let value = series.tags.iter().find(|(k, _)| k == key);
             csv_text(&mut tag_text, value.map_or("", |(_, value)| value));
         }
-        for row in 0..series.rows() {
+        for row in rows {
             csv_cell(&mut bounded.bytes, &times.values, row, time_format);
             bounded.bytes.extend_from_slice(&tag_text);
             for values in &columns {
@@ -436,12 +439,17 @@ impl ExportWriter {
         if self.as_objects { Ok(()) } else { self.table().head(bounded) }
     }
 
-    /// Writes rows of one series.
-    pub(crate) fn rows<E>(&self, bounded: &mut Bounded<'_, E>, series: &ResultSeries) -> Result<(), E> {
+    /// Writes some rows of one series.
+    pub(crate) fn rows<E>(
+        &self,
+        bounded: &mut Bounded<'_, E>,
+        series: &ResultSeries,
+        rows: Range<usize>,
+    ) -> Result<(), E> {
         if self.as_objects {
-            return ndjson_rows(bounded, series, &self.time_format);
+            return ndjson_rows(bounded, series, rows, &self.time_format);
         }
-        self.table().rows(bounded, series, &self.time_format)
+        self.table().rows(bounded, series, rows, &self.time_format)
     }
 
     fn table(&self) -> Table<'_> {

@@ -56,6 +56,16 @@ async fn an_export_is_the_text_of_the_query_without_its_limit_of_length() {
 }
 
 #[tokio::test]
+async fn a_client_that_could_not_tell_a_cut_from_the_end_is_refused() {
+    let server = filled(|_| {}).await;
+    let mut client = server.connect().await;
+    client.send(format!("GET {EXPORT} HTTP/1.0\r\nhost: x\r\n\r\n")).await;
+    let answer = client.rest().await;
+    assert!(answer.starts_with("HTTP/1.0 505") || answer.starts_with("HTTP/1.1 505"), "{answer}");
+    assert!(answer.contains("proxy_http_version"), "{answer}");
+}
+
+#[tokio::test]
 async fn wrong_parameters_are_named() {
     let server = filled(|_| {}).await;
     for (target, status, said) in [
