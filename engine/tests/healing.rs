@@ -398,7 +398,7 @@ fn points_whose_definition_is_lost_cost_themselves_alone(read_mode: ReadMode) {
         let engine = store.open();
         let report = engine.recovery_report();
         assert!(!report.damage.is_empty(), "{report:?}");
-        assert!(report.alarms.iter().any(|alarm| alarm.contains("set aside in quarantine/")), "{report:?}");
+        assert!(report.alarms.iter().any(|alarm| alarm.contains("lie in quarantine/")), "{report:?}");
         assert!(!store.files("quarantine/").is_empty());
         let (of_a, of_b) = (values(&engine, "device-a"), values(&engine, "device-b"));
         assert_eq!(of_a, Some(if is_lost[0] { vec![] } else { vec![1.0, 3.0] }), "{text}");

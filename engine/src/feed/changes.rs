@@ -292,8 +292,7 @@ impl ChangeReader {
                     }
                 }
             }
-            // The cursor has moved on: what comes then goes on from there.
-            if !told.events.is_empty() || Instant::now() >= deadline || cancel.is_cancelled() {
+            if !told.events.is_empty() || cancel.is_cancelled() {
                 return self.answer(told, false);
             }
             let left = deadline.saturating_duration_since(Instant::now());
