@@ -8,7 +8,7 @@
 //! works with pieces of megabytes, more than it uses. With little memory `serve` starts itself once more with that switched off.
 //!
 //! Invariants
-//! 1. No limit is raised, and with [`ROOMY_BYTES`] or more none is lowered that has its default.
+//! 1. No limit is raised, and with 16 GiB or more none is lowered that has its default.
 //! 2. A fitted configuration passes the checks of the configuration.
 
 use crate::config::Config;

@@ -11,7 +11,7 @@
 //!    the length may be there without the bytes.
 //! 4. A rename inside one directory is atomic: either name is there, never neither.
 //! 5. After an error from `sync_data` the bytes it covered are in an unknown state, and a later `Ok` says nothing of them.
-//! 6. No call fails because a signal cut it short ([`interrupted`]).
+//! 6. No call fails because a signal cut it short (`interrupted`).
 //!
 //! Threads: all three traits may be used from any number of threads; two writes to overlapping bytes at once are the
 //! caller's mistake. Not here: what the files mean.
