@@ -295,6 +295,11 @@ fn a_read_only_store_refuses_a_delete_of_what_it_does_not_know() {
     run.step(&Step::Write(body(0, 1, 1)));
     assert_eq!(run.entries[0].told, Told::Unknown);
     let engine = run.engine().expect("open");
+    // The caller is answered before the store has found that no new log can be begun either.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while engine.health().writable && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let refused = engine.delete(&scripts::deletion(1..2).delete().expect("it is one"));
     assert!(matches!(refused, Err(DeleteError::Commit(WriteError::ReadOnly(_)))), "{refused:?}");
 }

@@ -41,7 +41,14 @@ fn run_all(read_mode: ReadMode) {
     println!("model, {read_mode:?}: seeds {seeds:?}, {OPERATIONS} operations each");
     for seed in seeds {
         let mut at = 0;
-        let ran = catch_unwind(AssertUnwindSafe(|| run(seed, read_mode, &mut at)));
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            let seen = run(seed, read_mode, &mut at);
+            println!("seed {seed}: {seen:?}");
+            // Of a seed that nobody has seen before nothing is known: a rule may hide most of its history.
+            if seed <= FIXED_SEEDS {
+                seen.must_be_enough();
+            }
+        }));
         if let Err(panic) = ran {
             eprintln!("model, {read_mode:?}: operation {at} failed; WATTLOG_SEED={seed} runs it again");
             resume_unwind(panic);
@@ -69,7 +76,16 @@ struct Seen {
     answered_rows: usize,
 }
 
-fn run(seed: u64, read_mode: ReadMode, at: &mut u64) {
+impl Seen {
+    fn must_be_enough(&self) {
+        assert!(self.segments > 8 && self.from_statistics > 100 && self.decoded > 1000, "{self:?}");
+        assert!(self.pruned > 2, "{self:?}");
+        assert!(self.merged > 20 && self.deletes > 5, "{self:?}");
+        assert!(self.rules > 1 && self.refused > 0, "{self:?}");
+    }
+}
+
+fn run(seed: u64, read_mode: ReadMode, at: &mut u64) -> Seen {
     let disk = SimDisk::new(seed);
     let mut history = History::new(seed);
     let options = Options {
@@ -139,11 +155,7 @@ fn run(seed: u64, read_mode: ReadMode, at: &mut u64) {
             }
         }
     }
-    println!("seed {seed}: {seen:?}");
-    assert!(seen.segments > 8 && seen.from_statistics > 100 && seen.decoded > 1000, "{seen:?}");
-    assert!(seen.pruned > 2, "{seen:?}");
-    assert!(seen.merged > 20 && seen.deletes > 5, "{seen:?}");
-    assert!(seen.rules > 1 && seen.refused > 0, "{seen:?}");
+    seen
 }
 
 fn ask(engine: &Engine, request: &QueryRequest, seen: &mut Seen) -> Vec<naive::Series> {
