@@ -150,7 +150,7 @@ enum Sent {
     End(bool),
 }
 
-/// Turns pieces into text and sends them, each once the one after it is there: the last one is sent with the end known.
+/// Turns pieces into texts and sends them; what stands before all rows goes with the first of them.
 struct Writer<'a> {
     state: &'a ServerState,
     peer: Peer,
