@@ -9,6 +9,7 @@
 //!    collects the orphans.
 //! 3. On a full disk the ballast is given up once, so that one seal fits; it is laid again after a seal that worked.
 
+use crate::catalog::SeriesReader;
 use crate::engine::Shared;
 use crate::error::is_disk_full;
 use crate::heal::Healer;
@@ -309,9 +310,9 @@ impl Output<'_> {
             writer.begin_section(measurement, &name, &fields)?;
             let kept = retentions.cutoff(window.namespace, Some(measurement), Purpose::Drop);
             let range = range.start.max(kept)..range.end;
+            let mut tags_of = SeriesReader::new(&shared.catalog);
             for item in section {
-                let Some((_, tags)) = shared.catalog.series_tags(item.series).map_err(io::Error::other)?
-                else {
+                let Some((_, tags)) = tags_of.tags(item.series).map_err(io::Error::other)? else {
                     return Err(io::Error::other(format!("series {} has rows but no name", item.series)));
                 };
                 if let Some(rows) = job.memtable.read(item.series, &range, FieldSet::All, job.through) {

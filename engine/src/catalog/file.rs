@@ -7,7 +7,7 @@ use super::definition::{Definition, decode_definitions_from};
 use super::key::key_hash;
 use super::layout::{
     BlockEntry, BlockKind, CATALOG_MAGIC, DIRECTORY_ENTRY_LEN, FOOTER_LEN, Footer, HASH_ENTRY_LEN, PostedIds,
-    Posting, block_crc, file_path, read_postings, read_series,
+    Posting, PostingWalk, SeriesWalk, block_crc, file_path, read_postings, read_series,
 };
 use crate::bytes::Reader;
 use crate::error::Damage;
@@ -261,24 +261,41 @@ impl CatalogFile {
         id: SeriesId,
         visit: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, CatalogError> {
+        let Some(number) = self.series_block(id) else { return Ok(None) };
+        let mut walk = self.series_walk(number)?;
+        self.find_series(number, &mut walk, id).map(|key| Some(visit(key)))
+    }
+
+    /// Number of the block that a series is in; none if it is not here.
+    pub(super) fn series_block(&self, id: SeriesId) -> Option<u32> {
         if !self.ids.contains(id.0) {
-            return Ok(None);
+            return None;
         }
-        let after =
-            self.series.partition_point(|number| self.directory[*number as usize].fence <= u64::from(id.0));
-        let Some(index) = after.checked_sub(1) else { return Ok(None) };
-        let number = self.series[index];
-        let (mut visit, mut answer) = (Some(visit), None);
-        let block = self.block(number)?;
-        read_series(&block, self.directory[number as usize].fence, |found, key| {
-            if found == id {
-                answer = visit.take().map(|visit| visit(key));
+        let fence = |number: &u32| self.directory[*number as usize].fence;
+        let after = self.series.partition_point(|number| fence(number) <= u64::from(id.0));
+        after.checked_sub(1).map(|index| self.series[index])
+    }
+
+    /// A walk through a block of series, which was copied out and checked.
+    pub(super) fn series_walk(&self, number: u32) -> Result<SeriesWalk<Vec<u8>>, CatalogError> {
+        Ok(SeriesWalk::new(self.block(number)?, self.directory[number as usize].fence))
+    }
+
+    /// The key of a series that stands where `walk` does, or after that.
+    pub(super) fn find_series<'a>(
+        &self,
+        number: u32,
+        walk: &'a mut SeriesWalk<Vec<u8>>,
+        id: SeriesId,
+    ) -> Result<&'a [u8], CatalogError> {
+        while walk.current().is_none_or(|(found, _)| found < id) {
+            // The bitmap promised it.
+            if walk.advance() != Some(true) {
+                return Err(self.malformed(number));
             }
-            found < id
-        })
-        .ok_or_else(|| self.malformed(number))?;
-        // The bitmap promised it.
-        answer.map(Some).ok_or_else(|| self.malformed(number))
+        }
+        let found = walk.current().filter(|(found, _)| *found == id);
+        found.map(|(_, key)| key).ok_or_else(|| self.malformed(number))
     }
 
     /// All series, rising by id, block by block.
@@ -315,7 +332,32 @@ impl CatalogFile {
         self: &Arc<Self>,
         place: (MeasurementId, &str, &str),
     ) -> Result<impl Iterator<Item = Result<Posting, CatalogError>> + use<>, CatalogError> {
-        // The last block that does not begin above the place.
+        let numbers = self.posting_blocks(place)?.to_vec();
+        let (measurement, key, value) = (place.0, place.1.to_owned(), place.2.to_owned());
+        let file = self.clone();
+        Ok(blocks(numbers, move |number| {
+            let block = file.block(number)?;
+            read_postings(&block, (measurement, &*key, &*value)).ok_or_else(|| file.malformed(number))
+        }))
+    }
+
+    /// The first posting that is not below `place`.
+    pub(super) fn first_posting(
+        &self,
+        place: (MeasurementId, &str, &str),
+    ) -> Result<Option<Posting>, CatalogError> {
+        for number in self.posting_blocks(place)? {
+            let block = self.block(*number)?;
+            let found = PostingWalk::new(&block).seek(place).ok_or_else(|| self.malformed(*number))?;
+            if let Some(posting) = found {
+                return Ok(Some(posting.to_posting()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Blocks of postings from the last one that does not begin above `place`.
+    fn posting_blocks(&self, place: (MeasurementId, &str, &str)) -> Result<&[u32], CatalogError> {
         let (mut low, mut high) = (0, self.postings.len());
         while low < high {
             let middle = low.midpoint(high);
@@ -325,15 +367,7 @@ impl CatalogFile {
                 low = middle + 1;
             }
         }
-        let numbers = self.postings[low.saturating_sub(1)..].to_vec();
-        let (measurement, key, value) = (place.0, place.1.to_owned(), place.2.to_owned());
-        let file = self.clone();
-        Ok(blocks(numbers, move |number| {
-            let mut postings = read_postings(&file.block(number)?).ok_or_else(|| file.malformed(number))?;
-            let below = postings.partition_point(|p| p.place() < (measurement, &*key, &*value));
-            postings.drain(..below);
-            Ok(postings)
-        }))
+        Ok(&self.postings[low.saturating_sub(1)..])
     }
 
     fn begins_above(&self, number: u32, place: (MeasurementId, &str, &str)) -> Result<bool, CatalogError> {
@@ -341,19 +375,20 @@ impl CatalogFile {
             Ordering::Less => Ok(false),
             Ordering::Greater => Ok(true),
             Ordering::Equal => {
-                let postings = read_postings(&self.block(number)?).ok_or_else(|| self.malformed(number))?;
-                Ok(postings.first().is_some_and(|first| first.place() > place))
+                let block = self.block(number)?;
+                let first = PostingWalk::new(&block).next().ok_or_else(|| self.malformed(number))?;
+                Ok(first.is_some_and(|first| first.place() > place))
             }
         }
     }
 
     /// The series of exactly that posting, added to `out`.
     pub(crate) fn add_posting(
-        self: &Arc<Self>,
+        &self,
         place: (MeasurementId, &str, &str),
         out: &mut RoaringBitmap,
     ) -> Result<(), CatalogError> {
-        match self.postings_from(place)?.next().transpose()? {
+        match self.first_posting(place)? {
             Some(posting) if posting.place() == place => self.add_ids(&posting.ids, out),
             _ => Ok(()),
         }

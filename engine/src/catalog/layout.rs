@@ -177,27 +177,64 @@ pub(crate) fn put_series(out: &mut Vec<u8>, id_step: u32, previous_key: &[u8], k
     put_sized(out, &key[shared..]);
 }
 
+/// Takes the series of a series block one after the other.
+#[derive(Debug)]
+pub(crate) struct SeriesWalk<B> {
+    block: B,
+    at: usize,
+    id: Option<u32>,
+    fence: u64,
+    key: Vec<u8>,
+}
+
+impl<B: AsRef<[u8]>> SeriesWalk<B> {
+    /// A walk through a block, before its first series.
+    pub(crate) fn new(block: B, fence: u64) -> Self {
+        Self { block, at: 0, id: None, fence, key: Vec::new() }
+    }
+
+    /// Goes back to before the first series.
+    pub(crate) fn rewind(&mut self) {
+        (self.at, self.id) = (0, None);
+        self.key.clear();
+    }
+
+    /// The series that it stands at, once it has taken one.
+    pub(crate) fn current(&self) -> Option<(SeriesId, &[u8])> {
+        self.id.map(|id| (SeriesId(id), &*self.key))
+    }
+
+    /// Goes on to the next series: false at the end, none if the block is not of the form.
+    pub(crate) fn advance(&mut self) -> Option<bool> {
+        let mut reader = Reader::new(&self.block.as_ref()[self.at..]);
+        if reader.is_empty() {
+            return Some(false);
+        }
+        let step = reader.varint32()?;
+        let id = match self.id {
+            None if step == 0 => u32::try_from(self.fence).ok()?,
+            Some(id) if step > 0 => id.checked_add(step)?,
+            _ => return None,
+        };
+        let shared = usize::try_from(reader.varint()?).ok().filter(|&shared| shared <= self.key.len())?;
+        let rest = reader.sized()?;
+        self.key.truncate(shared);
+        self.key.extend_from_slice(rest);
+        self.at += reader.offset();
+        self.id = Some(id);
+        Some(true)
+    }
+}
+
 /// Walks a series block; `visit` says whether to go on. None if the block is not of the form.
 pub(crate) fn read_series(
     block: &[u8],
     fence: u64,
     mut visit: impl FnMut(SeriesId, &[u8]) -> bool,
 ) -> Option<()> {
-    let mut reader = Reader::new(block);
-    let mut id = u32::try_from(fence).ok()?;
-    let mut key = Vec::new();
-    let mut first = true;
-    while !reader.is_empty() {
-        let step = reader.varint32()?;
-        if (step == 0) != first {
-            return None;
-        }
-        first = false;
-        id = id.checked_add(step)?;
-        let shared = usize::try_from(reader.varint()?).ok().filter(|&shared| shared <= key.len())?;
-        key.truncate(shared);
-        key.extend_from_slice(reader.sized()?);
-        if !visit(SeriesId(id), &key) {
+    let mut walk = SeriesWalk::new(block, fence);
+    while walk.advance()? {
+        if !walk.current().is_some_and(|(id, key)| visit(id, key)) {
             break;
         }
     }
@@ -252,39 +289,103 @@ pub(crate) fn put_posting(out: &mut Vec<u8>, same_key: bool, posting: &Posting) 
     }
 }
 
-/// All postings of a block; none if it is not of the form.
-pub(crate) fn read_postings(block: &[u8]) -> Option<Vec<Posting>> {
-    let mut reader = Reader::new(block);
-    let mut out: Vec<Posting> = Vec::new();
-    while !reader.is_empty() {
-        let (measurement, key) = match (reader.u8()?, out.last()) {
-            (0, _) => (MeasurementId(reader.varint32()?), reader.text()?.to_owned()),
-            (1, Some(before)) => (before.measurement, before.key.clone()),
+/// A posting as it stands in its block; its ids are well-formed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RawPosting<'a> {
+    measurement: MeasurementId,
+    key: &'a str,
+    value: &'a str,
+    /// Differences of that many ids; for none, the number of a bitmap block.
+    count: usize,
+    ids: &'a [u8],
+}
+
+impl<'a> RawPosting<'a> {
+    pub(crate) fn place(&self) -> (MeasurementId, &'a str, &'a str) {
+        (self.measurement, self.key, self.value)
+    }
+
+    pub(crate) fn to_posting(self) -> Posting {
+        let mut reader = Reader::new(self.ids);
+        let mut steps = std::iter::from_fn(|| reader.varint32());
+        let ids = match self.count {
+            0 => PostedIds::Block(steps.next().unwrap_or_default()),
+            _ => PostedIds::List(
+                steps
+                    .scan(0, |id, step| {
+                        *id += step;
+                        Some(*id)
+                    })
+                    .collect(),
+            ),
+        };
+        let (key, value) = (self.key.to_owned(), self.value.to_owned());
+        Posting { measurement: self.measurement, key, value, ids }
+    }
+}
+
+/// Takes the postings of a block one after the other without owning them.
+#[derive(Debug)]
+pub(crate) struct PostingWalk<'a> {
+    reader: Reader<'a>,
+    before: Option<RawPosting<'a>>,
+}
+
+impl<'a> PostingWalk<'a> {
+    pub(crate) fn new(block: &'a [u8]) -> Self {
+        Self { reader: Reader::new(block), before: None }
+    }
+
+    /// The next posting, none at the end; none at all if the block is not of the form.
+    pub(crate) fn next(&mut self) -> Option<Option<RawPosting<'a>>> {
+        let reader = &mut self.reader;
+        if reader.is_empty() {
+            return Some(None);
+        }
+        let (measurement, key) = match (reader.u8()?, &self.before) {
+            (0, _) => (MeasurementId(reader.varint32()?), reader.text()?),
+            (1, Some(before)) => (before.measurement, before.key),
             _ => return None,
         };
-        let value = reader.text()?.to_owned();
-        let ids = match reader.count(1)? {
-            0 => PostedIds::Block(reader.varint32()?),
-            count if count <= MAX_INLINE_IDS => {
-                let mut ids = Vec::with_capacity(count);
-                let mut id = 0_u32;
-                for index in 0..count {
-                    let step = reader.varint32()?;
-                    if step == 0 && index > 0 {
-                        return None;
-                    }
-                    id = id.checked_add(step)?;
-                    ids.push(id);
-                }
-                PostedIds::List(ids)
+        let value = reader.text()?;
+        let count = reader.count(1).filter(|count| *count <= MAX_INLINE_IDS)?;
+        let from = reader.clone();
+        let mut id = 0_u32;
+        for index in 0..count.max(1) {
+            let step = reader.varint32()?;
+            if step == 0 && index > 0 {
+                return None;
             }
-            _ => return None,
-        };
-        let posting = Posting { measurement, key, value, ids };
-        if out.last().is_some_and(|before| before.place() >= posting.place()) {
+            id = id.checked_add(step)?;
+        }
+        let ids = from.clone().bytes(reader.offset() - from.offset())?;
+        let posting = RawPosting { measurement, key, value, count, ids };
+        if self.before.is_some_and(|before| before.place() >= posting.place()) {
             return None;
         }
-        out.push(posting);
+        self.before = Some(posting);
+        Some(Some(posting))
+    }
+
+    /// The first posting of what is left that is not below `place`.
+    pub(crate) fn seek(&mut self, place: (MeasurementId, &str, &str)) -> Option<Option<RawPosting<'a>>> {
+        loop {
+            match self.next()? {
+                Some(posting) if posting.place() < place => {}
+                found => return Some(found),
+            }
+        }
+    }
+}
+
+/// All postings of a block from the first that is not below `place`; none if it is not of the form.
+pub(crate) fn read_postings(block: &[u8], place: (MeasurementId, &str, &str)) -> Option<Vec<Posting>> {
+    let mut walk = PostingWalk::new(block);
+    let mut out = Vec::new();
+    let mut next = walk.seek(place)?;
+    while let Some(posting) = next {
+        out.push(posting.to_posting());
+        next = walk.next()?;
     }
     Some(out)
 }

@@ -24,6 +24,7 @@ mod layer;
 mod layout;
 mod merge;
 mod names;
+mod reader;
 mod sealed;
 
 pub use definition::{Definition, InvalidDefinition, decode_definitions, encode_definitions};
@@ -39,6 +40,7 @@ pub(crate) use layout::{
     BlockEntry, BlockKind, DIRECTORY_ENTRY_LEN, FOOTER_LEN, HASH_ENTRY_LEN, Posting, read_postings,
     read_series,
 };
+pub(crate) use reader::SeriesReader;
 
 use crate::error::Damage;
 use crate::file_header::HeaderError;
@@ -264,21 +266,9 @@ impl Catalog {
         Ok(None)
     }
 
-    /// Measurement and tags of a series.
+    /// Measurement and tags of a series. Who asks for many at a time takes a [`SeriesReader`].
     pub fn series_tags(&self, id: SeriesId) -> Result<Option<(MeasurementId, TagSet)>, CatalogError> {
-        let files = {
-            let state = self.state.read();
-            if let Some(key) = state.layers().find_map(|layer| layer.key(id)) {
-                return Ok(parse_key(key));
-            }
-            state.files.clone()
-        };
-        for file in files.iter().rev() {
-            if let Some(found) = file.with_key(id, parse_key)? {
-                return Ok(found);
-            }
-        }
-        Ok(None)
+        SeriesReader::new(self).tags(id)
     }
 
     /// Series of a measurement whose tags satisfy all of `filters`, rising.
@@ -307,7 +297,7 @@ impl Catalog {
         for file in files.iter() {
             // One step a key, however many values it has: the next key follows `key` and a zero byte.
             let mut after = String::from("\0");
-            while let Some(posting) = file.postings_from((measurement, &after, ""))?.next().transpose()? {
+            while let Some(posting) = file.first_posting((measurement, &after, ""))? {
                 if posting.measurement != measurement {
                     break;
                 }
@@ -374,12 +364,6 @@ impl Catalog {
     pub fn define_field(&self, id: FieldId) -> Option<Definition> {
         let (measurement, FieldDef { name, field_type, .. }) = self.field_by_id(id)?;
         Some(Definition::Field { id, measurement, name, field_type })
-    }
-
-    /// The definition of a series.
-    pub fn define_series(&self, id: SeriesId) -> Result<Option<Definition>, CatalogError> {
-        let found = self.series_tags(id)?;
-        Ok(found.map(|(measurement, tags)| Definition::Series { id, measurement, tags }))
     }
 
     /// Shows every layer to `visit`, and gives the files as they were at that moment.

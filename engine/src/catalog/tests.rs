@@ -57,7 +57,7 @@ fn names_lead_to_ids_and_back() {
         catalog.define_namespace(NamespaceId(1)).unwrap(),
         catalog.define_measurement(M).unwrap(),
         catalog.define_field(FieldId(1)).unwrap(),
-        catalog.define_series(SeriesId(300)).unwrap().unwrap(),
+        SeriesReader::new(&catalog).definition(SeriesId(300)).unwrap().unwrap(),
     ];
     assert_eq!(again[..], list[..4]);
 }

@@ -171,7 +171,7 @@ fn content(entry: &BlockEntry, block: &[u8]) -> Option<String> {
         }
         BlockKind::Hashes => format!("{} hashes", block.len() / crate::catalog::HASH_ENTRY_LEN),
         BlockKind::Postings => {
-            let postings = read_postings(block)?;
+            let postings = read_postings(block, (MeasurementId(0), "", ""))?;
             let line = |p: &crate::catalog::Posting| {
                 format!("{:?} {:?}={:?} {:?}", p.measurement, p.key, p.value, p.ids)
             };

@@ -4,10 +4,12 @@
 
 use super::plan::{Step, applied, pack_before};
 use super::{CompactionReport, Orders};
+use crate::catalog::SeriesReader;
 use crate::column::{SeriesRows, Values};
 use crate::engine::Shared;
 use crate::ids::{FieldId, MeasurementId, SegmentId, Seq, SeriesId};
 use crate::manifest::Edit;
+use crate::options::Options;
 use crate::query::{MergeError, MergeSink, QueryControl, merge_series, slice};
 use crate::retention::{self, BallastUse};
 use crate::rows::{merge_runs, slice_rows};
@@ -262,7 +264,8 @@ impl Output<'_> {
             writer.begin_section(*measurement, &section.name, &fields)?;
             let gathered = Vec::new();
             let mut sink = SeriesSink {
-                shared,
+                options: &shared.options,
+                names: SeriesReader::new(&shared.catalog),
                 writer: &mut writer,
                 pace,
                 midnights: &midnights,
@@ -309,7 +312,8 @@ impl Output<'_> {
 
 /// Writes the rows of one series after the other, gathered so that a day is cut as a whole.
 struct SeriesSink<'a, 'p> {
-    shared: &'a Arc<Shared>,
+    options: &'a Options,
+    names: SeriesReader<'a>,
     writer: &'a mut SegmentWriter,
     pace: &'a mut Pace<'p>,
     midnights: &'a [i64],
@@ -353,7 +357,7 @@ impl MergeSink for SeriesSink<'_, '_> {
     fn rows(&mut self, rows: SeriesRows) -> Result<(), Failure> {
         self.bytes += bytes_of(&rows);
         self.gathered.push(rows);
-        if self.bytes >= self.shared.options.compaction_memory_bytes {
+        if self.bytes >= self.options.compaction_memory_bytes {
             self.write_some()?;
         }
         self.pace.spend(self.writer.bytes())
@@ -362,7 +366,7 @@ impl MergeSink for SeriesSink<'_, '_> {
     fn end(&mut self, series: SeriesId) -> Result<(), Failure> {
         let rows = merge_runs(std::mem::take(&mut self.gathered));
         self.writer.write_rows(&rows, self.part)?;
-        let tags = self.shared.catalog.series_tags(series).map_err(io::Error::other)?;
+        let tags = self.names.tags(series).map_err(io::Error::other)?;
         let Some((_, tags)) = tags else {
             return Err(Failure::Damaged(None, format!("series {series} has rows but no name")));
         };

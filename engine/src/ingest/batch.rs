@@ -36,7 +36,8 @@ pub struct WriteBatch {
     /// Slot by the raw bytes of a key; several spellings may name one series.
     by_raw: HashTable<(u64, RawKey)>,
     raw_bytes: Vec<u8>,
-    by_key: HashMap<(Box<str>, TagSet), u32>,
+    /// Slot by measurement and tags.
+    by_key: HashTable<u32>,
     hasher: DefaultHashBuilder,
     /// Series of the last row.
     last_slot: u32,
@@ -121,7 +122,7 @@ impl WriteBatch {
             rejections: Vec::new(),
             by_raw: HashTable::new(),
             raw_bytes: Vec::new(),
-            by_key: HashMap::new(),
+            by_key: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             last_slot: 0,
             counts: Counts::default(),
@@ -130,11 +131,21 @@ impl WriteBatch {
 
     /// The slot of that series, made at its first use.
     pub fn series(&mut self, measurement: &str, tags: &TagSet) -> SeriesSlot {
-        let next = self.series.len() as u32;
-        let slot = *self.by_key.entry((measurement.into(), tags.clone())).or_insert(next);
+        let Self { series, by_key, hasher, .. } = self;
+        let hash = hasher.hash_one((measurement, tags));
+        let same = |slot: &u32| {
+            let known = &series[*slot as usize];
+            *known.measurement == *measurement && known.tags == *tags
+        };
+        let next = series.len() as u32;
+        let slot = by_key.find(hash, same).copied().unwrap_or(next);
         if slot == next {
+            by_key.insert_unique(hash, next, |slot| {
+                let known = &series[*slot as usize];
+                hasher.hash_one((&*known.measurement, &known.tags))
+            });
             let names = measurement.len() + tags.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
-            self.counts.text_bytes += 2 * names + SERIES_BYTES;
+            self.counts.text_bytes += names + SERIES_BYTES;
             self.series.push(BatchSeries {
                 measurement: measurement.into(),
                 tags: tags.clone(),
@@ -436,6 +447,10 @@ impl BatchSeries {
         self.mixed_types |= !same_name.is_empty();
         let index = self.columns.len();
         let rows = (row > 0).then(Vec::new);
+        if index == 0 {
+            // Most series of a body with many have one field.
+            self.columns.reserve_exact(1);
+        }
         let is_plain = name.bytes().all(|byte| byte > b' ' && !b"\",=\\\x7f".contains(&byte));
         self.columns.push(BatchColumn {
             name: name.into(),

@@ -5,7 +5,7 @@
 //! 2. Before a log holds a record that uses a namespace, measurement, series or field, it holds its definition.
 
 use super::prepare::{GivenIds, NewNames, PROVISIONAL, Prepared};
-use crate::catalog::{Catalog, CatalogError, Definition};
+use crate::catalog::{Catalog, CatalogError, Definition, SeriesReader};
 use crate::ids::{FieldId, MeasurementId, NamespaceId, NextIds, SeriesId};
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
@@ -190,9 +190,10 @@ impl DefinedInLog {
         let mut missing = Vec::new();
         // What can fail comes first: a log is noted to hold only what it is about to be given.
         let mut series = RoaringBitmap::new();
+        let mut names = SeriesReader::new(catalog);
         for batch in &prepared.batches {
             if !self.series.contains(batch.series.0) && series.insert(batch.series.0) {
-                let definition = catalog.define_series(batch.series)?.ok_or_else(|| CatalogError::Io {
+                let definition = names.definition(batch.series)?.ok_or_else(|| CatalogError::Io {
                     file: "catalog".to_owned(),
                     source: std::io::Error::other(format!(
                         "series {} has lost its name: send it again",

@@ -16,6 +16,7 @@ use crate::column::{Column, Presence, Values};
 use crate::ids::{FieldId, MeasurementId, NamespaceId, SeriesId};
 use crate::memtable::SeriesBatch;
 use crate::retention::{Purpose, Retentions};
+use crate::segment::FieldDef;
 use hashbrown::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -125,7 +126,7 @@ impl Prepared {
                 self.lines.push(lines);
             }
         }
-        self.batches = self.batches.drain(..).flat_map(in_parts).collect();
+        self.batches = all_in_parts(std::mem::take(&mut self.batches));
         self.encode();
     }
 
@@ -192,6 +193,7 @@ pub(super) fn prepare(
         max_series,
         new: NewNames::default(),
         measurements: HashMap::new(),
+        last_field: None,
         fields: HashMap::new(),
         rejections: batch.rejections,
     };
@@ -206,7 +208,7 @@ pub(super) fn prepare(
     }
     let Resolver { new, rejections, measurements, .. } = resolver;
     let measurements = measurements.into_iter().map(|(name, id)| (id, Arc::from(name))).collect();
-    let batches = if new.is_empty() { batches.into_iter().flat_map(in_parts).collect() } else { batches };
+    let batches = if new.is_empty() { all_in_parts(batches) } else { batches };
     let mut prepared = Prepared {
         namespace,
         batches,
@@ -235,6 +237,8 @@ struct Resolver<'a> {
     max_series: u32,
     new: NewNames,
     measurements: HashMap<Box<str>, MeasurementId>,
+    /// The field that was looked up last: series with one field have the same one, mostly.
+    last_field: Option<(MeasurementId, FieldDef)>,
     /// Fields that this body is the first to name.
     fields: HashMap<(MeasurementId, Box<str>), (FieldId, FieldType)>,
     rejections: Vec<Rejection>,
@@ -310,10 +314,18 @@ impl Resolver<'_> {
 
     /// Id and type of the field; a field nobody knows takes the type it has here.
     fn field(&mut self, measurement: MeasurementId, name: &str, given: FieldType) -> (FieldId, FieldType) {
+        if let Some((home, field)) = &self.last_field
+            && *home == measurement
+            && *field.name == *name
+        {
+            return (field.id, field.field_type);
+        }
         if measurement.0 < PROVISIONAL
             && let Some(field) = self.catalog.field(measurement, name)
         {
-            return (field.id, field.field_type);
+            let known = (field.id, field.field_type);
+            self.last_field = Some((measurement, field));
+            return known;
         }
         let new = &mut self.new.fields;
         *self.fields.entry((measurement, name.into())).or_insert_with(|| {
@@ -325,8 +337,8 @@ impl Resolver<'_> {
 
 /// Columns without a value are left out; the others come in the order of their first row, so that the first write of
 /// a new field fixes its type.
-fn in_order_of_first_row(columns: Vec<BatchColumn>) -> Vec<BatchColumn> {
-    let mut columns: Vec<BatchColumn> = columns.into_iter().filter(|c| !c.values.is_empty()).collect();
+fn in_order_of_first_row(mut columns: Vec<BatchColumn>) -> Vec<BatchColumn> {
+    columns.retain(|column| !column.values.is_empty());
     columns.sort_by_key(|column| column.rows.as_ref().map_or(0, |rows| rows[0]));
     columns
 }
@@ -407,6 +419,13 @@ fn refuse_rows(column: &Column, rows: usize, refused: &mut Vec<Option<RejectReas
     for position in 0..column.values.len() {
         refused[column.row(position)].get_or_insert(RejectReason::TooManyMeasurementFields { limit });
     }
+}
+
+fn all_in_parts(batches: Vec<SeriesBatch>) -> Vec<SeriesBatch> {
+    if batches.iter().all(|batch| batch.times.len() <= payload::MAX_ROWS) {
+        return batches;
+    }
+    batches.into_iter().flat_map(in_parts).collect()
 }
 
 /// Cuts a batch where it has more rows than a payload takes of one series at a time.

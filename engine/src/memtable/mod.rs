@@ -10,10 +10,12 @@
 //! 3. A mark (sequence, rows so far) follows the cells of its batch: a reader that honours marks sees whole batches.
 //!
 //! Memory: 8 bytes a value, 8 a row for its time and 8 a (batch, series) for the mark, plus at most the unused part of
-//! the last chunk of each column; all of it goes back to the system with the memtable (`arena`). Not here: which rows are durable (`ingest`), segments (`seal`).
+//! the last chunk of each column; all of it goes back to the system with the memtable (`arena`). A series with few rows
+//! has two short lists instead (`few`). Not here: which rows are durable (`ingest`), segments (`seal`).
 
 mod arena;
 mod cells;
+mod few;
 mod run;
 
 use crate::column::{Column, SeriesRows};
@@ -22,6 +24,7 @@ use crate::rows::merge_runs;
 use crate::sync::{AtomicU64, Mutex, Ordering, RwLock};
 use crate::tombstone::Tombstone;
 use arena::Arena;
+use few::FewRows;
 use hashbrown::HashMap;
 use run::{DayRuns, Strings};
 use std::collections::BTreeSet;
@@ -89,9 +92,25 @@ struct Scratch {
 struct SeriesRuns {
     namespace: NamespaceId,
     measurement: MeasurementId,
-    /// By rising day; nearly always one or two.
-    days: RwLock<Vec<(i32, Arc<DayRuns>)>>,
+    content: RwLock<Content>,
 }
+
+/// Rows of one series.
+#[derive(Debug)]
+enum Content {
+    Few(FewRows),
+    Days(Arc<Days>),
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self::Few(FewRows::default())
+    }
+}
+
+/// Runs by rising day; nearly always one or two.
+#[derive(Debug, Default)]
+struct Days(RwLock<Vec<(i32, Arc<DayRuns>)>>);
 
 /// One series of a frozen memtable, as the seal plans with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,14 +150,7 @@ impl Memtable {
         let mut bytes = 0;
         for batch in batches {
             let runs = self.runs_for(namespace, batch, &mut bytes);
-            let mut row = 0;
-            while row < batch.times.len() {
-                let day = Timestamp(batch.times[row]).utc_day();
-                let day_runs = runs.day(day, &mut bytes);
-                let stretch = day_runs.stretch(batch, row);
-                bytes += day_runs.append(batch, stretch.clone(), mark, &self.strings, &mut scratch);
-                row = stretch.end;
-            }
+            bytes += runs.append(batch, mark, &self.strings, &mut scratch);
             self.rows.fetch_add(batch.times.len() as u64, Ordering::Relaxed);
             let values: usize = batch.columns.iter().map(|(_, column)| column.values.len()).sum();
             self.values.fetch_add(values as u64, Ordering::Relaxed);
@@ -158,7 +170,13 @@ impl Memtable {
     ) -> Option<SeriesRows> {
         let runs = self.series.read().get(&series)?.clone();
         let mark = self.mark(seq)?;
-        let days: Vec<(i32, Arc<DayRuns>)> = runs.days.read().clone();
+        let days = match &*runs.content.read() {
+            Content::Few(few) => {
+                let rows = few.read(range, fields, mark, &self.strings);
+                return (!rows.times.is_empty()).then_some(rows);
+            }
+            Content::Days(days) => days.list(),
+        };
         let rows: Vec<SeriesRows> = days
             .iter()
             .filter(|(day, _)| meets(*day, range))
@@ -171,16 +189,24 @@ impl Memtable {
     /// Rows of `series` on the days of `range` and their values: what a read may find, from above.
     pub fn rows_near(&self, series: SeriesId, range: &Range<i64>) -> (u64, u64) {
         let Some(runs) = self.series.read().get(&series).cloned() else { return (0, 0) };
-        let days = runs.days.read();
-        let near = days.iter().filter(|(day, _)| meets(*day, range));
-        near.fold((0, 0), |(rows, values), (_, runs)| (rows + runs.rows(), values + runs.values()))
+        match &*runs.content.read() {
+            Content::Few(few) => few.rows_near(range),
+            Content::Days(days) => {
+                let days = days.list();
+                let near = days.iter().filter(|(day, _)| meets(*day, range));
+                near.fold((0, 0), |(rows, values), (_, runs)| (rows + runs.rows(), values + runs.values()))
+            }
+        }
     }
 
     /// First and last time of `series` among commits up to `seq`.
     pub fn time_range(&self, series: SeriesId, seq: Seq) -> Option<(i64, i64)> {
         let runs = self.series.read().get(&series)?.clone();
         let mark = self.mark(seq)?;
-        let days = runs.days.read().clone();
+        let days = match &*runs.content.read() {
+            Content::Few(few) => return few.time_range(mark),
+            Content::Days(days) => days.list(),
+        };
         let first = days.iter().find_map(|(_, day)| day.time_range(mark))?.0;
         let last = days.iter().rev().find_map(|(_, day)| day.time_range(mark))?.1;
         Some((first, last))
@@ -189,8 +215,11 @@ impl Memtable {
     /// Time of the newest row of a namespace here (of any sequence).
     pub(crate) fn newest(&self, namespace: NamespaceId) -> Option<i64> {
         let of_series = |runs: &SeriesRuns| {
-            let days = runs.days.read();
-            days.iter().rev().find_map(|(_, day)| day.time_range(u32::MAX)).map(|(_, last)| last)
+            let range = match &*runs.content.read() {
+                Content::Few(few) => few.time_range(u32::MAX),
+                Content::Days(days) => days.list().iter().rev().find_map(|(_, day)| day.time_range(u32::MAX)),
+            };
+            range.map(|(_, last)| last)
         };
         let series = self.series.read();
         series.values().filter(|runs| runs.namespace == namespace).filter_map(|runs| of_series(runs)).max()
@@ -205,14 +234,15 @@ impl Memtable {
     pub fn series_days(&self) -> Vec<SeriesDay> {
         let mut out = Vec::new();
         for (id, runs) in &*self.series.read() {
-            for (day, day_runs) in &*runs.days.read() {
-                out.push(SeriesDay {
-                    namespace: runs.namespace,
-                    day: *day,
-                    measurement: runs.measurement,
-                    series: *id,
-                    values: day_runs.values(),
-                });
+            let SeriesRuns { namespace, measurement, .. } = **runs;
+            let of_day = |day, values| SeriesDay { namespace, day, measurement, series: *id, values };
+            match &*runs.content.read() {
+                Content::Few(few) => {
+                    out.extend(few.days().into_iter().map(|(day, values)| of_day(day, values)));
+                }
+                Content::Days(days) => {
+                    out.extend(days.list().iter().map(|(day, runs)| of_day(*day, runs.values())));
+                }
             }
         }
         out.sort_unstable();
@@ -223,7 +253,10 @@ impl Memtable {
     pub(crate) fn meets(&self, tombstone: &Tombstone) -> bool {
         let of_measurement = |runs: &SeriesRuns| {
             runs.measurement == tombstone.measurement
-                && runs.days.read().iter().any(|(day, _)| meets(*day, &tombstone.range))
+                && match &*runs.content.read() {
+                    Content::Few(few) => few.is_near(&tombstone.range),
+                    Content::Days(days) => days.list().iter().any(|(day, _)| meets(*day, &tombstone.range)),
+                }
         };
         self.series.read().iter().any(|(id, runs)| tombstone.covers(*id) && of_measurement(runs))
     }
@@ -236,8 +269,9 @@ impl Memtable {
     /// Fields of `series` that have values here, added to `fields`.
     pub fn fields_of(&self, series: SeriesId, fields: &mut BTreeSet<FieldId>) {
         let Some(runs) = self.series.read().get(&series).cloned() else { return };
-        for (_, day) in &*runs.days.read() {
-            day.fields_into(fields);
+        match &*runs.content.read() {
+            Content::Few(few) => few.fields_into(fields),
+            Content::Days(days) => days.list().iter().for_each(|(_, day)| day.fields_into(fields)),
         }
     }
 
@@ -280,8 +314,8 @@ impl Memtable {
         if let Some(runs) = self.series.read().get(&batch.series) {
             return runs.clone();
         }
-        let runs =
-            Arc::new(SeriesRuns { namespace, measurement: batch.measurement, days: RwLock::default() });
+        let content = RwLock::default();
+        let runs = Arc::new(SeriesRuns { namespace, measurement: batch.measurement, content });
         *bytes += size_of::<SeriesRuns>() + 48;
         self.series.write().insert(batch.series, runs.clone());
         runs
@@ -289,16 +323,65 @@ impl Memtable {
 }
 
 impl SeriesRuns {
+    /// Appends the rows of a batch; returns the bytes newly allocated.
+    fn append(&self, batch: &SeriesBatch, mark: u32, strings: &Strings, scratch: &mut Scratch) -> usize {
+        let known = match &*self.content.read() {
+            Content::Days(days) => Some(days.clone()),
+            Content::Few(_) => None,
+        };
+        if let Some(days) = known {
+            return days.append(batch, mark, strings, scratch);
+        }
+        let mut content = self.content.write();
+        let mut bytes = 0;
+        let days = match &mut *content {
+            Content::Days(days) => days.clone(),
+            Content::Few(few) if few.takes(batch) => return few.append(batch, mark, strings),
+            Content::Few(few) => {
+                // Readers wait for a moment: they are never more than a few rows.
+                let days = Arc::new(Days::default());
+                for (mark, batch) in few.batches(batch.series, batch.measurement, strings) {
+                    bytes += days.append(&batch, mark, strings, scratch);
+                }
+                bytes = bytes.saturating_sub(few.bytes());
+                days
+            }
+        };
+        *content = Content::Days(days.clone());
+        drop(content);
+        bytes + days.append(batch, mark, strings, scratch)
+    }
+}
+
+impl Days {
+    fn append(&self, batch: &SeriesBatch, mark: u32, strings: &Strings, scratch: &mut Scratch) -> usize {
+        let mut bytes = 0;
+        let mut row = 0;
+        while row < batch.times.len() {
+            let day = Timestamp(batch.times[row]).utc_day();
+            let day_runs = self.day(day, &mut bytes);
+            let stretch = day_runs.stretch(batch, row);
+            bytes += day_runs.append(batch, stretch.clone(), mark, strings, scratch);
+            row = stretch.end;
+        }
+        bytes
+    }
+
+    /// The runs there are now.
+    fn list(&self) -> Vec<(i32, Arc<DayRuns>)> {
+        self.0.read().clone()
+    }
+
     fn day(&self, day: i32, bytes: &mut usize) -> Arc<DayRuns> {
         {
-            let days = self.days.read();
+            let days = self.0.read();
             if let Ok(at) = days.binary_search_by_key(&day, |(d, _)| *d) {
                 return days[at].1.clone();
             }
         }
         let runs = Arc::new(DayRuns::default());
         *bytes += size_of::<DayRuns>() + 32;
-        let mut days = self.days.write();
+        let mut days = self.0.write();
         let at = days.partition_point(|(d, _)| *d < day);
         days.insert(at, (day, runs.clone()));
         runs

@@ -299,7 +299,7 @@ impl Run {
         SeriesRows { times, columns }
     }
 
-    /// Late rows stand in commit order: they are sorted by time here, the last of equal times winning per field.
+    /// Late rows stand in commit order.
     fn read_late(
         &self,
         range: &Range<i64>,
@@ -307,7 +307,30 @@ impl Run {
         mark: u32,
         strings: &Strings,
     ) -> SeriesRows {
-        let all = self.times(mark);
+        let times = self.times(mark);
+        let order = CommitOrder::new(&times, range);
+        let columns = self.fields(wanted).into_iter().filter_map(|(id, field)| {
+            let column = order.column(field.field_type, strings, |visit| {
+                field.cells.chunks().for_each(|chunk| chunk.visit(times.len() as u32, &mut *visit));
+            });
+            Some((id, column?))
+        });
+        let columns = columns.collect();
+        SeriesRows { times: order.into_times(), columns }
+    }
+}
+
+/// Rows in commit order as a reader wants them: by time, of equal times the last value of each field.
+#[derive(Debug)]
+pub(super) struct CommitOrder {
+    times: Vec<i64>,
+    /// For each row its place among `times`; `u32::MAX` if it is not among them.
+    target: Vec<u32>,
+}
+
+impl CommitOrder {
+    /// The order of the rows with times in `range`.
+    pub(super) fn new(all: &[i64], range: &Range<i64>) -> Self {
         let mut order: Vec<u32> =
             (0..all.len() as u32).filter(|row| range.contains(&all[*row as usize])).collect();
         // Stable: rows of one time stay in commit order.
@@ -321,26 +344,33 @@ impl Run {
             }
             target[*row as usize] = times.len() as u32 - 1;
         }
-        let mut columns = Vec::new();
-        for (id, field) in self.fields(wanted) {
-            let mut slots: Vec<Option<u64>> = vec![None; times.len()];
-            for chunk in field.cells.chunks() {
-                // Cells come in commit order, so a later one overwrites an earlier one of the same time.
-                chunk.visit(all.len() as u32, |row, cell| {
-                    if let Some(slot) = slots.get_mut(target[row as usize] as usize) {
-                        *slot = Some(cell);
-                    }
-                });
+        Self { times, target }
+    }
+
+    /// One field over these rows; `cells` visits the row and the value of each of its cells in commit order. None if no
+    /// row has a value.
+    pub(super) fn column(
+        &self,
+        field_type: FieldType,
+        strings: &Strings,
+        cells: impl FnOnce(&mut dyn FnMut(u32, u64)),
+    ) -> Option<Column> {
+        let mut slots: Vec<Option<u64>> = vec![None; self.times.len()];
+        // A later cell overwrites an earlier one of the same time.
+        cells(&mut |row, cell| {
+            if let Some(slot) = slots.get_mut(self.target[row as usize] as usize) {
+                *slot = Some(cell);
             }
-            let present: Vec<u32> =
-                (0..slots.len() as u32).filter(|i| slots[*i as usize].is_some()).collect();
-            let cells: Vec<u64> = slots.into_iter().flatten().collect();
-            if !cells.is_empty() {
-                let presence = crate::rows::all_if_full(present, times.len());
-                columns.push((id, Column { presence, values: values_of(field.field_type, &cells, strings) }));
-            }
-        }
-        SeriesRows { times, columns }
+        });
+        let present: Vec<u32> = (0..slots.len() as u32).filter(|i| slots[*i as usize].is_some()).collect();
+        let cells: Vec<u64> = slots.into_iter().flatten().collect();
+        let presence = crate::rows::all_if_full(present, self.times.len());
+        (!cells.is_empty()).then(|| Column { presence, values: values_of(field_type, &cells, strings) })
+    }
+
+    /// The times, rising strictly.
+    pub(super) fn into_times(self) -> Vec<i64> {
+        self.times
     }
 }
 
@@ -374,7 +404,7 @@ impl FieldCells {
     }
 }
 
-fn cells_of(values: &Values, range: Range<usize>, strings: &Strings, out: &mut Vec<u64>) {
+pub(super) fn cells_of(values: &Values, range: Range<usize>, strings: &Strings, out: &mut Vec<u64>) {
     match values {
         Values::Float(v) => out.extend(v[range].iter().map(|x| x.to_bits())),
         Values::Integer(v) => out.extend(v[range].iter().map(|x| x.cast_unsigned())),
@@ -384,7 +414,7 @@ fn cells_of(values: &Values, range: Range<usize>, strings: &Strings, out: &mut V
     }
 }
 
-fn values_of(field_type: FieldType, cells: &[u64], strings: &Strings) -> Values {
+pub(super) fn values_of(field_type: FieldType, cells: &[u64], strings: &Strings) -> Values {
     match field_type {
         FieldType::Float => Values::Float(cells.iter().map(|c| f64::from_bits(*c)).collect()),
         FieldType::Integer => Values::Integer(cells.iter().map(|c| c.cast_signed()).collect()),

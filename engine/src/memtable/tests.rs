@@ -51,6 +51,41 @@ fn a_day_of_single_rows_costs_24_bytes_a_value_and_one_unfilled_chunk_a_list() {
     assert_eq!(read(&memtable, 8640).len(), 8640);
 }
 
+#[test]
+fn a_series_of_one_row_costs_a_quarter_of_a_kibibyte() {
+    let memtable = Memtable::new(Seq(0));
+    let batches: Vec<_> = (0..1000).map(|series| floats(series, &[(5, 1.0)])).collect();
+    memtable.apply(NamespaceId(1), Seq(1), &batches);
+    let per_series = memtable.bytes() / 1000;
+    assert!((64..=256).contains(&per_series), "{per_series} bytes a series");
+    assert_eq!(read(&memtable, 1), [(5, 1.0)]);
+}
+
+#[test]
+fn few_rows_that_become_many_keep_their_marks_and_their_order() {
+    let memtable = Memtable::new(Seq(0));
+    let mut expected = BTreeMap::new();
+    for seq in 1..40_u64 {
+        // Two rows a commit: one new, one that corrects an older one; a step back over midnight now and then.
+        let (new, old) = (seq as i64 * 10 - if seq % 7 == 0 { DAY } else { 0 }, seq as i64 / 2 * 10);
+        memtable.apply(NamespaceId(1), Seq(seq), &[floats(1, &[(new, seq as f64), (old, -(seq as f64))])]);
+        expected.insert(new, seq as f64);
+        expected.insert(old, -(seq as f64));
+        let now: Vec<(i64, f64)> = expected.iter().map(|(time, value)| (*time, *value)).collect();
+        assert_eq!(read(&memtable, seq), now, "commit {seq}");
+        assert_eq!(
+            memtable.time_range(SeriesId(1), Seq(seq)),
+            Some((now[0].0, now[now.len() - 1].0)),
+            "commit {seq}"
+        );
+    }
+    // Each earlier commit is still seen as it was.
+    assert_eq!(read(&memtable, 1), [(0, -1.0), (10, 1.0)]);
+    assert_eq!(read(&memtable, 4), [(0, -1.0), (10, -3.0), (20, -4.0), (30, 3.0), (40, 4.0)]);
+    let days: Vec<_> = memtable.series_days().iter().map(|day| (day.day, day.values)).collect();
+    assert_eq!(days, [(-1, 5), (0, 73)]);
+}
+
 type Model = BTreeMap<i64, BTreeMap<u32, i64>>;
 
 proptest! {

@@ -8,7 +8,7 @@ use super::picture;
 use super::request::{
     Aggregate, Function, GroupBy, QueryLimits, QueryRequest, Shape, TagFilter, TagPredicate,
 };
-use crate::catalog::{Catalog, DEFAULT_POLICY, SeriesFilter, SeriesPredicate, compile_regex};
+use crate::catalog::{Catalog, DEFAULT_POLICY, SeriesFilter, SeriesPredicate, SeriesReader, compile_regex};
 use crate::ids::{FieldId, MeasurementId, NamespaceId, SeriesId};
 use crate::retention::Purpose;
 use crate::segment::FieldDef;
@@ -273,8 +273,9 @@ fn group(
         (GroupBy::All | GroupBy::Default, _) => None,
     };
     let mut by_tags: BTreeMap<Vec<(String, String)>, Vec<SeriesId>> = BTreeMap::new();
+    let mut names = SeriesReader::new(catalog);
     for id in selected {
-        let Some((_, tags)) = catalog.series_tags(id)? else { continue };
+        let Some((_, tags)) = names.tags(id)? else { continue };
         let owned = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let tags: Vec<(String, String)> = match keys {
             None => tags.iter().map(|(key, value)| owned(key, value)).collect(),

@@ -11,6 +11,7 @@ use super::layout::{
 use super::meta::{Meta, Table};
 use super::statistics::BlockStatistics;
 use crate::ids::{FieldId, MeasurementId, SeriesId};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use wattlog_model::TagSet;
 
@@ -24,6 +25,8 @@ pub struct Section {
     fields: Arc<[FieldDef]>,
     /// One for each entry of the dictionary table, read when first needed.
     dictionaries: Vec<(DictionaryEntry, OnceLock<Texts>)>,
+    /// Behind the series that was found last. Only a hint: who asks for many asks for the next one.
+    next: AtomicU32,
 }
 
 /// Texts of a dictionary by number.
@@ -53,7 +56,7 @@ impl Section {
         for i in 0..count {
             dictionaries.push((table.get(i)?, OnceLock::new()));
         }
-        Ok(Self { index, entry, name, fields: fields.into(), dictionaries })
+        Ok(Self { index, entry, name, fields: fields.into(), dictionaries, next: AtomicU32::new(0) })
     }
 
     /// The measurement.
@@ -148,12 +151,27 @@ impl Section {
         series: SeriesId,
     ) -> Result<Option<(u32, SeriesEntry)>, SegmentError> {
         let mut table = self.series_table(meta)?;
-        let place = table.partition_point(0..table.len(), |entry| entry.series.get() < series.0)?;
+        let next = self.next.load(Relaxed).min(table.len());
+        let mut range = 0..table.len();
+        // Steps that double from where the last one was found: a series that follows closely is met at once.
+        let (mut at, mut step) = (next, 1_u32);
+        while at < range.end {
+            if table.get(at)?.series.get() >= series.0 {
+                range.end = at + 1;
+                break;
+            }
+            range.start = at + 1;
+            at = at.saturating_add(step);
+            step = step.saturating_mul(2);
+        }
+        let place = table.partition_point(range, |entry| entry.series.get() < series.0)?;
         if place == table.len() {
             return Ok(None);
         }
         let entry = table.get(place)?;
-        Ok((entry.series.get() == series.0).then_some((place, entry)))
+        let is_found = entry.series.get() == series.0;
+        self.next.store(place + u32::from(is_found), Relaxed);
+        Ok(is_found.then_some((place, entry)))
     }
 
     /// Ids of all series with their keys, by rising id.

@@ -17,7 +17,7 @@ use super::error::QueryError;
 use super::expression::Ready;
 use super::plan::{Plan, PlannedField};
 use super::request::{QueryRequest, Shape};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, SeriesReader};
 use crate::ids::{FieldId, SeriesId};
 use crate::segment::FieldDef;
 pub(super) use mask::Mask;
@@ -144,8 +144,9 @@ impl Filter {
             return Ok(());
         }
         let mut known: HashMap<Vec<bool>, usize> = HashMap::new();
+        let mut names = SeriesReader::new(catalog);
         for id in &plan.series {
-            let Some((_, own)) = catalog.series_tags(*id)? else { continue };
+            let Some((_, own)) = names.tags(*id)? else { continue };
             let holds = |leaf: &TagLeaf| {
                 let value = own.value(&leaf.key).unwrap_or("");
                 leaf.operator.holds(value, leaf.text.as_str()) != leaf.negated
