@@ -1,14 +1,15 @@
 //! Question: what does a store cost as it grows, in points and in series, to fill, to open, to hold and to ask?
 //!
 //! Workload: one field, one decimal, made in process and never written out as text; one row per series every 10 s (every
-//! second where a single series would outlive its range of times). Each case runs in processes of its own: one writes
+//! second where a single series would outlive its range of times). A body holds fifty rows of each of a thousand series, or
+//! of as many as there are, whatever the store holds beside them. Each case runs in processes of its own: one writes
 //! all rows, seals and compacts; another opens the store and asks for the newest value of a series, for an hour of raw
 //! points in the middle of its history and for the hourly means of the 24 h around it. Answers are checked.
 //!
-//! `cargo bench --bench growth` prints the table up to 10^8 points; `-- --most 1000000000` goes on to 10^9 (half a
-//! gigabyte and some minutes). Latencies are medians of 101 in a warm page cache.
+//! `cargo bench --bench growth` prints the table up to 10^8 points; `-- --most 1000000000` goes on to 10^9 (gigabytes and
+//! half an hour), `--least` leaves the smaller ones out. Latencies are medians of 101 in a warm page cache.
 //!
-//! Not measured: HTTP, a cold disk, several writers.
+//! Not measured: HTTP, a cold disk, several writers, bodies with one row of each of many series (a fifth of the rate).
 
 use std::path::Path;
 use std::process::Command;
@@ -24,8 +25,9 @@ use wattlog_model::{ManualClock, TagSet, Timestamp};
 /// 2000-01-01: years of seconds lie before the end of time.
 const START_S: i64 = 946_684_800;
 const SECOND: i64 = 1_000_000_000;
-/// Rows of a body.
+/// Rows of a body, and most series in it.
 const BODY_ROWS: u64 = 50_000;
+const BODY_SERIES: u64 = 1000;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -36,7 +38,9 @@ fn main() {
         _ => {}
     }
     let is_test = !args.iter().any(|arg| arg == "--bench");
-    let most = args.iter().position(|arg| arg == "--most").map_or(100_000_000, |at| number(at + 1));
+    let bound =
+        |name: &str, other| args.iter().position(|arg| arg == name).map_or(other, |at| number(at + 1));
+    let wanted = bound("--least", 0)..=bound("--most", 100_000_000);
     let (points, series): (&[u64], &[u64]) = if is_test {
         (&[20_000], &[1, 100])
     } else {
@@ -47,7 +51,7 @@ fn main() {
          anon, MB | newest, us | hour, us | day of hours, us |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
-    for points in points.iter().filter(|points| **points <= most) {
+    for points in points.iter().filter(|points| wanted.contains(points)) {
         for series in series.iter().filter(|series| *series <= points) {
             println!("{}", row(Case { points: *points, series: *series }));
         }
@@ -108,15 +112,15 @@ fn load(folder: &Path, case: Case) {
         (0..case.series).map(|i| TagSet::new([("id", i.to_string())]).expect("valid tags")).collect();
     let mut most_anon = 0.0_f64;
     let begun = Instant::now();
-    let rows_at_once = (BODY_ROWS / case.series).max(1);
+    let rows_at_once = BODY_ROWS / case.series.min(BODY_SERIES);
     let mut row = 0;
     while row < case.rows() {
         let rows = rows_at_once.min(case.rows() - row);
-        for (first, tags) in tags.chunks(BODY_ROWS as usize).enumerate() {
+        for (first, tags) in tags.chunks(BODY_SERIES as usize).enumerate() {
             let mut batch = WriteBatch::new("growth", None);
             let mut line = 0;
             for (i, tags) in tags.iter().enumerate() {
-                let series = first as u64 * BODY_ROWS + i as u64;
+                let series = first as u64 * BODY_SERIES + i as u64;
                 let slot = batch.series("m", tags);
                 for row in row..row + rows {
                     line += 1;

@@ -46,7 +46,7 @@ const MOST_ROWS: usize = 4096;
         ("group_by" = Option<String>, Query, description = "Comma list of tag keys, or *"),
         ("tz" = Option<String>, Query, description = "IANA zone of rfc3339 times; default UTC"),
         ("time_format" = Option<String>, Query, description = "ms (default), ns, rfc3339"),
-        ("format" = Option<String>, Query, description = "csv (default), ndjson"),
+        ("format" = Option<String>, Query, description = "csv (default), ndjson, json (one array of the objects of ndjson)"),
         ("damaged" = Option<String>, Query, description = "What becomes of rows that cannot be read: stop (default) ends the export, skip leaves them out")),
     responses(
         (status = 200, description = "Rows, series after series; a connection that is cut means that they are not all"),
@@ -184,16 +184,18 @@ impl Writer<'_> {
         self.pieces.blocking_send(Ok(sent)).map_err(|_| QueryError::Cancelled)
     }
 
-    /// Sends what stands before the rows, if there were none.
+    /// Sends what stands before the rows, if there were none, and what stands behind them.
     fn end(&mut self) -> Result<(), QueryError> {
-        self.waiting.take().map_or(Ok(()), |text| self.send(text))
+        let mut text = self.waiting.take().unwrap_or_default();
+        text.extend_from_slice(self.writer.as_ref().map_or(b"", ExportWriter::tail));
+        if text.is_empty() { Ok(()) } else { self.send(text) }
     }
 }
 
 impl ExportSink for Writer<'_> {
     fn head(&mut self, head: &ExportHead) -> Result<(), QueryError> {
         let (format, time_format) = self.format.clone();
-        let writer = ExportWriter::new(format == AnswerFormat::Ndjson, time_format, head.clone());
+        let writer = ExportWriter::new(format, time_format, head.clone());
         self.as_of = head.as_of.to_string();
         self.waiting = Some(self.text(Vec::new(), |bounded| writer.head(bounded))?);
         self.writer = Some(writer);
@@ -202,7 +204,7 @@ impl ExportSink for Writer<'_> {
 
     fn piece(&mut self, piece: ResultSeries) -> Result<(), QueryError> {
         let mut text = self.waiting.take().unwrap_or_default();
-        let Some(writer) = self.writer.take() else { return Ok(()) };
+        let Some(mut writer) = self.writer.take() else { return Ok(()) };
         let (mut row, mut step) = (0, FIRST_ROWS);
         while row < piece.rows() {
             let (before, end) = (text.len(), (row + step).min(piece.rows()));

@@ -298,22 +298,25 @@ pub(crate) fn has(values: &ResultValues, row: usize) -> bool {
 fn ndjson<E>(result: &QueryResult, asked: &Asked<'_>, watch: Watch<'_, E>) -> Result<Vec<u8>, E> {
     let mut bounded = Bounded::new(0, watch);
     for series in &result.series {
-        ndjson_rows(&mut bounded, series, 0..series.rows(), &asked.time_format)?;
+        objects(&mut bounded, series, 0..series.rows(), &asked.time_format, |_| {})?;
     }
     bounded.finish()
 }
 
-fn ndjson_rows<E>(
+/// One object a row and line; `lead` writes what stands before each.
+fn objects<E>(
     bounded: &mut Bounded<'_, E>,
     series: &ResultSeries,
     rows: Range<usize>,
     time_format: &TimeFormat,
+    mut lead: impl FnMut(&mut Vec<u8>),
 ) -> Result<(), E> {
     let Some((times, columns)) = series.columns.split_first() else { return Ok(()) };
     let mut tag_text = Vec::new();
     tags(&mut tag_text, series);
     for row in rows {
         let out = &mut bounded.bytes;
+        lead(out);
         out.extend_from_slice(b"{\"time\":");
         if !cell(out, &times.values, row, time_format) {
             out.extend_from_slice(b"null");
@@ -419,37 +422,55 @@ impl<'a> Table<'a> {
     }
 }
 
-/// How an export is written: one object a row, or a table. JSON is a table too, but written column by column; rows that
-/// follow each other without end cannot be.
+/// How an export is written: one object a row, by itself or in one array, or a table. The columns that a query's JSON
+/// gives cannot be written for rows that follow each other without end.
 #[derive(Debug)]
 pub(crate) struct ExportWriter {
-    as_objects: bool,
+    format: AnswerFormat,
     time_format: TimeFormat,
     head: ExportHead,
+    /// No object was written yet.
+    is_empty: bool,
 }
 
 impl ExportWriter {
-    /// Writes objects if `as_objects`, else a table.
-    pub(crate) fn new(as_objects: bool, time_format: TimeFormat, head: ExportHead) -> Self {
-        Self { as_objects, time_format, head }
+    /// Writes rows that `head` describes.
+    pub(crate) fn new(format: AnswerFormat, time_format: TimeFormat, head: ExportHead) -> Self {
+        Self { format, time_format, head, is_empty: true }
     }
 
     /// Writes what stands before all rows.
     pub(crate) fn head<E>(&self, bounded: &mut Bounded<'_, E>) -> Result<(), E> {
-        if self.as_objects { Ok(()) } else { self.table().head(bounded) }
+        match self.format {
+            AnswerFormat::Csv => return self.table().head(bounded),
+            AnswerFormat::Json => bounded.bytes.push(b'['),
+            AnswerFormat::Ndjson => {}
+        }
+        Ok(())
     }
 
     /// Writes some rows of one series.
     pub(crate) fn rows<E>(
-        &self,
+        &mut self,
         bounded: &mut Bounded<'_, E>,
         series: &ResultSeries,
         rows: Range<usize>,
     ) -> Result<(), E> {
-        if self.as_objects {
-            return ndjson_rows(bounded, series, rows, &self.time_format);
+        let Self { format, time_format, is_empty, .. } = self;
+        match format {
+            AnswerFormat::Csv => self.table().rows(bounded, series, rows, &self.time_format),
+            AnswerFormat::Ndjson => objects(bounded, series, rows, time_format, |_| {}),
+            AnswerFormat::Json => objects(bounded, series, rows, time_format, |out| {
+                if !std::mem::take(is_empty) {
+                    out.push(b',');
+                }
+            }),
         }
-        self.table().rows(bounded, series, rows, &self.time_format)
+    }
+
+    /// What stands behind all rows.
+    pub(crate) fn tail(&self) -> &'static [u8] {
+        if self.format == AnswerFormat::Json { b"]\n" } else { b"" }
     }
 
     fn table(&self) -> Table<'_> {

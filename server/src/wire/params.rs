@@ -194,9 +194,6 @@ pub fn parse(
         Some("csv") => AnswerFormat::Csv,
         None if route == Route::Export => AnswerFormat::Csv,
         Some("ndjson") => AnswerFormat::Ndjson,
-        Some("json") if route == Route::Export => {
-            return Err("format: json is written as a whole; an export is csv or ndjson".to_owned());
-        }
         None | Some("json") => AnswerFormat::Json,
         Some(other) => return Err(format!("format: {:?} is none of json, csv, ndjson", shortened(other))),
     };

@@ -56,6 +56,20 @@ async fn an_export_is_the_text_of_the_query_without_its_limit_of_length() {
 }
 
 #[tokio::test]
+async fn json_is_one_array_of_the_objects_that_ndjson_has_a_line_for() {
+    let server = filled(|_| {}).await;
+    let lines = server.get(&format!("{EXPORT}&end=106400s&format=ndjson")).await.text();
+    let objects: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(objects.len() > 10_000);
+    let answer = server.get(&format!("{EXPORT}&end=106400s&format=json")).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
+    assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&answer.text()).unwrap(), objects);
+    let none = server.get(&format!("{EXPORT}&end=1s&format=json&tag.device_id=none")).await;
+    assert_eq!(none.text(), "[]\n");
+}
+
+#[tokio::test]
 async fn a_client_that_could_not_tell_a_cut_from_the_end_is_refused() {
     let server = filled(|_| {}).await;
     let mut client = server.connect().await;
@@ -70,7 +84,7 @@ async fn wrong_parameters_are_named() {
     let server = filled(|_| {}).await;
     for (target, status, said) in [
         ("/api/v1/export?measurement=energy&start=0s&limit=5", 400, "limit"),
-        ("/api/v1/export?measurement=energy&start=0s&format=json", 400, "csv or ndjson"),
+        ("/api/v1/export?measurement=energy&start=0s&format=xml", 400, "csv, ndjson"),
         ("/api/v1/export?measurement=energy&start=0s&damaged=x", 400, "damaged"),
         ("/api/v1/export?measurement=energy", 400, "start"),
         ("/api/v1/export?db=none&measurement=energy&start=0s", 404, "database not found"),
