@@ -184,5 +184,9 @@ fn read_whole(engine: &wattlog_engine::Engine) -> Result<Content, String> {
 
 fn traced(run: &Run) -> String {
     let trace = run.disk.trace();
-    if trace.is_empty() { String::new() } else { format!("\n  {}", trace.join("\n  ")) }
+    if trace.is_empty() {
+        return String::new();
+    }
+    let entries: Vec<String> = run.entries.iter().map(|entry| format!("{entry:?}")).collect();
+    format!("\n  {}\n  {}", trace.join("\n  "), entries.join("\n  "))
 }
