@@ -53,6 +53,10 @@ second-reader STORES="200":
 golden FOLDER:
     WATTLOG_GOLDEN="$(realpath -m {{FOLDER}})" cargo test -p wattlog-engine --test second_reader a_set_of_golden -- --nocapture
 
+# All randomised suites with fresh seeds, round after round, HOURS long; stops at the first failure and says how to repeat it.
+soak HOURS="8":
+    bash tests/soak.sh --hours {{HOURS}}
+
 bench *ARGS:
     cargo bench {{ARGS}}
 

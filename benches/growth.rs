@@ -11,13 +11,15 @@
 //!
 //! Not measured: HTTP, a cold disk, several writers, bodies with one row of each of many series (a fifth of the rate).
 
+mod cases;
+
+use cases::{all, anon_mb, files, median};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wattlog_engine::io::os::OsDisk;
 use wattlog_engine::query::{
-    Function, QueryControl, QueryRequest, QueryResult, ResultValues, Shape, TagFilter, TagPredicate,
+    Function, QueryRequest, QueryResult, ResultValues, Shape, TagFilter, TagPredicate,
 };
 use wattlog_engine::{Engine, Options, WriteBatch};
 use wattlog_model::{ManualClock, TagSet, Timestamp};
@@ -61,14 +63,9 @@ fn main() {
 /// One line of the table.
 fn row(case: Case) -> String {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the build folder can be written");
-    let run = |what: &str| {
-        let mut command = Command::new(std::env::current_exe().expect("this program"));
-        command.args([what, folder.path().to_str().expect("a path in UTF-8")]);
-        let output =
-            command.args([case.points.to_string(), case.series.to_string()]).output().expect("it runs");
-        assert!(output.status.success(), "{case:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text").trim().to_owned()
-    };
+    let (path, points, series) =
+        (folder.path().to_str().expect("a path in UTF-8"), case.points.to_string(), case.series.to_string());
+    let run = |what: &str| cases::again(&[what, path, &points, &series]);
     let (filled, asked) = (run("--load"), run("--ask"));
     format!("| {} | {} | {filled} | {asked} |", case.points, case.series)
 }
@@ -141,7 +138,7 @@ fn load(folder: &Path, case: Case) {
     most_anon = most_anon.max(anon_mb());
     assert_eq!(engine.storage().values, case.points);
     engine.close().expect("closed");
-    let (files, bytes) = files(folder);
+    let (files, bytes) = all(&files(folder));
     println!(
         "{:.2} | {:.1} | {:.3} | {files} | {most_anon:.0}",
         case.points as f64 / filled.as_secs_f64() / 1e6,
@@ -169,60 +166,18 @@ fn ask(folder: &Path, case: Case) {
     };
 
     let newest = request(Shape::Last, 0, case.rows());
-    let (newest_us, answer) = median(&engine, &newest);
+    let (newest_us, answer) = median(101, &engine, &newest);
     assert_eq!(floats(&answer), [Some(Case::value(series, case.rows() - 1))]);
 
     let hour = middle..(middle + rows_of(3600)).min(case.rows());
-    let (hour_us, answer) = median(&engine, &request(Shape::Raw, hour.start, hour.end));
+    let (hour_us, answer) = median(101, &engine, &request(Shape::Raw, hour.start, hour.end));
     assert!(floats(&answer).into_iter().eq(hour.map(|row| Some(Case::value(series, row)))));
 
     let day = middle.saturating_sub(rows_of(43_200))..(middle + rows_of(43_200)).min(case.rows());
     let hourly = Shape::aggregate(vec![Function::Mean, Function::Count], Some(Duration::from_secs(3600)));
-    let (day_us, answer) = median(&engine, &request(hourly, day.start, day.end));
+    let (day_us, answer) = median(101, &engine, &request(hourly, day.start, day.end));
     let ResultValues::Integer(counts) = &answer.series[0].columns[2].values else { panic!("counts") };
     assert_eq!(counts.iter().flatten().sum::<i64>() as u64, day.end - day.start);
     println!("{:.1} | {anon:.1} | {newest_us:.0} | {hour_us:.0} | {day_us:.0}", opened.as_secs_f64() * 1e3);
     engine.close().expect("closed");
-}
-
-/// Median time of 101 answers, in microseconds, and the last of them.
-fn median(engine: &Engine, request: &QueryRequest) -> (f64, QueryResult) {
-    let mut times = Vec::new();
-    loop {
-        let begun = Instant::now();
-        let answer = engine.query(request, &QueryControl::default()).expect("an answer");
-        times.push(begun.elapsed().as_secs_f64() * 1e6);
-        assert!(!answer.is_partial() && answer.series.len() == 1);
-        if times.len() == 101 {
-            times.sort_by(f64::total_cmp);
-            return (times[50], answer);
-        }
-    }
-}
-
-/// Files of the store and their bytes.
-fn files(folder: &Path) -> (u64, u64) {
-    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
-    entries.fold((0, 0), |(count, bytes), entry| {
-        let meta = entry.metadata().expect("its length");
-        if meta.is_dir() {
-            let (more, longer) = files(&entry.path());
-            (count + more, bytes + longer)
-        } else {
-            (count + 1, bytes + if is_ballast(&entry.path()) { 0 } else { meta.len() })
-        }
-    })
-}
-
-/// Room kept for a full disk is no cost of points.
-fn is_ballast(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name == "ballast")
-}
-
-/// Anonymous memory of this process.
-fn anon_mb() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<f64>().ok());
-    kilobytes.unwrap_or(f64::NAN) / 1024.0
 }
