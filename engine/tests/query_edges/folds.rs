@@ -10,6 +10,7 @@ on_both_read_modes! {
     a_field_that_only_some_groups_have_counts_where_it_is,
     a_group_at_the_border_of_range_and_bucket_is_told_by_statistics_only_if_it_lies_inside,
     a_page_that_cannot_be_read_costs_its_group_alone,
+    a_damaged_block_beside_one_that_folds_costs_its_field_alone,
     parts_of_time_add_up_where_files_are_lost_and_rows_deleted,
     parts_of_time_reach_from_one_end_of_time_to_the_other,
 }
@@ -76,6 +77,20 @@ fn a_page_that_cannot_be_read_costs_its_group_alone(read_mode: ReadMode) {
     }
 }
 
+fn a_damaged_block_beside_one_that_folds_costs_its_field_alone(read_mode: ReadMode) {
+    let mut scene = Scene::new(read_mode);
+    scene.seal_seconds(0..3072, &["a", "b"], |i| i as f64);
+    scene.damage(0, "field_block", "\"a\"", 1);
+    let found = scene.rows(&buckets(&[Function::Sum], 100, &["a", "b"]), true);
+    for (bucket, (time, values)) in (0..31).zip(&found) {
+        let own = || bucket * 100..((bucket + 1) * 100).min(3072);
+        let left: Vec<i64> = own().filter(|i| !(1024..2048).contains(i)).collect();
+        let a = (!left.is_empty()).then(|| left.iter().sum::<i64>() as f64);
+        assert_eq!((*time, &values[..]), (at(bucket * 100), &[a, Some(own().sum::<i64>() as f64)][..]));
+    }
+    assert_eq!(found.len(), 31);
+}
+
 fn parts_of_time_add_up_where_files_are_lost_and_rows_deleted(read_mode: ReadMode) {
     let mut scene = Scene::new(read_mode);
     let rows_each = 80_000;
@@ -90,6 +105,9 @@ fn parts_of_time_add_up_where_files_are_lost_and_rows_deleted(read_mode: ReadMod
     scene.delete(at(1024)..at(2048), None);
     scene.delete(at(200_000)..at(200_001), Some(&["power"]));
     scene.write([(at(40_000), "power", 5.0), (at(100_500), "power", 6.0)]);
+    // The last instant of each hour, wherever the parts are cut.
+    let late = || (1..66).map(|hour| at(hour * 3600) - 1);
+    scene.write(late().map(|time| (time, "power", 0.5)));
     scene.lose(scene.sealed.len() - 1);
     let value = |i: i64| match i {
         40_000 => Some(5.0),
@@ -104,23 +122,19 @@ fn parts_of_time_add_up_where_files_are_lost_and_rows_deleted(read_mode: ReadMod
         let told = scene.engine().explain(&request, &QueryControl::default()).unwrap();
         assert!(told.threads > 1 || std::thread::available_parallelism().unwrap().get() == 1);
         let found = scene.rows(&request, true);
-        let (all, every) = (3 * rows_each, every as i64);
+        let mut all: Vec<(i64, f64)> = (0..3 * rows_each).filter_map(|i| Some((at(i), value(i)?))).collect();
+        all.extend(late().map(|time| (time, 0.5)));
+        all.sort_by_key(|(time, _)| *time);
         // Buckets are counted from the epoch.
-        let zero = at(0) / super::scene::SECOND;
-        let mut expected = Vec::new();
-        let mut start = (zero.div_euclid(every) * every) - zero;
-        while start < all {
-            let own: Vec<f64> = (start.max(0)..(start + every).min(all)).filter_map(value).collect();
-            if !own.is_empty() {
-                let sum = own.iter().sum();
-                let (low, high) =
-                    (own.iter().copied().reduce(f64::min), own.iter().copied().reduce(f64::max));
-                let ends = [own.first().copied(), own.last().copied()];
-                expected
-                    .push((at(start), vec![Some(own.len() as f64), Some(sum), low, high, ends[0], ends[1]]));
-            }
-            start += every;
-        }
+        let start = |time: i64| time - time.rem_euclid(every as i64 * super::scene::SECOND);
+        let of_bucket = |own: &[(i64, f64)]| {
+            let values = || own.iter().map(|(_, value)| *value);
+            let ends = [own.first(), own.last()].map(|row| row.map(|(_, value)| *value));
+            let (low, high) = (values().reduce(f64::min), values().reduce(f64::max));
+            let row = vec![Some(own.len() as f64), Some(values().sum()), low, high, ends[0], ends[1]];
+            (start(own[0].0), row)
+        };
+        let expected: Vec<_> = all.chunk_by(|a, b| start(a.0) == start(b.0)).map(of_bucket).collect();
         assert!(found == expected, "{every}: {} buckets of {}", found.len(), expected.len());
     }
 }

@@ -12,6 +12,8 @@ on_both_read_modes! {
     the_first_and_the_last_row_of_a_range_are_cut_where_it_ends,
     a_limit_that_is_reached_ends_the_reading,
     rows_in_memory_are_held_once_while_a_part_of_them_is_read,
+    rows_in_memory_are_held_once_while_the_newest_that_count_are_looked_for,
+    two_damaged_blocks_of_a_field_are_told_as_one_stretch,
     a_page_that_cannot_be_read_is_read_around,
 }
 
@@ -37,6 +39,13 @@ fn every_limit_gives_the_first_rows_of_the_whole_answer(read_mode: ReadMode) {
                 let found = scene.rows(&limited(order, limit, points(fields)), false);
                 let wanted = &all[..limit.min(all.len())];
                 assert!(found == wanted, "{fields:?} {order:?} {limit}: {} rows", found.len());
+                // Nothing from beyond a range that ends before other files begin.
+                let range = at(5)..at(2450);
+                let part = between(range.clone(), limited(order, limit, points(fields)));
+                let mut wanted: Vec<_> =
+                    all.iter().filter(|(time, _)| range.contains(time)).cloned().collect();
+                wanted.truncate(limit);
+                assert!(scene.rows(&part, false) == wanted, "{fields:?} {order:?} {limit} in part");
             }
         }
     }
@@ -97,11 +106,32 @@ fn rows_in_memory_are_held_once_while_a_part_of_them_is_read(read_mode: ReadMode
     scene.write((0..8192).map(|i| (at(i) - 1, "power", 0.0)));
     let result = scene.ask(&limited(NEWEST, 5, points(&["power"])));
     assert_eq!(rows(&result)[0], (at(8191), vec![Some(8191.0)]));
-    let mut newest = limited(NEWEST, 5, points(&["power"]));
+}
+
+fn rows_in_memory_are_held_once_while_the_newest_that_count_are_looked_for(read_mode: ReadMode) {
+    let limits = QueryLimits { max_bytes: 8192 * 24 + 60_000, ..QueryLimits::default() };
+    let mut scene = Scene::with(read_mode, |options| options.query = limits);
+    // What is looked for goes on to the oldest row of a field.
+    scene.write((0..8192).map(|i| (at(i), "power", i as f64)).chain([(at(3), "rare", 7.0)]));
+    scene.seal();
+    scene.write((0..8192).map(|i| (at(i) - 1, "power", 0.5)));
+    let mut newest = asked(Shape::Last, &["power", "rare"]);
     newest.condition = Some(super::folds::above("power", 0.0));
-    newest.shape = Shape::Last;
-    newest.limit = None;
-    assert_eq!(rows(&scene.ask(&newest)), [(at(8191), vec![Some(8191.0)])]);
+    assert_eq!(rows(&scene.ask(&newest)), [(at(8191), vec![Some(8191.0), Some(7.0)])]);
+}
+
+fn two_damaged_blocks_of_a_field_are_told_as_one_stretch(read_mode: ReadMode) {
+    let mut scene = Scene::new(read_mode);
+    scene.seal_seconds(0..3072, &["power", "rare"], |i| i as f64);
+    scene.damage(0, "field_block", "power", 0);
+    scene.damage(0, "field_block", "power", 2);
+    for order in [OLDEST, NEWEST] {
+        let result = scene.ask(&limited(order, 3000, points(&["power", "rare"])));
+        let told: Vec<_> =
+            result.partial.iter().map(|range| (range.field.as_deref(), range.first, range.last)).collect();
+        assert_eq!(told, [(Some("power"), at(0), at(3071))], "{order:?}");
+        assert_eq!(rows(&result).iter().filter(|(_, values)| values[0].is_some()).count(), 1024);
+    }
 }
 
 fn a_page_that_cannot_be_read_is_read_around(read_mode: ReadMode) {
