@@ -30,6 +30,8 @@ pub(super) fn newest(scan: Scan<'_>, series: SeriesId) -> Result<Newest, QueryEr
             if start == cut {
                 scan.sweep(pieces, &(start..end), &mut sink)?;
             } else {
+                // Rows from memory are in hand once.
+                drop(pieces);
                 scan.run(series, &(start..end), &mut sink)?;
             }
             for (known, found) in all.iter_mut().zip(sink.found).filter(|(known, _)| known.is_none()) {

@@ -312,7 +312,8 @@ pub(super) fn series_rows(
                     let pieces = scan.pieces(series, &(cut..end))?;
                     let start = newest_part(&pieces, tried, cut..end);
                     tried = tried.saturating_mul(2);
-                    let pieces = if start == cut { Some(pieces) } else { None };
+                    // Those of all are let go before a part of them is read again.
+                    let pieces = (start == cut).then_some(pieces);
                     let mut rows = gather(&(start..end), pieces, usize::MAX)?;
                     rows.reverse();
                     rows.keep(limit - out.len(), scan.budget);

@@ -315,17 +315,18 @@ impl<'a> Scan<'a> {
             return Ok(SeriesRows::default());
         }
         let source = &self.sources.list[piece.precedence];
-        let Opened::Rows(open) = source.open(self.plan, self.losses)? else {
-            return Ok(SeriesRows::default());
-        };
         let mut block = Block::default();
         let mut lost = Vec::new();
-        self.decode(source, &open, &piece.group, 0..self.plan.ids.len(), &mut block, |field| {
-            lost.push(field);
-        })?;
+        match source.open(self.plan, self.losses)? {
+            Opened::Rows(open) => {
+                let slots = 0..self.plan.ids.len();
+                self.decode(source, &open, &piece.group, slots, &mut block, |field| lost.push(field))?;
+            }
+            // It could be opened when its groups were listed, and was closed since.
+            Opened::Lost | Opened::Empty => lost.push(None),
+        }
         for field in lost {
-            let (first, last) = (piece.group.first_time, piece.group.last_time);
-            let hole = Hole { precedence: piece.precedence, first, last, field };
+            let hole = Hole { precedence: piece.precedence, first: first_time, last: last_time, field };
             carry.mask(&hole);
             holes.push(hole);
         }

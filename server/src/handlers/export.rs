@@ -220,3 +220,140 @@ impl ExportSink for Writer<'_> {
         if text.is_empty() { Ok(()) } else { self.send(text) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BuildInfo, ServerOptions, Size};
+    use http_body_util::BodyExt;
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread::ThreadId;
+    use std::time::Duration;
+    use wattlog_engine::io::sim::SimDisk;
+    use wattlog_engine::query::QueryRequest;
+    use wattlog_engine::{Engine, Options, WriteBatch};
+    use wattlog_model::{Clock, FieldValue, ManualClock, TagSet, Timestamp};
+
+    const ROWS: usize = 45;
+    const TEXT_BYTES: usize = 20_000;
+
+    /// A server that may hold little more than the rows of its store in its queries.
+    fn state(clock: Arc<dyn Clock>) -> (ServerState, Engine) {
+        let mut options = ServerOptions::default();
+        options.limits.query_bytes = Size::mib(1);
+        options.limits.queries_in_memory = Size::mib(1);
+        options.limits.concurrent_exports = 1;
+        let build = BuildInfo { version: "0".into(), commit: "0".into() };
+        let state = ServerState::new(options, build, clock).unwrap();
+        let options = Options { ballast_bytes: 0, ..Options::default() };
+        let own_clock = Arc::new(ManualClock::new(Timestamp(0)));
+        let engine = Engine::open(Arc::new(SimDisk::new(1)), options, own_clock, [1; 16]).unwrap();
+        let mut batch = WriteBatch::new("wattlog", None);
+        let slot = batch.series("notes", &TagSet::default());
+        for row in 0..ROWS {
+            let text = FieldValue::String(format!("{row:0TEXT_BYTES$}").into());
+            batch.row(slot, Timestamp(row as i64), row as u32).value("text", &text);
+        }
+        engine.write(batch).unwrap();
+        assert!(state.set_engine(engine.clone()));
+        (state, engine)
+    }
+
+    async fn ask(state: &ServerState) -> Result<Response<Body>, ApiError> {
+        let peer = Peer(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let query = Some("measurement=notes&start=0s".to_owned());
+        export(State(state.clone()), peer, Version::HTTP_11, RawQuery(query)).await
+    }
+
+    /// Rows of an export that ends well.
+    async fn rows(state: &ServerState) -> usize {
+        let body = ask(state).await.unwrap().into_body().collect().await.unwrap();
+        let text = String::from_utf8(body.to_bytes().to_vec()).unwrap();
+        text.lines().count() - 1
+    }
+
+    /// Waits until what another task brings about is so.
+    async fn until(mut holds: impl FnMut() -> bool) {
+        let waiting = async {
+            while !holds() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(30), waiting).await.is_ok(), "waited in vain");
+    }
+
+    #[tokio::test]
+    async fn an_export_waits_for_memory_that_queries_hold_and_leaves_its_turn_if_its_client_does() {
+        let (state, engine) = state(Arc::new(ManualClock::new(Timestamp(60_000_000_000))));
+        // A query whose answer was not written yet.
+        let memory = state.shared.query_memory.charge();
+        let control = QueryControl { memory: memory.clone(), ..QueryControl::default() };
+        let request = QueryRequest::raw("wattlog", "notes", Timestamp(0), Timestamp::MAX);
+        assert_eq!(engine.query(&request, &control).unwrap().rows(), ROWS);
+        let held = state.shared.query_memory.held();
+        assert!(held > (ROWS * TEXT_BYTES) as u64);
+        drop(control);
+
+        let running = || state.shared.queries.running().len();
+        let waiting = tokio::time::timeout(Duration::from_millis(300), ask(&state)).await;
+        assert!(waiting.is_err(), "it is neither refused nor begun");
+        // Its client left, so that it ends while the memory is still taken.
+        until(|| running() == 0).await;
+        assert_eq!(state.shared.query_memory.held(), held, "it gave back what it had");
+
+        let patient = tokio::spawn({
+            let state = state.clone();
+            async move { rows(&state).await }
+        });
+        until(|| running() == 1).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!patient.is_finished());
+        drop(memory);
+        assert_eq!(patient.await.unwrap(), ROWS);
+        until(|| running() == 0 && state.shared.query_memory.held() == 0).await;
+        assert_eq!(rows(&state).await, ROWS, "later ones are as if nothing had been");
+    }
+
+    /// A clock that panics, if it shall, on any thread but the one that made it.
+    #[derive(Debug)]
+    struct BrokenElsewhere {
+        inner: ManualClock,
+        own: ThreadId,
+        is_broken: AtomicBool,
+    }
+
+    impl Clock for BrokenElsewhere {
+        fn wall(&self) -> Timestamp {
+            let elsewhere = std::thread::current().id() != self.own;
+            assert!(!(elsewhere && self.is_broken.load(Ordering::Relaxed)), "a bug, on purpose");
+            self.inner.wall()
+        }
+
+        fn monotonic(&self) -> Duration {
+            self.inner.monotonic()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bug_in_the_thread_of_an_export_is_an_error_and_frees_its_turn() {
+        let clock = Arc::new(BrokenElsewhere {
+            inner: ManualClock::new(Timestamp(60_000_000_000)),
+            own: std::thread::current().id(),
+            is_broken: AtomicBool::new(true),
+        });
+        let (state, _engine) = state(clock.clone());
+        let error = ask(&state).await.unwrap_err();
+        assert_eq!((error.status.as_u16(), &*error.message), (500, "the export ended early"));
+        until(|| {
+            let mut text = String::new();
+            state.shared.metrics.encode(&mut text);
+            text.lines().any(|line| line == "wattlog_http_panics_total 1")
+        })
+        .await;
+        clock.is_broken.store(false, Ordering::Relaxed);
+        // There is one turn.
+        assert_eq!(rows(&state).await, ROWS);
+    }
+}
