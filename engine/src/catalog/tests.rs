@@ -1,5 +1,8 @@
 use super::definition::tests::sample;
 use super::*;
+use crate::ids::StoreId;
+use crate::io::Disk;
+use crate::io::sim::SimDisk;
 use wattlog_model::{FieldType, Unit};
 
 const M: MeasurementId = MeasurementId(1);
@@ -141,4 +144,42 @@ fn series_out_of_order_are_found_by_key_and_by_id() {
 fn an_expression_too_large_is_refused() {
     assert!(compile_regex("(((a{100}){100}){100})").is_err());
     assert!(compile_regex("(").is_err());
+}
+
+#[test]
+fn names_in_several_files_are_read_in_any_order() {
+    let sim = SimDisk::new(1);
+    sim.create_dir("catalog").unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(sim);
+    let catalog = Catalog::default();
+    let tags_of =
+        |id: u32| tags([("device", &*format!("device-{id:05}")), ("site", ["n", "s"][id as usize % 2])]);
+    // Two files of many blocks, a layer, and ids that nobody has between them.
+    for (part, ids) in [10..1500, 1600..3000, 3000..3100].into_iter().enumerate() {
+        let given: Vec<Definition> = ids.map(|id| series(id, tags_of(id))).collect();
+        assert_eq!(catalog.apply(&given).changed, given.len() as u64);
+        if part < 2 {
+            let file = CatalogFileId(part as u64 + 1);
+            catalog.adopt(catalog.write_unsealed(&disk, StoreId([7; 16]), file).unwrap().unwrap());
+        }
+    }
+    let expected = |id: u32| match id {
+        0..10 | 1500..1600 | 3100.. => None,
+        _ => Some((M, tags_of(id))),
+    };
+    let mut reader = SeriesReader::new(&catalog);
+    let rising = 0..3110;
+    let falling = (0..3110).rev();
+    let jumping = (0..3110).map(|step| step * 389 % 3110);
+    for id in rising.chain(falling).chain(jumping) {
+        assert_eq!(reader.tags(SeriesId(id)).unwrap(), expected(id), "series {id}");
+    }
+    // What is looked for by a value, at the borders of files and blocks as elsewhere.
+    for id in (10..3100).filter(|id| expected(*id).is_some()) {
+        check(&catalog, &[filter("device", SeriesPredicate::In(vec![format!("device-{id:05}")]))], &[id]);
+    }
+    check(&catalog, &[filter("device", SeriesPredicate::In(texts(&["device-01550", "", "z"])))], &[]);
+    assert_eq!(catalog.tag_keys(M).unwrap(), ["device", "site"]);
+    assert_eq!(catalog.tag_values(M, "device").unwrap().len(), 1490 + 1400 + 100);
+    assert_eq!(catalog.tag_values(M, "site").unwrap(), ["n", "s"]);
 }

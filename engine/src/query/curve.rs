@@ -11,12 +11,15 @@
 //!    function of time, rounded once to 10^-18 of a unit and second.
 //! 3. Time beyond the range asked for is looked at for neighbours only.
 
+mod runs;
+
 use super::bucket::Buckets;
 use super::budget::Budget;
 use super::error::QueryError;
 use super::prices::Prices;
 use super::request::Function;
 use crate::segment::{BlockStatistics, Number};
+use runs::Decimals;
 use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
@@ -50,6 +53,8 @@ pub(super) struct Curve {
     current: Range<i64>,
     last: Option<(i64, Number)>,
     counter: Counter,
+    /// Room that is used again.
+    decimals: Decimals,
 }
 
 /// What is known of one bucket.
@@ -110,6 +115,7 @@ impl Curve {
             current: 0..0,
             last: None,
             counter: Counter::default(),
+            decimals: Decimals::default(),
         })
     }
 
@@ -290,11 +296,13 @@ impl Curve {
             let since = |t: i64| t.wrapping_sub(from.0) as u64;
             let (start, end) = (since(piece.start), since(piece.end));
             bucket.covered_ns += u128::from(end - start);
-            bucket.area_twice.merge(&area_twice(from.1, to.1, span, start..end, step));
+            let whole = area_twice(from.1, to.1, span, start..end, step);
+            bucket.area_twice.merge(&whole);
             let Some(prices) = &prices else { return };
-            prices.split(piece, &mut price_at, |part, price| {
+            prices.split(piece.clone(), &mut price_at, |part, price| {
                 let (start, end) = (since(part.start), since(part.end));
-                let area = area_twice(from.1, to.1, span, start..end, step);
+                let area =
+                    if part == piece { whole } else { area_twice(from.1, to.1, span, start..end, step) };
                 bucket.priced_ns += u128::from(end - start);
                 bucket.cost_twice.merge(&product(&area, price));
             });

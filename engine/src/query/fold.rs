@@ -9,14 +9,13 @@ use super::bucket::Buckets;
 use super::budget::Budget;
 use super::curve::{Curve, Frame};
 use super::error::QueryError;
-use super::kernel::Cell;
 use super::parallel;
 use super::plan::is_defined;
 use super::prune::Open;
 use super::request::{Aggregate, Function};
 use super::scan::{Block, GroupSource, Scan, Sink};
 use crate::codec::{Stretch, Times, Wanted};
-use crate::column::{Column, Presence, SeriesRows, Values};
+use crate::column::{Column, SeriesRows};
 use crate::ids::{FieldId, SeriesId};
 use crate::segment::{Number, RowGroup, SegmentError};
 use std::ops::Range;
@@ -67,7 +66,7 @@ impl Field {
         scratch: &mut Vec<i64>,
     ) -> Result<(), QueryError> {
         if let Some(curve) = &mut self.curve {
-            each_number(times, column, rows.clone(), |time, value| curve.point(frame, time, value))?;
+            curve.rows(frame, times, column, rows.clone())?;
         }
         // Rows beyond the range are read where some field needs neighbours.
         let from = times[rows.clone()].partition_point(|time| *time < frame.asked.start) + rows.start;
@@ -191,37 +190,6 @@ pub(super) fn bucket_keys(fields: &[Field]) -> Vec<i64> {
         }
     }
     keys
-}
-
-/// Values of `rows` of a column over `times`, as sums see them.
-fn each_number(
-    times: &[i64],
-    column: &Column,
-    rows: Range<usize>,
-    mut visit: impl FnMut(i64, Number) -> Result<(), QueryError>,
-) -> Result<(), QueryError> {
-    fn all<T: Cell>(
-        values: &[T],
-        places: impl Iterator<Item = (i64, usize)>,
-        visit: &mut impl FnMut(i64, Number) -> Result<(), QueryError>,
-    ) -> Result<(), QueryError> {
-        places.into_iter().try_for_each(|(time, at)| visit(time, values[at].number()))
-    }
-    let positions = match &column.presence {
-        Presence::All => rows,
-        Presence::Rows(present) => {
-            let from = present.partition_point(|row| (*row as usize) < rows.start);
-            from..present.partition_point(|row| (*row as usize) < rows.end)
-        }
-    };
-    let places = positions.map(|at| (times[column.row(at)], at));
-    match &column.values {
-        Values::Float(v) => all(v, places, &mut visit),
-        Values::Integer(v) => all(v, places, &mut visit),
-        Values::Unsigned(v) => all(v, places, &mut visit),
-        Values::Boolean(v) => all(v, places, &mut visit),
-        Values::String(v) => all(v, places, &mut visit),
-    }
 }
 
 /// Whether the group lies in one bucket and within what was asked for, and all of its rows are read: retention may hide some.

@@ -3,7 +3,6 @@
 //! A sum is the one [`ExactSum`] defines, value by value; the fast way below gives the same bits for decimals.
 
 use super::deviation::Squares;
-use crate::segment::Number;
 use std::cmp::Ordering;
 use std::sync::Arc;
 use wattlog_model::{ExactSum, FieldValue, short_decimal};
@@ -22,10 +21,6 @@ pub(super) trait Cell: Clone {
     fn sum(_values: &[Self], _hint: &mut u8, _sum: &mut ExactSum) {}
     /// Adds all of `values` to sums of squares.
     fn squares(_values: &[Self], _squares: &mut Squares) {}
-    /// The value as sums see it; zero for texts and booleans.
-    fn number(&self) -> Number {
-        Number::Nanos(0)
-    }
     /// The nearest double; none for texts and booleans.
     fn float(&self) -> Option<f64> {
         None
@@ -70,10 +65,6 @@ impl Cell for f64 {
 
     fn squares(values: &[Self], squares: &mut Squares) {
         values.iter().for_each(|value| squares.add_float(*value));
-    }
-
-    fn number(&self) -> Number {
-        Number::of_float(*self)
     }
 
     fn float(&self) -> Option<f64> {
@@ -131,10 +122,6 @@ impl Cell for i64 {
         values.iter().for_each(|value| squares.add_integer(i128::from(*value)));
     }
 
-    fn number(&self) -> Number {
-        Number::of_integer(i128::from(*self))
-    }
-
     fn float(&self) -> Option<f64> {
         Some(*self as f64)
     }
@@ -167,10 +154,6 @@ impl Cell for u64 {
 
     fn squares(values: &[Self], squares: &mut Squares) {
         values.iter().for_each(|value| squares.add_integer(i128::from(*value)));
-    }
-
-    fn number(&self) -> Number {
-        Number::of_integer(i128::from(*self))
     }
 
     fn float(&self) -> Option<f64> {

@@ -77,6 +77,7 @@ impl Prices {
         let Some(ResultValues::Time(times)) = found.series[0].columns.first().map(|time| &time.values) else {
             return Ok(Some((prices, found.partial)));
         };
+        let mut points = Vec::new();
         for (row, time) in times.iter().enumerate() {
             let price = match &column.values {
                 ResultValues::Float(v) => v[row].map(Number::of_float),
@@ -85,18 +86,24 @@ impl Prices {
                 _ => return Err(QueryError::NoNumbers { step: "cost".into(), column: source.field.clone() }),
             };
             if let (Some(from), Some(price)) = (*time, price) {
-                prices.push(from, price, source.max_age_ns);
+                points.push((from, price));
             }
         }
+        prices.stretches = stretches(&points, source.max_age_ns);
         Ok(Some((prices, found.partial)))
     }
 
-    /// Adds a later price.
-    fn push(&mut self, from: i64, price: Number, max_age_ns: i64) {
-        if let Some(before) = self.stretches.last_mut() {
-            before.until = before.until.min(from);
+    /// The price at `time`, and the instant up to which it is that, or up to which there is none. `hint` is where the last
+    /// call found something.
+    pub(super) fn at(&self, time: i64, hint: &mut usize) -> (Option<Number>, i64) {
+        if !self.stretches.get(*hint).is_some_and(|stretch| (stretch.from..stretch.until).contains(&time)) {
+            *hint = self.stretches.partition_point(|stretch| stretch.until <= time);
         }
-        self.stretches.push(Stretch { from, until: from.saturating_add(max_age_ns), price });
+        match self.stretches.get(*hint) {
+            Some(stretch) if stretch.from <= time => (Some(stretch.price), stretch.until),
+            Some(next) => (None, next.from),
+            None => (None, i64::MAX),
+        }
     }
 
     /// Hands the parts of `range` that have a price to `visit`, in order. `hint` is where the last call found something.
@@ -134,5 +141,23 @@ impl Prices {
             (1, Some((part, price))) if part == range => Ok(Some(price)),
             _ => Err(()),
         }
+    }
+}
+
+/// From rising points of a price: each holds until the next, and for `max_age_ns` at most.
+fn stretches(points: &[(i64, Number)], max_age_ns: i64) -> Vec<Stretch> {
+    let nexts = points.iter().skip(1).map(|(next, _)| *next).chain([i64::MAX]);
+    let stretch = |(&(from, price), next): (&(i64, Number), i64)| Stretch {
+        from,
+        until: from.saturating_add(max_age_ns).min(next),
+        price,
+    };
+    points.iter().zip(nexts).map(stretch).collect()
+}
+
+#[cfg(test)]
+impl Prices {
+    pub(super) fn of(points: &[(i64, Number)], max_age_ns: i64) -> Self {
+        Self { stretches: stretches(points, max_age_ns), unit: None }
     }
 }

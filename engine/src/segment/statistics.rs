@@ -164,6 +164,16 @@ impl Number {
         }
     }
 
+    /// The value at a position; zero for texts and booleans.
+    pub(crate) fn at(values: &Values, position: usize) -> Self {
+        match values {
+            Values::Float(v) => Self::of_float(v[position]),
+            Values::Integer(v) => Self::of_integer(v[position].into()),
+            Values::Unsigned(v) => Self::of_integer(v[position].into()),
+            Values::Boolean(_) | Values::String(_) => Self::Nanos(0),
+        }
+    }
+
     /// An integer of 64 bits, with or without sign.
     pub(crate) fn of_integer(value: i128) -> Self {
         Self::Nanos(value * NANOS_PER_UNIT)

@@ -1,6 +1,6 @@
 use super::super::request::{Aggregate, Every, QueryControl, QueryLimits};
 use super::*;
-use crate::column::Values;
+use crate::column::{Column, Presence, Values};
 use proptest::prelude::*;
 
 const S: i64 = 1_000_000_000;
@@ -179,6 +179,100 @@ proptest! {
         let tolerance = if clean { 1e-7 } else { 20.0 };
         prop_assert!((sum.value() - expected.value()).abs() <= tolerance, "{} {}", sum.value(), expected.value());
     }
+}
+
+/// Values that are decimals of many lengths, and some that are none.
+fn value() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        8 => (-100_000_i64..100_000).prop_map(|tenths| tenths as f64 / 10.0),
+        2 => (-100_000_000_i64..100_000_000, 0_i32..10).prop_map(|(v, e)| v as f64 / 10.0_f64.powi(e)),
+        1 => prop::sample::select(vec![0.0, -0.0, 1.0 / 3.0, 1e300, 9e15, 4_503_599_627_370_497.5, 1e-9, -2e6]),
+    ]
+}
+
+/// A curve of `values`, row by row or in slices of `lens` at a time.
+fn priced(
+    points: &[(i64, f64)],
+    kind: FieldKind,
+    every_s: i64,
+    prices: &Arc<Prices>,
+    lens: &[usize],
+    as_integers: bool,
+) -> Curve {
+    let buckets = buckets_of(every_s);
+    let (limits, control) = (QueryLimits::default(), QueryControl::default());
+    let budget = Budget::new(&limits, &control);
+    let frame = Frame { buckets: &buckets, asked: &ASKED, budget: &budget };
+    let functions = [Function::Integral, Function::Cost];
+    let mut curve = Curve::new(&functions, kind, 60 * S, Some(prices)).unwrap();
+    let times: Vec<i64> = points.iter().map(|(time, _)| *time).collect();
+    let floats = points.iter().map(|(_, value)| *value);
+    let values = if as_integers {
+        Values::Integer(floats.map(|value| value as i64).collect())
+    } else {
+        Values::Float(floats.collect())
+    };
+    let column = Column { presence: Presence::All, values };
+    let mut at = 0;
+    while at < times.len() {
+        let len = lens.get(at % lens.len().max(1)).copied().unwrap_or(0).min(times.len() - at);
+        if len == 0 {
+            curve.point(frame, times[at], Number::at(&column.values, at)).unwrap();
+        } else {
+            curve.rows(frame, &times, &column, at..at + len).unwrap();
+        }
+        at += len.max(1);
+    }
+    curve.end_series(frame).unwrap();
+    curve
+}
+
+proptest! {
+    #[test]
+    fn rows_at_a_time_are_the_same_as_one_by_one(
+        points in points(),
+        values in prop::collection::vec(value(), 60),
+        every_s in prop_oneof![1_i64..200, Just(1000)],
+        step in any::<bool>(),
+        as_integers in any::<bool>(),
+        lens in prop::collection::vec(0_usize..40, 1..5),
+        prices in prop::collection::btree_map(-100_i64..1100, -500_i64..2000, 0..9),
+        odd_ns in prop_oneof![3 => Just(0), 1 => 1_i64..S],
+    ) {
+        let kind = if step { FieldKind::Step } else { FieldKind::Linear };
+        let points: Vec<(i64, f64)> =
+            points.iter().zip(&values).map(|((time, _), value)| (time * S + odd_ns * (time % 2), *value)).collect();
+        let of = |(time, price): (&i64, &i64)| (time * S, Number::of_float(*price as f64 / 1000.0));
+        let prices = Arc::new(Prices::of(&prices.iter().map(of).collect::<Vec<_>>(), 300 * S));
+        let singly = priced(&points, kind, every_s, &prices, &[], as_integers);
+        let by_rows = priced(&points, kind, every_s, &prices, &lens, as_integers);
+        for function in [Function::Integral, Function::Twa, Function::Coverage, Function::Priced] {
+            prop_assert_eq!(bits(&singly, function, every_s), bits(&by_rows, function, every_s), "{}", function);
+        }
+        // A price is multiplied once for all rows of a run, so what is rounded down is less.
+        let (singly, by_rows) = (all(&singly, Function::Cost, every_s), all(&by_rows, Function::Cost, every_s));
+        for pair in singly.iter().zip(&by_rows) {
+            match pair {
+                (Some(a), Some(b)) if odd_ns == 0 && as_integers => prop_assert_eq!(a.to_bits(), b.to_bits()),
+                (Some(a), Some(b)) => prop_assert!(a == b || (a - b).abs() <= a.abs() * 1e-14 + 1e-15, "{} {}", a, b),
+                (a, b) => prop_assert_eq!(a, b),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_goes_on_over_a_whole_block() {
+    // As long as values stay decimals a block is a handful of runs: one for each bucket and price.
+    let mut decimals = Decimals::default();
+    let floats: Vec<f64> =
+        (0..1024).map(|i| f64::from(i % 77) / if i < 500 { 10.0 } else { 1000.0 }).collect();
+    decimals.read(&Values::Float(floats), 0..1024);
+    assert_eq!(decimals.len(), 1024);
+    decimals.read(&Values::Float(vec![1.5, -0.0, 1.0 / 3.0, 2.0]), 0..4);
+    assert_eq!(decimals.len(), 2);
+    decimals.read(&Values::Integer(vec![1, i64::MAX]), 0..2);
+    assert_eq!(decimals.len(), 1);
 }
 
 #[test]
