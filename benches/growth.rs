@@ -9,7 +9,8 @@
 //! `cargo bench --bench growth` prints the table up to 10^8 points; `-- --most 1000000000` goes on to 10^9 (gigabytes and
 //! half an hour), `--least` leaves the smaller ones out. Latencies are medians of 101 in a warm page cache.
 //!
-//! Not measured: HTTP, a cold disk, several writers, bodies with one row of each of many series (a fifth of the rate).
+//! Not measured: HTTP, a cold disk, several writers, bodies with one row of each of 50 000 series (6 us of
+//! processor time a row, seals and merging included, where this shape takes less than one).
 
 mod cases;
 
