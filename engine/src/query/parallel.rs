@@ -64,10 +64,10 @@ pub(super) fn is_large(scan: Scan<'_>) -> bool {
     estimated_rows(scan) >= MIN_ROWS
 }
 
-/// Rows that may have to be read, from above: those of all segments, by the share of series asked for.
+/// Rows that may have to be read, about: those of all segments, by the share of time and of series asked for.
 fn estimated_rows(scan: Scan<'_>) -> u64 {
     let series = scan.snapshot.catalog().series_count(scan.plan.measurement).max(1);
     let in_memory: u64 = scan.snapshot.memtables().iter().map(|memtable| memtable.rows()).sum();
-    let rows = u128::from(scan.sources.rows() + in_memory);
+    let rows = u128::from(scan.sources.rows(&scan.plan.range) + in_memory);
     (rows * scan.plan.series.len() as u128 / u128::from(series)) as u64
 }

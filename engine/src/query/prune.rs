@@ -70,9 +70,15 @@ impl Sources {
         Self { pruned: (of_namespace - list.len()) as u64, list }
     }
 
-    /// Rows in all of them together: an estimate of the work from above.
-    pub(super) fn rows(&self) -> u64 {
-        self.list.iter().map(|source| source.handle.entry().rows).sum()
+    /// Rows of all of them together in `range`, as if those of each were evenly spread over its time.
+    pub(super) fn rows(&self, range: &Range<i64>) -> u64 {
+        let of_source = |source: &Source| {
+            let (first, last) = source.times();
+            let whole = i128::from(last) - i128::from(first) + 1;
+            let part = i128::from(range.end.min(last.saturating_add(1))) - i128::from(range.start.max(first));
+            (i128::from(source.handle.entry().rows) * part.clamp(0, whole) / whole) as u64
+        };
+        self.list.iter().map(of_source).sum()
     }
 }
 
@@ -320,6 +326,33 @@ mod tests {
     use crate::query::{QueryControl, QueryLimits, QueryRequest};
     use crate::{Engine, Options, WriteBatch};
     use wattlog_model::{ManualClock, TagSet, Timestamp};
+
+    #[test]
+    fn rows_are_estimated_by_the_time_asked_for() {
+        let clock = Arc::new(ManualClock::new(Timestamp(5)));
+        let options = Options { ballast_bytes: 0, ..Options::default() };
+        let engine = Engine::open(Arc::new(SimDisk::new(1)), options, clock, [7; 16]).unwrap();
+        let mut batch = WriteBatch::new("d", None);
+        let slot = batch.series("m", &TagSet::default());
+        (0..1000).for_each(|second| batch.row(slot, Timestamp(second), 1).float("v", 1.0));
+        engine.write(batch).unwrap();
+        engine.seal().unwrap();
+        let snapshot = engine.snapshot();
+        let request = QueryRequest::raw("d", "m", Timestamp::MIN, Timestamp::MAX);
+        let (limits, control) = (QueryLimits::default(), QueryControl::default());
+        let plan = Plan::new(&snapshot, &request, &limits, &Budget::new(&limits, &control)).unwrap().unwrap();
+        let sources = Sources::new(&snapshot, &plan);
+        for (range, rows) in [
+            (i64::MIN..i64::MAX, 1000),
+            (100..200, 100),
+            (-50..10, 10),
+            (999..5000, 1),
+            (1000..1001, 0),
+            (5..5, 0),
+        ] {
+            assert_eq!(sources.rows(&range), rows, "{range:?}");
+        }
+    }
 
     #[test]
     fn a_query_keeps_no_segment_open_that_it_has_done_with() {
