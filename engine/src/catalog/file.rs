@@ -348,7 +348,7 @@ impl CatalogFile {
     ) -> Result<Option<Posting>, CatalogError> {
         for number in self.posting_blocks(place)? {
             let block = self.block(*number)?;
-            let found = PostingWalk::new(&block).seek(place).ok_or_else(|| self.malformed(*number))?;
+            let found = PostingWalk::new(&block).seek(place).map_err(|_| self.malformed(*number))?;
             if let Some(posting) = found {
                 return Ok(Some(posting.to_posting()));
             }
@@ -376,7 +376,7 @@ impl CatalogFile {
             Ordering::Greater => Ok(true),
             Ordering::Equal => {
                 let block = self.block(number)?;
-                let first = PostingWalk::new(&block).next().ok_or_else(|| self.malformed(number))?;
+                let first = PostingWalk::new(&block).next().map_err(|_| self.malformed(number))?;
                 Ok(first.is_some_and(|first| first.place() > place))
             }
         }

@@ -324,6 +324,10 @@ impl<'a> RawPosting<'a> {
     }
 }
 
+/// A block is not of the form of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
 /// Takes the postings of a block one after the other without owning them.
 #[derive(Debug)]
 pub(crate) struct PostingWalk<'a> {
@@ -336,12 +340,16 @@ impl<'a> PostingWalk<'a> {
         Self { reader: Reader::new(block), before: None }
     }
 
-    /// The next posting, none at the end; none at all if the block is not of the form.
-    pub(crate) fn next(&mut self) -> Option<Option<RawPosting<'a>>> {
-        let reader = &mut self.reader;
-        if reader.is_empty() {
-            return Some(None);
+    /// The next posting, none at the end.
+    pub(crate) fn next(&mut self) -> Result<Option<RawPosting<'a>>, Malformed> {
+        if self.reader.is_empty() {
+            return Ok(None);
         }
+        self.take().map(Some).ok_or(Malformed)
+    }
+
+    fn take(&mut self) -> Option<RawPosting<'a>> {
+        let reader = &mut self.reader;
         let (measurement, key) = match (reader.u8()?, &self.before) {
             (0, _) => (MeasurementId(reader.varint32()?), reader.text()?),
             (1, Some(before)) => (before.measurement, before.key),
@@ -364,15 +372,18 @@ impl<'a> PostingWalk<'a> {
             return None;
         }
         self.before = Some(posting);
-        Some(Some(posting))
+        Some(posting)
     }
 
     /// The first posting of what is left that is not below `place`.
-    pub(crate) fn seek(&mut self, place: (MeasurementId, &str, &str)) -> Option<Option<RawPosting<'a>>> {
+    pub(crate) fn seek(
+        &mut self,
+        place: (MeasurementId, &str, &str),
+    ) -> Result<Option<RawPosting<'a>>, Malformed> {
         loop {
             match self.next()? {
                 Some(posting) if posting.place() < place => {}
-                found => return Some(found),
+                found => return Ok(found),
             }
         }
     }
@@ -382,10 +393,10 @@ impl<'a> PostingWalk<'a> {
 pub(crate) fn read_postings(block: &[u8], place: (MeasurementId, &str, &str)) -> Option<Vec<Posting>> {
     let mut walk = PostingWalk::new(block);
     let mut out = Vec::new();
-    let mut next = walk.seek(place)?;
+    let mut next = walk.seek(place).ok()?;
     while let Some(posting) = next {
         out.push(posting.to_posting());
-        next = walk.next()?;
+        next = walk.next().ok()?;
     }
     Some(out)
 }

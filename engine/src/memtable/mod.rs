@@ -1,11 +1,12 @@
 //! Recent points: columnar, readable at once, and what a seal turns into segments.
 //!
 //! Promise: a row is visible to a reader whose sequence reaches it, whole or not at all; readers copy what they ask
-//! for and never hold up the writer; a frozen memtable does not change any more.
+//! for and never hold up the writer (of a series with few rows: for as long as those are copied); a frozen memtable does not
+//! change any more.
 //!
 //! Invariants
 //! 1. One writer (the ingest thread, or replay at open) applies batches in commit order.
-//! 2. Rows are parted by series and UTC day. In the in-order run of a day times rise strictly; every other row goes
+//! 2. Rows are parted by series and, once they are more than a few, by UTC day. In the in-order run of a day times rise strictly; every other row goes
 //!    to the late run in commit order. So at an equal time the late run is always the younger one.
 //! 3. A mark (sequence, rows so far) follows the cells of its batch: a reader that honours marks sees whole batches.
 //!

@@ -6,7 +6,7 @@
 //!
 //! Invariants
 //! 1. Points of one series arrive in time order; which of them come as rows and which as statistics changes no bit, as
-//!    long as values are short decimals.
+//!    long as values are short decimals. A cost is rounded down to a billionth once for each run of rows under one price.
 //! 2. The parts of a pair of neighbours add up to the whole exactly: each is the difference of two values of one
 //!    function of time, rounded once to 10^-18 of a unit and second.
 //! 3. Time beyond the range asked for is looked at for neighbours only.
@@ -19,7 +19,6 @@ use super::error::QueryError;
 use super::prices::Prices;
 use super::request::Function;
 use crate::segment::{BlockStatistics, Number};
-use runs::Decimals;
 use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
@@ -53,8 +52,6 @@ pub(super) struct Curve {
     current: Range<i64>,
     last: Option<(i64, Number)>,
     counter: Counter,
-    /// Room that is used again.
-    decimals: Decimals,
 }
 
 /// What is known of one bucket.
@@ -115,7 +112,6 @@ impl Curve {
             current: 0..0,
             last: None,
             counter: Counter::default(),
-            decimals: Decimals::default(),
         })
     }
 
@@ -127,8 +123,7 @@ impl Curve {
     /// Adds the next point of the series.
     pub(super) fn point(&mut self, frame: Frame<'_>, time: i64, value: Number) -> Result<(), QueryError> {
         self.series = self.series.max(1);
-        // A zero of either sign is zero.
-        let value = if matches!(value, Number::Rest(0.0)) { Number::ZERO } else { value };
+        let value = value.without_sign_of_zero();
         if self.area {
             if let Some((from, before)) = self.last
                 && is_within(from, time, self.max_gap_ns)
@@ -165,7 +160,7 @@ impl Curve {
 
     /// Adds a block that [`Curve::takes`].
     pub(super) fn block(&mut self, frame: Frame<'_>, block: &BlockStatistics) -> Result<(), QueryError> {
-        let value = |value| Number::of(value).unwrap_or(Number::ZERO);
+        let value = |value| Number::of(value).unwrap_or(Number::ZERO).without_sign_of_zero();
         let (first, last) = ((block.first.0, value(&block.first.1)), (block.last.0, value(&block.last.1)));
         self.point(frame, first.0, first.1)?;
         let length = last.0.wrapping_sub(first.0) as u64;
@@ -503,6 +498,11 @@ impl Number {
             Self::Nanos(nanos) => ExactSum::from_parts(nanos, 0.0, 0.0).value(),
             Self::Rest(value) => value,
         }
+    }
+
+    /// A zero of either sign is zero.
+    fn without_sign_of_zero(self) -> Self {
+        if matches!(self, Self::Rest(0.0)) { Self::ZERO } else { self }
     }
 
     fn is_exact(self) -> bool {

@@ -66,7 +66,7 @@ impl Field {
         scratch: &mut Vec<i64>,
     ) -> Result<(), QueryError> {
         if let Some(curve) = &mut self.curve {
-            curve.rows(frame, times, column, rows.clone())?;
+            curve.rows(frame, times, column, rows.clone(), scratch)?;
         }
         // Rows beyond the range are read where some field needs neighbours.
         let from = times[rows.clone()].partition_point(|time| *time < frame.asked.start) + rows.start;

@@ -11,59 +11,46 @@ use crate::segment::Number;
 use std::ops::Range;
 use wattlog_model::ExactSum;
 
-/// Values as integers over a common power of ten.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Decimals {
-    exponent: u8,
-    /// From the first row on, until a value is no such decimal.
-    integers: Vec<i64>,
-}
-
 /// Below this an integer over a power of ten and its double name each other, whichever power it is.
 const LARGEST: u64 = 1 << 51;
 const POWERS: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 
-impl Decimals {
-    /// Reads `values[rows]`.
-    pub(super) fn read(&mut self, values: &Values, rows: Range<usize>) {
-        self.integers.clear();
-        self.exponent = 0;
-        match values {
-            Values::Float(v) => self.read_floats(&v[rows]),
-            Values::Integer(v) => {
-                self.integers.extend(v[rows].iter().take_while(|value| value.unsigned_abs() < LARGEST));
-            }
-            Values::Unsigned(v) => {
-                let small = v[rows].iter().take_while(|value| **value < LARGEST);
-                self.integers.extend(small.map(|value| value.cast_signed()));
-            }
-            Values::Boolean(_) | Values::String(_) => {}
+/// Replaces `integers` by `values[rows]` as integers over a common power of ten, whose exponent it gives; they end before the
+/// first value that is no such decimal.
+pub(super) fn decimals(values: &Values, rows: Range<usize>, integers: &mut Vec<i64>) -> u8 {
+    integers.clear();
+    match values {
+        Values::Float(v) => return float_decimals(&v[rows], integers),
+        Values::Integer(v) => {
+            integers.extend(v[rows].iter().take_while(|value| value.unsigned_abs() < LARGEST));
         }
-    }
-
-    /// How many it took.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.integers.len()
-    }
-
-    fn read_floats(&mut self, floats: &[f64]) {
-        for value in floats {
-            let exponents = self.exponent..POWERS.len() as u8;
-            let mut found = exponents.filter_map(|e| Some((e, as_integer(*value, POWERS[usize::from(e)])?)));
-            let Some((exponent, integer)) = found.next() else { return };
-            if exponent > self.exponent {
-                let factor = 10_i64.pow(u32::from(exponent - self.exponent));
-                let most = LARGEST / factor.unsigned_abs();
-                if self.integers.iter().any(|integer| integer.unsigned_abs() >= most) {
-                    return;
-                }
-                self.integers.iter_mut().for_each(|integer| *integer *= factor);
-                self.exponent = exponent;
-            }
-            self.integers.push(integer);
+        Values::Unsigned(v) => {
+            let small = v[rows].iter().take_while(|value| **value < LARGEST);
+            integers.extend(small.map(|value| value.cast_signed()));
         }
+        Values::Boolean(_) | Values::String(_) => {}
     }
+    0
+}
+
+fn float_decimals(floats: &[f64], integers: &mut Vec<i64>) -> u8 {
+    let mut common = 0;
+    for value in floats {
+        let exponents = common..POWERS.len() as u8;
+        let mut found = exponents.filter_map(|e| Some((e, as_integer(*value, POWERS[usize::from(e)])?)));
+        let Some((exponent, integer)) = found.next() else { break };
+        if exponent > common {
+            let factor = 10_i64.pow(u32::from(exponent - common));
+            let most = LARGEST / factor.unsigned_abs();
+            if integers.iter().any(|integer| integer.unsigned_abs() >= most) {
+                break;
+            }
+            integers.iter_mut().for_each(|integer| *integer *= factor);
+            common = exponent;
+        }
+        integers.push(integer);
+    }
+    common
 }
 
 /// The integer whose quotient by `power` has the bits of `value`, if it is small; a zero of either sign is zero.
@@ -74,20 +61,18 @@ fn as_integer(value: f64, power: f64) -> Option<i64> {
 }
 
 impl Curve {
-    /// Adds the next rows of the series: those of `rows` that have a value.
+    /// Adds the next rows of the series: those of `rows` that have a value. `integers` is room that is used again.
     pub(in super::super) fn rows(
         &mut self,
         frame: Frame<'_>,
         times: &[i64],
         column: &Column,
         rows: Range<usize>,
+        integers: &mut Vec<i64>,
     ) -> Result<(), QueryError> {
-        let mut decimals = std::mem::take(&mut self.decimals);
-        decimals.integers.clear();
-        let is_full = column.presence == Presence::All;
-        if self.area && !self.rise && is_full {
-            decimals.read(&column.values, rows.clone());
-        }
+        integers.clear();
+        let has_runs = self.area && !self.rise && column.presence == Presence::All;
+        let exponent = if has_runs { decimals(&column.values, rows.clone(), integers) } else { 0 };
         let positions = match &column.presence {
             Presence::All => rows,
             Presence::Rows(present) => {
@@ -100,20 +85,22 @@ impl Curve {
         let mut at = first;
         while at < positions.end {
             // The point before is one of these too: so it is the last one of the curve.
-            let integers = at.checked_sub(first + 1).and_then(|before| decimals.integers.get(before..));
-            let taken = match integers {
-                Some(integers) => self.run(frame, &times[at - 1..], integers, decimals.exponent)?,
+            let from_before = at.checked_sub(first + 1).and_then(|before| integers.get(before..));
+            let taken = match from_before {
+                Some(integers) => self.run(frame, &times[at - 1..], integers, exponent)?,
                 None => 0,
             };
             if taken > 0 {
                 at += taken;
-                self.last = Some((times[at - 1], number(at - 1)));
+                self.last = Some((times[at - 1], number(at - 1).without_sign_of_zero()));
             } else {
                 self.point(frame, times[column.row(at)], number(at))?;
                 at += 1;
+                if at.is_multiple_of(4096) {
+                    frame.budget.check()?;
+                }
             }
         }
-        self.decimals = decimals;
         Ok(())
     }
 
@@ -139,6 +126,7 @@ impl Curve {
             let (found, changes) = prices.at(from, &mut self.price_at);
             (price, until) = (found, until.min(changes));
         }
+        let factor = 10_i128.pow(9 - u32::from(exponent));
         let (mut area_twice, mut taken) = (0_i128, 0);
         for (time, value) in times.windows(2).zip(integers.windows(2)) {
             let length = time[1].wrapping_sub(time[0]) as u64;
@@ -146,13 +134,18 @@ impl Curve {
                 break;
             }
             let both = if self.step { 2 * value[0] } else { value[0] + value[1] };
-            // Below 2^52 times 2^64 for all of them together.
-            area_twice += i128::from(both) * i128::from(length);
+            // Below 2^52 times 2^64 for all of them together; in billionths it may leave 128 bits.
+            let more = area_twice + i128::from(both) * i128::from(length);
+            if more.unsigned_abs() > i128::MAX.unsigned_abs() / factor.unsigned_abs() {
+                break;
+            }
+            area_twice = more;
             taken += 1;
         }
-        let nanos = area_twice.checked_mul(10_i128.pow(9 - u32::from(exponent)));
-        let (Some(nanos), true) = (nanos, taken > 0) else { return Ok(0) };
-        let area = ExactSum::from_parts(nanos, 0.0, 0.0);
+        if taken == 0 {
+            return Ok(0);
+        }
+        let area = ExactSum::from_parts(area_twice * factor, 0.0, 0.0);
         let length = u128::from(times[taken].wrapping_sub(from) as u64);
         let place = self.open(self.current.start, frame)?;
         let bucket = &mut self.buckets[place];

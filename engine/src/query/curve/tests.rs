@@ -219,7 +219,7 @@ fn priced(
         if len == 0 {
             curve.point(frame, times[at], Number::at(&column.values, at)).unwrap();
         } else {
-            curve.rows(frame, &times, &column, at..at + len).unwrap();
+            curve.rows(frame, &times, &column, at..at + len, &mut Vec::new()).unwrap();
         }
         at += len.max(1);
     }
@@ -254,6 +254,7 @@ proptest! {
         for pair in singly.iter().zip(&by_rows) {
             match pair {
                 (Some(a), Some(b)) if odd_ns == 0 && as_integers => prop_assert_eq!(a.to_bits(), b.to_bits()),
+                (Some(a), Some(b)) if a.is_nan() => prop_assert!(b.is_nan(), "{} {}", a, b),
                 (Some(a), Some(b)) => prop_assert!(a == b || (a - b).abs() <= a.abs() * 1e-14 + 1e-15, "{} {}", a, b),
                 (a, b) => prop_assert_eq!(a, b),
             }
@@ -262,17 +263,46 @@ proptest! {
 }
 
 #[test]
-fn a_run_goes_on_over_a_whole_block() {
-    // As long as values stay decimals a block is a handful of runs: one for each bucket and price.
-    let mut decimals = Decimals::default();
+fn a_run_goes_on_as_long_as_values_are_decimals() {
+    let mut integers = Vec::new();
     let floats: Vec<f64> =
         (0..1024).map(|i| f64::from(i % 77) / if i < 500 { 10.0 } else { 1000.0 }).collect();
-    decimals.read(&Values::Float(floats), 0..1024);
-    assert_eq!(decimals.len(), 1024);
-    decimals.read(&Values::Float(vec![1.5, -0.0, 1.0 / 3.0, 2.0]), 0..4);
-    assert_eq!(decimals.len(), 2);
-    decimals.read(&Values::Integer(vec![1, i64::MAX]), 0..2);
-    assert_eq!(decimals.len(), 1);
+    assert_eq!((runs::decimals(&Values::Float(floats), 0..1024, &mut integers), integers.len()), (3, 1024));
+    let mixed = Values::Float(vec![1.5, -0.0, 1.0 / 3.0, 2.0]);
+    assert_eq!((runs::decimals(&mixed, 0..4, &mut integers), integers.len()), (1, 2));
+    assert_eq!(runs::decimals(&Values::Integer(vec![1, i64::MAX]), 0..2, &mut integers), 0);
+    assert_eq!(integers, [1]);
+}
+
+#[test]
+fn values_too_large_for_a_run_take_no_longer_than_one_by_one() {
+    // One bucket of 11 days. A run that leaves 128 bits must not be begun anew at each row: that would be 5 * 10^9 steps.
+    const ROWS: i64 = 100_000;
+    let asked = 0..ROWS * 10 * S;
+    let buckets = Buckets::new(&Aggregate::default(), asked.clone()).unwrap();
+    let (limits, control) = (QueryLimits::default(), QueryControl::default());
+    let budget = Budget::new(&limits, &control);
+    let frame = Frame { buckets: &buckets, asked: &asked, budget: &budget };
+    let times: Vec<i64> = (0..ROWS).map(|i| i * 10 * S).collect();
+    let column =
+        Column { presence: Presence::All, values: Values::Integer(vec![2_000_000_000_000_000; times.len()]) };
+    let new = || Curve::new(&[Function::Integral], FieldKind::Linear, 60 * S, None).unwrap();
+    let (mut singly, mut by_rows) = (new(), new());
+    for (at, time) in times.iter().enumerate() {
+        singly.point(frame, *time, Number::at(&column.values, at)).unwrap();
+    }
+    by_rows.rows(frame, &times, &column, 0..times.len(), &mut Vec::new()).unwrap();
+    let [singly, by_rows] = [singly, by_rows]
+        .map(|curve| curve.value(Function::Integral, curve.keys[0], &buckets, &asked, S as f64).unwrap());
+    assert!((singly / by_rows - 1.0).abs() < 1e-15 && by_rows > 1.99e21, "{singly} {by_rows}");
+}
+
+#[test]
+fn a_negative_zero_at_the_end_of_a_run_is_zero() {
+    let points = [(0, 1.0), (5 * S, -0.0), (15 * S, 0.1)];
+    let prices = Arc::new(Prices::of(&[], S));
+    let by_rows = priced(&points, FieldKind::Linear, 10, &prices, &[3], false);
+    assert_eq!(all(&by_rows, Function::Integral, 10)[..2], [Some(2.625), Some(0.375)]);
 }
 
 #[test]
