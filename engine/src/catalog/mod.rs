@@ -266,7 +266,7 @@ impl Catalog {
         Ok(None)
     }
 
-    /// Measurement and tags of a series. Who asks for many at a time takes a [`SeriesReader`].
+    /// Measurement and tags of a series. Who asks for many at a time takes a `SeriesReader`.
     pub fn series_tags(&self, id: SeriesId) -> Result<Option<(MeasurementId, TagSet)>, CatalogError> {
         SeriesReader::new(self).tags(id)
     }
