@@ -9,6 +9,7 @@ use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use serde_json::{Map, Value};
 use std::time::Duration;
+use wattlog_ledger::LedgerError;
 
 /// Whose words a route speaks when it has to refuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,6 +196,35 @@ impl ApiError {
         }
     }
 }
+
+impl From<LedgerError> for ApiError {
+    fn from(error: LedgerError) -> Self {
+        let text = error.to_string();
+        match error {
+            LedgerError::Unavailable { .. } => Self::unavailable(text, LEDGER_RETRY),
+            LedgerError::NoRoom { .. } => Self::no_room(text, LEDGER_RETRY),
+            LedgerError::Conflict { expected, found, .. } => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "conflict", text)
+                    .with("expected", expected)
+                    .with("found", found)
+            }
+            LedgerError::Exists { .. } => Self::new(StatusCode::CONFLICT, "exists", text),
+            LedgerError::Missing { .. } => Self::not_found(text),
+            LedgerError::Invalid { invalid, .. } => Self::bad_request(text).with("field", invalid.field),
+            LedgerError::Refused { .. } => Self::bad_request(text),
+            LedgerError::Schema { .. } | LedgerError::Damaged { .. } | LedgerError::File { .. } => {
+                Self::unavailable(text, LEDGER_RETRY)
+            }
+            other => {
+                tracing::error!(error = %other, "the ledger failed in a way that is not known");
+                Self::internal("the ledger failed: the log says more")
+            }
+        }
+    }
+}
+
+/// When to ask a ledger again that does not answer.
+const LEDGER_RETRY: Duration = Duration::from_secs(5);
 
 /// Whole seconds for `Retry-After`, at least one.
 fn seconds(wait: Duration) -> u64 {

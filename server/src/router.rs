@@ -5,16 +5,21 @@
 
 use crate::activity::Activity;
 use crate::error::{no_such_route, wrong_method};
+use crate::handlers::records::routes::{
+    alert_deliveries, alert_events, alert_rules, alert_silences, annotations, decisions, devices,
+    import_runs, preferences, reports, sessions, tariffs,
+};
+use crate::handlers::records::{configurations, sessions as charging};
 use crate::handlers::{
-    admin, changes, delete, energy_data, export, front_page, health, metrics, openapi, query, retention,
-    schema, status, write,
+    admin, changes, delete as deletion, energy_data, export, front_page, health, metrics, openapi, query,
+    retention, schema, status, write,
 };
 use crate::state::ServerState;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use std::sync::Arc;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
@@ -64,6 +69,14 @@ impl Route {
     fn post(path: &'static str, access: Access, handler: MethodRouter<ServerState>) -> Self {
         Self { path, method: "POST", access, idle: Idle::Bounded, handler }
     }
+
+    fn put(path: &'static str, access: Access, handler: MethodRouter<ServerState>) -> Self {
+        Self { path, method: "PUT", access, idle: Idle::Bounded, handler }
+    }
+
+    fn delete(path: &'static str, access: Access, handler: MethodRouter<ServerState>) -> Self {
+        Self { path, method: "DELETE", access, idle: Idle::Bounded, handler }
+    }
 }
 
 /// Every route of the server.
@@ -72,8 +85,8 @@ pub(crate) fn table() -> Vec<Route> {
     vec![
         Route::post("/write", Write, post(write::write_influx1)),
         Route::post("/api/v2/write", Write, post(write::write_influx2)),
-        Route::post("/api/v2/delete", Write, post(delete::delete_influx2)),
-        Route::post("/api/v1/delete", Write, post(delete::delete)),
+        Route::post("/api/v2/delete", Write, post(deletion::delete_influx2)),
+        Route::post("/api/v1/delete", Write, post(deletion::delete)),
         Route::post("/api/energy-data", Write, post(energy_data::store)),
         Route::get("/api/energy-data", Read, get(energy_data::list)),
         Route::get("/api/v1/query", Read, get(query::query)),
@@ -86,6 +99,73 @@ pub(crate) fn table() -> Vec<Route> {
         Route::get("/api/v1/measurements/{measurement}", Read, get(schema::measurement)),
         Route::post("/api/v1/measurements/{measurement}/fields/{field}", Write, post(schema::describe_field)),
         Route::get("/api/v1/measurements/{measurement}/tags/{key}", Read, get(schema::tag_values)),
+        Route::get("/api/v1/sessions", Read, get(sessions::all)),
+        Route::get("/api/v1/sessions/{id}", Read, get(sessions::single)),
+        Route::post("/api/v1/sessions", Write, post(sessions::make)),
+        Route::put("/api/v1/sessions/{id}", Write, put(sessions::exchange)),
+        Route::delete("/api/v1/sessions/{id}", Write, delete(sessions::drop_it)),
+        Route::get("/api/v1/sessions/{id}/history", Read, get(sessions::changes)),
+        Route::get("/api/v1/decisions", Read, get(decisions::all)),
+        Route::get("/api/v1/decisions/{id}", Read, get(decisions::single)),
+        Route::post("/api/v1/decisions", Write, post(decisions::make)),
+        Route::put("/api/v1/decisions/{id}", Write, put(decisions::exchange)),
+        Route::delete("/api/v1/decisions/{id}", Write, delete(decisions::drop_it)),
+        Route::get("/api/v1/decisions/{id}/history", Read, get(decisions::changes)),
+        Route::get("/api/v1/preferences", Read, get(preferences::all)),
+        Route::get("/api/v1/preferences/{id}", Read, get(preferences::single)),
+        Route::post("/api/v1/preferences", Write, post(preferences::make)),
+        Route::put("/api/v1/preferences/{id}", Write, put(preferences::exchange)),
+        Route::delete("/api/v1/preferences/{id}", Write, delete(preferences::drop_it)),
+        Route::get("/api/v1/preferences/{id}/history", Read, get(preferences::changes)),
+        Route::get("/api/v1/reports", Read, get(reports::all)),
+        Route::get("/api/v1/reports/{id}", Read, get(reports::single)),
+        Route::post("/api/v1/reports", Write, post(reports::make)),
+        Route::put("/api/v1/reports/{id}", Write, put(reports::exchange)),
+        Route::delete("/api/v1/reports/{id}", Write, delete(reports::drop_it)),
+        Route::get("/api/v1/reports/{id}/history", Read, get(reports::changes)),
+        Route::get("/api/v1/tariffs", Read, get(tariffs::all)),
+        Route::get("/api/v1/tariffs/{id}", Read, get(tariffs::single)),
+        Route::post("/api/v1/tariffs", Admin, post(tariffs::make)),
+        Route::put("/api/v1/tariffs/{id}", Admin, put(tariffs::exchange)),
+        Route::delete("/api/v1/tariffs/{id}", Admin, delete(tariffs::drop_it)),
+        Route::get("/api/v1/tariffs/{id}/history", Read, get(tariffs::changes)),
+        Route::get("/api/v1/annotations", Read, get(annotations::all)),
+        Route::get("/api/v1/annotations/{id}", Read, get(annotations::single)),
+        Route::post("/api/v1/annotations", Write, post(annotations::make)),
+        Route::put("/api/v1/annotations/{id}", Write, put(annotations::exchange)),
+        Route::delete("/api/v1/annotations/{id}", Write, delete(annotations::drop_it)),
+        Route::get("/api/v1/annotations/{id}/history", Read, get(annotations::changes)),
+        Route::get("/api/v1/devices/{id}", Read, get(devices::single)),
+        Route::post("/api/v1/devices", Admin, post(devices::make)),
+        Route::put("/api/v1/devices/{id}", Admin, put(devices::exchange)),
+        Route::delete("/api/v1/devices/{id}", Admin, delete(devices::drop_it)),
+        Route::get("/api/v1/devices/{id}/history", Read, get(devices::changes)),
+        Route::get("/api/v1/alerts/rules", Read, get(alert_rules::all)),
+        Route::get("/api/v1/alerts/rules/{id}", Read, get(alert_rules::single)),
+        Route::post("/api/v1/alerts/rules", Admin, post(alert_rules::make)),
+        Route::put("/api/v1/alerts/rules/{id}", Admin, put(alert_rules::exchange)),
+        Route::delete("/api/v1/alerts/rules/{id}", Admin, delete(alert_rules::drop_it)),
+        Route::get("/api/v1/alerts/rules/{id}/history", Read, get(alert_rules::changes)),
+        Route::get("/api/v1/alerts/silences", Read, get(alert_silences::all)),
+        Route::get("/api/v1/alerts/silences/{id}", Read, get(alert_silences::single)),
+        Route::post("/api/v1/alerts/silences", Admin, post(alert_silences::make)),
+        Route::put("/api/v1/alerts/silences/{id}", Admin, put(alert_silences::exchange)),
+        Route::delete("/api/v1/alerts/silences/{id}", Admin, delete(alert_silences::drop_it)),
+        Route::get("/api/v1/alerts/silences/{id}/history", Read, get(alert_silences::changes)),
+        Route::get("/api/v1/alerts/events", Read, get(alert_events::all)),
+        Route::get("/api/v1/alerts/events/{id}", Read, get(alert_events::single)),
+        Route::get("/api/v1/alerts/deliveries", Read, get(alert_deliveries::all)),
+        Route::get("/api/v1/alerts/deliveries/{id}", Read, get(alert_deliveries::single)),
+        Route::get("/api/v1/imports", Read, get(import_runs::all)),
+        Route::get("/api/v1/imports/{id}", Read, get(import_runs::single)),
+        Route::get("/api/v1/configs", Read, get(configurations::configurations)),
+        Route::get("/api/v1/configs/{name}", Read, get(configurations::configuration)),
+        Route::put("/api/v1/configs/{name}", Admin, put(configurations::save)),
+        Route::get("/api/v1/configs/{name}/revisions", Read, get(configurations::revisions)),
+        Route::get("/api/v1/configs/{name}/diff", Read, get(configurations::difference)),
+        Route::post("/api/v1/configs/{name}/activate", Admin, post(configurations::activate)),
+        Route::get("/api/charging-sessions", Read, get(charging::charging_sessions)),
+        Route::post("/api/charging-sessions", Write, post(charging::store_charging_session)),
         Route::get("/api/v1/storage", Read, get(status::storage)),
         Route::get("/api/v1/devices", Read, get(status::devices)),
         Route::get("/api/v1/tasks/{id}", Read, get(status::task)),
@@ -159,12 +239,12 @@ mod tests {
     }
 
     #[test]
-    fn only_probes_and_the_description_are_open_and_only_posts_change_something() {
+    fn only_probes_and_the_description_are_open_and_a_get_changes_nothing() {
         let open: Vec<_> = table().into_iter().filter(|r| r.access == Access::Open).map(|r| r.path).collect();
         assert_eq!(open, ["/ping", "/health", "/ready", "/openapi.json"]);
         for route in table() {
             let changes = matches!(route.access, Access::Write | Access::Admin);
-            assert_eq!(changes, route.method == "POST", "{}", route.path);
+            assert_eq!(changes, route.method != "GET", "{} {}", route.method, route.path);
         }
     }
 }

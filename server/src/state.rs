@@ -2,6 +2,7 @@
 
 use crate::budget::{Bound, Budget};
 use crate::devices::DeviceStatusProvider;
+use crate::error::ApiError;
 use crate::metrics::{IngestSource, ServerMetrics};
 use crate::options::{InvalidOption, ServerOptions};
 use crate::queries::Queries;
@@ -11,11 +12,12 @@ use crate::validator::Validators;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use parking_lot::{Mutex, RwLock};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use wattlog_engine::query::{QueryMemory, Zone};
 use wattlog_engine::{Engine, MetricsSnapshot};
+use wattlog_ledger::Ledger;
 use wattlog_model::{Clock, Timestamp};
 
 /// Which build is running.
@@ -46,6 +48,7 @@ pub(crate) struct Inner {
     devices: RwLock<Arc<dyn DeviceStatusProvider>>,
     pub(crate) metrics: ServerMetrics,
     pub(crate) store: Store,
+    ledger: OnceLock<Ledger>,
     pub(crate) queries: Queries,
     /// The server was told to stop: who waits for changes is answered.
     pub(crate) stopping: AtomicBool,
@@ -114,6 +117,7 @@ impl ServerState {
             devices: RwLock::new(Arc::new(())),
             metrics: ServerMetrics::default(),
             store: Store::new(&limits),
+            ledger: OnceLock::new(),
             stopping: AtomicBool::new(false),
             queries: Queries::new(options.slow_query_time.0, options.slow_queries),
             bodies: Budget::new(
@@ -140,6 +144,18 @@ impl ServerState {
     /// given.
     pub fn set_engine(&self, engine: Engine) -> bool {
         self.shared.store.set(engine)
+    }
+
+    /// Joins the relational side: sessions, configurations and the like. A second one is ignored and false is given.
+    pub fn set_ledger(&self, ledger: Ledger) -> bool {
+        self.shared.ledger.set(ledger).is_ok()
+    }
+
+    /// The relational side, once it is joined.
+    pub(crate) fn ledger(&self) -> Result<&Ledger, ApiError> {
+        let starting =
+            || ApiError::unavailable("starting: the ledger is not open yet", Duration::from_secs(1));
+        self.shared.ledger.get().ok_or_else(starting)
     }
 
     /// Joins the collector: where `/api/v1/devices` and the device metrics come from.

@@ -44,7 +44,7 @@ pub(crate) async fn health(State(state): State<ServerState>) -> Response<Body> {
         "name": "influxdb",
         "message": message,
         "status": if pass { "pass" } else { "fail" },
-        "checks": checks(&state),
+        "checks": checks(&state).await,
         "version": state.shared.options.reported_version,
         "commit": state.shared.build.commit,
     });
@@ -52,8 +52,15 @@ pub(crate) async fn health(State(state): State<ServerState>) -> Response<Body> {
 }
 
 /// What a person should look at, though reads and writes work: damage that was set aside, alarms.
-fn checks(state: &ServerState) -> Vec<Value> {
+async fn checks(state: &ServerState) -> Vec<Value> {
     let Some(engine) = state.shared.store.opened() else { return Vec::new() };
+    let ledger = match state.ledger() {
+        Ok(ledger) => Some(ledger.health().await),
+        Err(_) => None,
+    };
+    let ledger = ledger
+        .and_then(|health| health.reason)
+        .map(|reason| json!({ "name": "ledger", "status": "warn", "message": reason }));
     let health = engine.health();
     let damage = health.damage.iter().map(|damage| {
         json!({
@@ -62,7 +69,7 @@ fn checks(state: &ServerState) -> Vec<Value> {
     });
     let alarms =
         health.alarms.iter().map(|text| json!({ "name": "alarm", "status": "warn", "message": text }));
-    damage.chain(alarms).collect()
+    damage.chain(alarms).chain(ledger).collect()
 }
 
 /// Whether the store is open: 503 until the log is replayed.

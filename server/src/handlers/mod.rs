@@ -10,6 +10,7 @@ pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
 pub(crate) mod query;
+pub(crate) mod records;
 pub(crate) mod retention;
 pub(crate) mod schema;
 pub(crate) mod status;

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use wattlog_engine::{
     ClockCondition, DURATION_BUCKETS_S, Engine, HistogramSnapshot, MetricsSnapshot, StorageInfo,
 };
+use wattlog_ledger::Listing;
+use wattlog_ledger::schema::Device;
 
 /// Sizes: points, bytes by kind, and how much smaller than JSON that is.
 #[utoipa::path(get, path = "/api/v1/storage", tag = "status",
@@ -79,10 +81,16 @@ fn json_bytes(engine: &Engine, info: &StorageInfo) -> u64 {
     (info.points as f64 * point + info.values as f64 * value) as u64
 }
 
-/// Devices: when they last answered and what went wrong.
-#[utoipa::path(get, path = "/api/v1/devices", tag = "status",
-    responses((status = 200, description = "One entry per configured device")))]
+/// Devices: when those that are polled last answered and what went wrong, and what the ledger knows of each.
+#[utoipa::path(get, path = "/api/v1/devices", tag = "devices",
+    responses((status = 200, description = "`devices`: one entry per configured device; `records`: those of the ledger, null if it does not answer")))]
 pub(crate) async fn devices(State(state): State<ServerState>) -> Response<Body> {
+    let listing = Listing { limit: Listing::MAX_LIMIT, ..Listing::all() };
+    // How the devices answer must be seen also when the ledger does not.
+    let records = match state.ledger() {
+        Ok(ledger) => ledger.list::<Device>(&listing).await.ok().map(|page| page.records),
+        Err(_) => None,
+    };
     let now = state.shared.clock.wall();
     let list: Vec<Value> = state
         .devices()
@@ -104,7 +112,7 @@ pub(crate) async fn devices(State(state): State<ServerState>) -> Response<Body> 
             })
         })
         .collect();
-    json_response(StatusCode::OK, json!({ "devices": list }).to_string())
+    json_response(StatusCode::OK, json!({ "devices": list, "records": records }).to_string())
 }
 
 /// Progress of long work.

@@ -508,7 +508,7 @@ fn csv_cell(out: &mut Vec<u8>, values: &ResultValues, row: usize, format: &TimeF
 }
 
 /// A CSV cell (RFC 4180): quoted if it holds a comma, a quote, a line end or an outer blank.
-fn csv_text(out: &mut Vec<u8>, text: &str) {
+pub(super) fn csv_text(out: &mut Vec<u8>, text: &str) {
     let outer_blank = text.starts_with(' ') || text.ends_with(' ');
     if outer_blank || text.contains([',', '"', '\n', '\r']) {
         out.push(b'"');

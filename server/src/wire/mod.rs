@@ -12,6 +12,7 @@ mod number;
 pub mod params;
 pub mod predicate;
 pub mod query_string;
+pub(crate) mod records;
 mod repeated_line;
 pub mod steps;
 pub(crate) mod time;

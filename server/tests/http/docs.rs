@@ -2,6 +2,7 @@
 
 use super::support::Setup;
 use std::collections::BTreeSet;
+use wattlog_ledger::{Backend, Ledger, LedgerOptions};
 use wattlog_server::Limits;
 
 const API: &str = include_str!("../../../docs/api.md");
@@ -57,6 +58,9 @@ fn matches(pattern: &str, text: &str) -> bool {
 #[tokio::test]
 async fn every_example_is_answered_as_it_says() {
     let server = Setup::default().start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let options = LedgerOptions::new(Backend::Sqlite(folder.path().join("ledger.db")));
+    server.state.set_ledger(Ledger::new(options, server.clock.clone()).unwrap());
     let (mut shown, mut wrong) = (BTreeSet::new(), Vec::new());
     for example in examples() {
         let Example { method, target, body, status, answer } = example;

@@ -7,6 +7,7 @@ mod exports;
 mod lifecycle;
 mod limits;
 mod reads;
+mod records;
 mod support;
 mod surface;
 mod writes;

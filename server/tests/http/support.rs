@@ -156,7 +156,7 @@ pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
     }
-    if method == "POST" {
+    if matches!(method, "POST" | "PUT") {
         head += &format!("content-length: {}\r\n", body.len());
     }
     [head.as_bytes(), b"\r\n", body].concat()

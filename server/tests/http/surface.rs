@@ -77,13 +77,14 @@ async fn every_route_of_the_description_is_served() {
             routes.insert((path.clone(), method.to_uppercase()));
         }
     }
-    assert_eq!(routes.len(), 31);
+    assert_eq!(routes.len(), 98);
     for (path, method) in routes {
         let target = path
             .replace("{measurement}", "m")
             .replace("{key}", "key")
             .replace("{field}", "v")
             .replace("{id}", "1")
+            .replace("{name}", "n")
             // Which else waits for a change.
             .replace("/changes", "/changes?wait=0s");
         let answer = server.ask(&method, &target, &[], b"").await;
