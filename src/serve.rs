@@ -1,9 +1,10 @@
 //! The running appliance: what is started in which order, and stopped in the reverse one.
 //!
 //! Start: the HTTP side listens and answers `/ready` with "not yet"; then from the right of the data's way to its left: the
-//! engine opens (lock, replay), HTTP is joined to it, devices are polled.
+//! engine opens (lock, replay), the ledger beside it, HTTP is joined to both, devices are polled. A ledger that does not answer
+//! keeps nothing from starting: what asks for it says so, and it is asked again.
 //! Stop, from the left: devices (their last points are delivered), HTTP (no new connections, requests under way are
-//! answered), units and databases, the engine (everything written is synced, the log gets its sealing record).
+//! answered), units and databases, the engine (everything written is synced, the log gets its sealing record), the ledger.
 //!
 //! Invariants
 //! 1. Nothing writes to the engine when it is closed: every task that could has been joined before.
@@ -32,6 +33,7 @@ use wattlog_engine::io::os::OsDisk;
 use wattlog_engine::options::Midnights;
 use wattlog_engine::query::QueryLimits;
 use wattlog_engine::{Engine, OpenError, Options};
+use wattlog_ledger::Ledger;
 use wattlog_model::Clock;
 use wattlog_server::{BuildInfo, DeviceStatusProvider as _, IngestSource, ServerState};
 
@@ -62,6 +64,26 @@ pub(crate) async fn open_store(
     })?;
     tracing::info!(folder = %folder.display(), "store open");
     Ok(engine)
+}
+
+/// The ledger beside the store in `folder`; it is opened meanwhile, so that a large one does not hold up the rest.
+pub(crate) fn open_ledger(config: &Config, folder: &Path, clock: Arc<dyn Clock>) -> Result<Ledger, Failure> {
+    let options = config.ledger.options(folder).map_err(|error| Failure::from_error(Kind::Config, &error))?;
+    let ledger = Ledger::new(options, clock).map_err(|error| Failure::from_error(Kind::Config, &error))?;
+    let opening = ledger.clone();
+    tokio::spawn(async move {
+        let backend = opening.backend().name();
+        match opening.ready().await {
+            Ok(opened) => tracing::info!(backend, schema_version = opened.schema_version, "ledger open"),
+            Err(error) if error.may_pass() => {
+                tracing::warn!(backend, %error, "the ledger does not answer yet: each use asks again");
+            }
+            Err(error) => {
+                tracing::error!(backend, %error, "the ledger cannot be used: the rest runs without it");
+            }
+        }
+    });
+    Ok(ledger)
 }
 
 fn kind_of(error: &OpenError) -> Kind {
@@ -201,6 +223,7 @@ impl Front {
 pub(crate) struct Appliance {
     pub(crate) address: SocketAddr,
     pub(crate) engine: Engine,
+    ledger: Ledger,
     /// What is in force, as far as it can change while running.
     config: Config,
     /// What the rest of the configuration still is.
@@ -223,13 +246,14 @@ impl Appliance {
         front: Front,
         config: Config,
         engine: Engine,
+        ledger: Ledger,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
         // Before anyone writes, so that the first point finds its database where writing makes none.
         let databases = spawn_databases(&engine, &config, &config).await;
         let devices = Arc::new(Devices::default());
         front.state.set_devices(devices.clone());
-        if !front.state.set_engine(engine.clone()) {
+        if !front.state.set_ledger(ledger.clone()) || !front.state.set_engine(engine.clone()) {
             return Err(Failure::new(Kind::General, "the HTTP side already has a store"));
         }
         let units = spawn_units(&engine, config.units.clone());
@@ -240,6 +264,7 @@ impl Appliance {
         Ok(Self {
             address: front.address,
             engine,
+            ledger,
             at_start: config.clone(),
             config,
             clock,
@@ -323,6 +348,7 @@ impl Appliance {
         }
         let engine = self.engine;
         let closed = tokio::task::spawn_blocking(move || engine.close()).await;
+        self.ledger.close().await;
         closed
             .map_err(|error| Failure::from_error(Kind::General, &error))?
             .map_err(|error| Failure::new(Kind::Io, format!("close the store: {error}")))
@@ -365,7 +391,7 @@ fn spawn_collector(
 fn restart_needed(old: &Config, new: &Config) -> Vec<String> {
     let (old, new) = (tree(old), tree(new));
     let mut keys = Vec::new();
-    for section in ["server", "engine"] {
+    for section in ["server", "engine", "ledger"] {
         differences(section, &old[section], &new[section], &mut keys);
     }
     if old["log"]["format"] != new["log"]["format"] {

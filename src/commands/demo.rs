@@ -102,7 +102,8 @@ async fn demo(arguments: &DemoArgs, mut config: Config, folder: &Path) -> Result
     config.collector.devices.push(device);
     let listener = next_free_port(arguments.listen).await?;
     let front = Front::start(&memory::fit(&config).config, listener, Arc::clone(&clock))?;
-    let appliance = Appliance::start(front, config, engine, clock).await?;
+    let ledger = serve::open_ledger(&config, folder, Arc::clone(&clock))?;
+    let appliance = Appliance::start(front, config, engine, ledger, clock).await?;
 
     let points = Live { database, from: live_from };
     let outcome = live(arguments, &appliance, &points, &mut signals).await;

@@ -84,7 +84,8 @@ async fn serve(
             return Ok(());
         }
     };
-    let mut appliance = Appliance::start(front, config, engine, clock).await?;
+    let ledger = serve::open_ledger(&fitted, &folder, clock.clone())?;
+    let mut appliance = Appliance::start(front, config, engine, ledger, clock).await?;
     let watchdog = watchdog::start(&appliance);
     notify::ready(&appliance.status());
     loop {

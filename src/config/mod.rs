@@ -16,9 +16,10 @@ pub(crate) use tree::PathError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use wattlog_collector::CollectorConfig;
 use wattlog_engine::{Durability, Options};
+use wattlog_ledger::{Backend, LedgerOptions};
 use wattlog_model::{FieldKind, Unit};
 use wattlog_server::{Keep, ServerOptions, Size, Span};
 
@@ -30,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) memory: Option<Size>,
     pub(crate) server: ServerOptions,
     pub(crate) engine: EngineSection,
+    pub(crate) ledger: LedgerSection,
     /// By name of the database.
     pub(crate) databases: BTreeMap<String, DatabaseSection>,
     /// Unit and kind of pushed fields: measurement -> field -> meaning.
@@ -194,6 +196,50 @@ impl<'de> Deserialize<'de> for DurabilityPolicy {
     }
 }
 
+/// The relational side: sessions, configurations, tariffs and the like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LedgerSection {
+    /// `sqlite:FILE`, below the data folder, or `postgresql://user@host/database`.
+    pub(crate) url: String,
+    /// Of PostgreSQL, if it is not in the URL.
+    pub(crate) password: Option<String>,
+    pub(crate) max_connections: u32,
+    /// For a connection, or for another writer.
+    pub(crate) wait: Span,
+}
+
+impl Default for LedgerSection {
+    fn default() -> Self {
+        let own = LedgerOptions::new(Backend::Sqlite("ledger.db".into()));
+        Self {
+            url: "sqlite:ledger.db".to_owned(),
+            password: None,
+            max_connections: own.max_connections,
+            wait: Span(own.wait),
+        }
+    }
+}
+
+impl LedgerSection {
+    /// What it says of a ledger beside the store in `folder`.
+    pub(crate) fn options(&self, folder: &Path) -> Result<LedgerOptions, PathError> {
+        let backend = Backend::from_url(&self.url, self.password.clone(), folder)
+            .map_err(|error| PathError::at("ledger.url", error.to_string()))?;
+        Ok(LedgerOptions { backend, max_connections: self.max_connections, wait: self.wait.0 })
+    }
+
+    fn check(&self) -> Result<(), PathError> {
+        if !(1..=100).contains(&self.max_connections) {
+            return Err(PathError::at("ledger.max_connections", "1 to 100"));
+        }
+        if !(Span::secs(1)..=Span::secs(60)).contains(&self.wait) {
+            return Err(PathError::at("ledger.wait", "1s to 1m"));
+        }
+        self.options(Path::new("")).map(|_| ())
+    }
+}
+
 /// One database.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -273,7 +319,7 @@ pub(crate) struct Loaded {
 const MAX_DATABASE_LEN_BYTES: usize = 255;
 
 /// Sections that later versions will have. Naming one now is refused rather than ignored.
-const LATER: [&str; 4] = ["ledger", "archive", "backup", "alerts"];
+const LATER: [&str; 3] = ["archive", "backup", "alerts"];
 
 /// Gathers, types and checks the configuration. Flags go over it afterwards.
 pub(crate) fn load(surroundings: &Surroundings) -> Result<Loaded, ConfigError> {
@@ -298,6 +344,7 @@ impl Config {
             return Err(PathError::at("memory", format!("at least {}, or null", crate::memory::LEAST)));
         }
         self.engine.check()?;
+        self.ledger.check()?;
         let names = self.databases.keys().map(|name| (format!("databases.{name}"), name));
         let own = ("server.default_database".to_owned(), &self.server.default_database);
         for (path, name) in names.chain([own]) {

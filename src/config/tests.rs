@@ -100,7 +100,13 @@ fn what_does_not_fit_is_named_with_its_path() {
         ),
         (json!({ "log": { "level": "chatty=loud" } }), "log.level: "),
         (json!({ "backup": { "to": "/mnt" } }), "backup: not part of this version"),
-        (json!({ "ledger": null }), "ledger: not part of this version"),
+        (json!({ "archive": null }), "archive: not part of this version"),
+        (
+            json!({ "ledger": { "url": "mysql://a:geheim@b/c" } }),
+            "ledger.url: `mysql` names no ledger: `sqlite:FILE` or `postgresql://user@host/database` is expected",
+        ),
+        (json!({ "ledger": { "max_connections": 0 } }), "ledger.max_connections: 1 to 100"),
+        (json!({ "ledger": { "wait": "100ms" } }), "ledger.wait: 1s to 1m"),
     ] {
         let message = refused(tree.clone());
         assert!(message.starts_with(start), "{tree}: {message}");
