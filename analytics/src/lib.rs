@@ -14,6 +14,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod calendar;
+pub mod energy;
 pub mod tariff;
 
 pub use calendar::{UnknownZone, zone};
