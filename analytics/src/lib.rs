@@ -15,6 +15,7 @@
 
 mod calendar;
 pub mod energy;
+pub mod quality;
 pub mod session;
 pub mod tariff;
 
