@@ -13,6 +13,7 @@
 //! results, sending messages.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+pub mod alert;
 mod calendar;
 pub mod energy;
 pub mod quality;

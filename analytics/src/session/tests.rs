@@ -347,7 +347,7 @@ fn feed() -> impl Strategy<Value = Vec<Sample>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(512), ..ProptestConfig::default() })]
 
     #[test]
     fn a_restart_between_any_two_samples_changes_nothing(samples in feed(), cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6)) {
