@@ -19,5 +19,6 @@ pub mod energy;
 pub mod quality;
 pub mod session;
 pub mod tariff;
+pub mod trend;
 
 pub use calendar::{UnknownZone, zone};
