@@ -14,6 +14,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod alert;
+pub mod battery;
 mod calendar;
 pub mod energy;
 pub mod quality;
