@@ -120,6 +120,13 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_set_within_an_hour_cuts_it() {
+        // Newfoundland, 2010: at one minute past midnight back to one minute past eleven.
+        let st_johns = hours("America/St_Johns", "2010-11-07T02:00:00Z", "2010-11-07T04:30:00Z");
+        assert_eq!(st_johns, [(30, 23), (1, 0), (59, 23), (60, 0)]);
+    }
+
+    #[test]
     fn the_ends_of_time_are_hours_too() {
         let warsaw = zone("europe/warsaw").unwrap();
         let first = Timestamp::MIN..Timestamp(Timestamp::MIN.0 + 10);

@@ -125,6 +125,9 @@ mod tests {
         check(&[9, 14, 26, 34, 41, 52, 63, 69, 83, 91], 10, 0);
         check(&[0, 10, 40, 50, 60, 70, 80, 90], 10, 2);
         check(&[20, 30, 40, 50, 60, 70], 10, 4);
+        // One and a half intervals are two.
+        check(&[0, 10, 26, 36, 46, 56, 66, 76, 86, 96], 10, 1);
+        check(&[0, 10, 24, 34, 44, 54, 64, 74, 84, 94], 10, 0);
         check(&[], 10, 10);
         // Twice as many points in one half do not make up for the other.
         check(&[0, 5, 10, 15, 20, 25, 30, 35, 40, 45], 10, 5);

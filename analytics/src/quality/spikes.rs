@@ -126,6 +126,16 @@ mod tests {
     }
 
     #[test]
+    fn the_noisier_side_sets_the_limit() {
+        let mut half: Vec<f64> = vec![20.0, 190.0, 60.0, 170.0, 10.0, 150.0, 40.0, 180.0, 90.0, 30.0];
+        half.push(260.0);
+        half.extend([100.0; 10]);
+        assert!(found(&half).is_empty(), "{:?}", found(&half));
+        half[10] = 900.0;
+        assert_eq!(found(&half), [10]);
+    }
+
+    #[test]
     fn what_has_no_sense_is_refused() {
         let good = SpikeRule { side: 5, spreads: 6.0, least: 10.0 };
         for bad in [

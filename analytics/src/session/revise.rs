@@ -24,8 +24,8 @@ pub struct AffectedWindow {
     pub settle_after: Timestamp,
 }
 
-/// The window that late samples in `late` affect. `sessions` are all known ones of the device and kind that end after
-/// `late.start` less `min_duration + merge_pause + max_gap`; more do no harm.
+/// The window that late samples in `late` affect. `sessions` are those known of the device and kind: all that are open, and
+/// all that end after `late.start` less `min_duration + merge_pause + max_gap`; more do no harm.
 pub fn affected_window(sessions: &[Session], late: &Range<Timestamp>, params: &Params) -> AffectedWindow {
     let back = params.reach_ns().saturating_add(params.min_duration_ns).saturating_add(1);
     let reach = late.start.0.saturating_sub(back);

@@ -161,6 +161,8 @@ fn the_grid_part_of_charging_is_what_pv_does_not_give() {
     // Without PV or house the meter tells: importing 1 kW while 3 kW go in.
     check(run(None, Some(1000.0), Some(-1000.0)), (0.1, 0.2));
     check(run(None, None, Some(500.0)), (0.0, 0.3));
+    // Where they disagree, PV and house stand before the meter.
+    check(run(Some(2000.0), Some(1000.0), Some(0.0)), (0.2, 0.1));
     check(run(Some(100.0), None, None), (0.0, 0.0));
 }
 
@@ -216,6 +218,10 @@ fn a_price_steps_within_a_step_of_power_and_ages() {
     close(session.priced_kwh, 0.75);
     close(session.cost_pln.unwrap(), 0.5 * 0.2 + 0.25 * 0.6);
     close(session.average_price_pln_kwh.unwrap(), 0.25 / 0.75);
+    // The same price comes again after it was too old: between, there was none.
+    let again = [price(-10, 0.2), power(0, 3600.0), price(500, 0.2), power(1000, 3600.0)];
+    let session = detect(Kind::Charging, rules, &again).remove(0);
+    close(session.priced_kwh, 0.24 + 0.25);
     // A ramp from 3.6 kW to 0: the first half holds three quarters of the energy.
     let ramp = [
         price(-10, 0.2),
@@ -255,6 +261,17 @@ fn prices_without_power_do_not_pile_up() {
         detector.feed(&price).err()
     });
     assert!(matches!(refused, Some(SessionError::TooManyPrices { limit: 4096, .. })), "{refused:?}");
+}
+
+#[test]
+fn prices_that_change_with_every_reading_do_not_pile_up() {
+    let rules = Params { max_gap_ns: 100 * 86_400 * SECOND, ..params() };
+    let mut detector = Detector::new("bat", Kind::Charging, rules).unwrap();
+    for i in 0..10_000 {
+        let sample = Sample { import_price_pln_kwh: Some((i % 7) as f64), ..charge(i * 10, 500.0) };
+        assert_eq!(detector.feed(&sample), Ok(None));
+    }
+    assert!(serde_json::to_string(&detector).unwrap().len() < 2000);
 }
 
 #[test]
@@ -412,6 +429,52 @@ proptest! {
             list.sort_by_key(|session| session.start);
             prop_assert_eq!(list, whole);
         }
+    }
+}
+
+/// A short feed on a coarse grid, so that every border of every rule is met exactly: steps of ten seconds, power that is on,
+/// between the thresholds, or off.
+fn grid() -> impl Strategy<Value = (Params, Vec<Sample>, usize, usize)> {
+    let step = prop_oneof![12 => Just(1_i64), 2 => 2_i64..5, 1 => 5_i64..40];
+    let level = prop_oneof![3 => Just(300.0), 2 => Just(150.0), 4 => Just(0.0)];
+    let rules = (1_i64..9, 0_i64..6, 1_i64..4).prop_map(|(least, pause, gap)| Params {
+        min_duration_ns: least * 10 * SECOND,
+        merge_pause_ns: pause * 10 * SECOND,
+        max_gap_ns: gap * 10 * SECOND,
+        price_max_age_ns: 20 * SECOND,
+        ..Params::default()
+    });
+    (rules, proptest::collection::vec((step, level), 1..70), 0_usize..70, 1_usize..6).prop_map(
+        |(rules, list, late, length)| {
+            let mut time = 0;
+            let sample = |(step, level): (i64, f64)| {
+                time += step;
+                charge(time * 10, level)
+            };
+            (rules, list.into_iter().map(sample).collect(), late, length)
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(8192), ..ProptestConfig::default() })]
+
+    #[test]
+    fn late_samples_at_every_border_revise_what_detection_over_everything_finds(
+        (rules, samples, late, length) in grid(),
+    ) {
+        let first = late % samples.len();
+        let last = (first + length).min(samples.len());
+        let late = samples[first].time..Timestamp(samples[last - 1].time.0 + 1);
+        let early: Vec<Sample> = samples.iter().filter(|sample| !late.contains(&sample.time)).copied().collect();
+        let (old, whole) = (detect(Kind::Charging, rules, &early), detect(Kind::Charging, rules, &samples));
+        let window = affected_window(&old, &late, &rules);
+        let read = samples.iter().filter(|sample| sample.time >= window.prices_from).copied();
+        let again = redetect("bat", Kind::Charging, rules, window, &old, read).unwrap();
+        let outside = old.iter().filter(|session| !again.window.contains(&session.start));
+        let mut result: Vec<Session> = outside.cloned().chain(again.sessions.iter().cloned()).collect();
+        result.sort_by_key(|session| session.start);
+        prop_assert_eq!(result, whole, "{:?} late {:?} window {:?}", rules, late, again.window);
     }
 }
 
