@@ -265,6 +265,25 @@ fn the_weekend_rule_of_the_real_g12w_can_be_written() {
 }
 
 #[test]
+fn the_example_of_the_documentation_is_a_tariff() {
+    // The lines of the example in `definition.rs`, as a household would write them in its configuration.
+    let documentation = include_str!("definition.rs");
+    let example = documentation.split("```").nth(1).unwrap().trim_start_matches("yaml");
+    let example: Vec<&str> = example.lines().map(|line| line.trim_start_matches("//!")).collect();
+    let tariff: Tariff = serde_saphyr::from_str(&example.join("\n")).unwrap();
+    let price = |time| tariff.distribution(local(time), &warsaw(), None).pln_kwh;
+    assert_eq!(
+        (price("2025-06-06T12:00"), price("2025-06-06T14:00"), price("2025-06-07T12:00")),
+        (0.3566, 0.0749, 0.0749)
+    );
+    assert_eq!(tariff.definition().sc_component_pln_kwh, SC_COMPONENT_PLN_KWH);
+    // An error in it names what is wrong.
+    let wrong = example.join("\n").replace("6-13", "6-30");
+    let error = serde_saphyr::from_str::<Tariff>(&wrong).unwrap_err().to_string();
+    assert!(error.contains("no range of hours"), "{error}");
+}
+
+#[test]
 fn definitions_without_sense_are_refused_with_a_reason() {
     let clock = |inner: &str| format!(r#"{{"name":"x","distribution":{{"clock":{{{inner}}}}}}}"#);
     for (text, reason) in [
