@@ -112,6 +112,12 @@ fn a_rise_is_taken_over_its_time() {
     assert_eq!((found.len(), found[0], found[1].1), (2, (50, Firing, 50), Resolved), "{found:?}");
     assert!(found[1].0 > 240 && found[1].0 <= 280, "{found:?}");
     assert!((result.transitions[0].value.unwrap() - 39.6).abs() < 1e-9);
+    // After a hole the change is not known: what was judged before it is what the transition tells.
+    let slow_to_fire = Rule { hold_ns: 400 * SECOND, ..rising.clone() };
+    let with_hole: Vec<(i64, f64)> = quick[..10].iter().copied().chain([(300, 9.0)]).collect();
+    let result = evaluate(&slow_to_fire, State::default(), &samples(&with_hole), at(500)).unwrap();
+    assert_eq!(rows(&result.transitions), [(50, Pending, 50), (450, Firing, 50)]);
+    assert!((result.transitions[1].value.unwrap() - 39.6).abs() < 1e-9, "{:?}", result.transitions);
     let falling = rule(Condition::Falling { fire: 36.0, clear: 18.0, over_ns: 100 * SECOND }, 0);
     let down: Vec<(i64, f64)> = quick.iter().map(|(t, v)| (*t, -v)).collect();
     check(&falling, &down, 400, &found);

@@ -248,6 +248,14 @@ mod tests {
         let from: Vec<Choice> = chosen.from.iter().map(|(_, choice)| *choice).collect();
         use Choice::{Counter, Integral};
         assert_eq!(from, [Counter, Counter, Counter, Integral, Counter, Integral]);
+        // Over the tolerance in kWh alone, or in share alone: no difference worth a word.
+        let near = PeriodEnergy { pv_kwh: Some(19.7), ..PeriodEnergy::default() };
+        assert_eq!(choose(&day(), &near, 0.1, 0.02).disagree, []);
+        let small = PeriodEnergy { import_kwh: Some(2.92), ..PeriodEnergy::default() };
+        assert_eq!(choose(&day(), &small, 0.1, 0.02).disagree, []);
+        let endless = PeriodEnergy { pv_kwh: Some(f64::INFINITY), export_kwh: Some(-1.0), ..day() };
+        let chosen = choose(&endless, &PeriodEnergy::default(), 0.1, 0.02).energy;
+        assert_eq!((chosen.pv_kwh, chosen.export_kwh), (None, None));
         let none = choose(&PeriodEnergy::default(), &PeriodEnergy::default(), 0.1, 0.02);
         assert!(none.from.iter().all(|(_, choice)| *choice == Choice::Missing));
     }

@@ -83,6 +83,16 @@ mod tests {
     }
 
     #[test]
+    fn a_violation_must_last_longer_than_the_shortest() {
+        let off = [1500.0, 1000.0, 1000.0, 1000.0, 1500.0];
+        let samples: Vec<PowerSample> = (0_i64..).zip(off).map(|(i, c)| sample(i * 10, c)).collect();
+        let count = |shortest_ns| {
+            balance_violations(&samples, BalanceTolerance { shortest_ns, ..TOLERANCE }).unwrap().count
+        };
+        assert_eq!((count(19), count(20)), (1, 0));
+    }
+
+    #[test]
     fn what_cannot_be_checked_is_refused() {
         assert!(matches!(
             balance_violations(&[sample(1, f64::NAN)], TOLERANCE),

@@ -188,6 +188,16 @@ mod tests {
             })
             .collect();
         assert_eq!(by_soc(&night), Sign::Right);
+        // Every 40 minutes nobody looks for an hour, in which the battery is filled again: that is no window.
+        let unseen: Vec<BatteryReading> = (0..1200)
+            .filter(|m| m % 100 < 40)
+            .map(|m| BatteryReading {
+                time: Timestamp(m * MINUTE),
+                battery_w: 900.0,
+                soc_percent: 50.0 + (m / 100) as f64 * 3.0 - (m % 100) as f64 * 0.02,
+            })
+            .collect();
+        assert_eq!(by_soc(&unseen), Sign::Right);
     }
 
     #[test]

@@ -294,6 +294,8 @@ fn silence_closes_a_session_when_now_is_told() {
         detector.feed(&charge(i * 10, 1000.0)).unwrap();
     }
     assert_eq!(detector.advance(at(200)), None);
+    // Not joined any more, but still within a pause that would be bridged.
+    assert_eq!(detector.advance(at(225)), None);
     assert_eq!(detector.advance(at(291)).map(|session| session.status), Some(Status::Closed));
     assert!(detector.is_idle());
     assert_eq!(detector.advance(at(400)), None);
@@ -320,6 +322,16 @@ fn a_state_that_nobody_wrote_is_refused() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn a_state_whose_last_reading_was_never_seen_is_refused() {
+    let mut detector = Detector::new("bat", Kind::Charging, params()).unwrap();
+    detector.feed(&charge(90, 0.0)).unwrap();
+    let text = serde_json::to_string(&detector).unwrap();
+    let turned = text.replace(r#""seen":90000000000"#, r#""seen":5"#);
+    assert_ne!(text, turned);
+    assert!(serde_json::from_str::<Detector>(&turned).unwrap_err().to_string().contains("detect again"));
 }
 
 /// A day in short: stretches of power of both kinds, pauses, gaps, missing values, prices.

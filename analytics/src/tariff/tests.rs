@@ -265,6 +265,17 @@ fn the_weekend_rule_of_the_real_g12w_can_be_written() {
 }
 
 #[test]
+fn hours_over_midnight_end_before_their_end() {
+    let night = HourRange::new(21, 7).unwrap();
+    let inside: Vec<u8> = (0..24).filter(|hour| night.contains(*hour)).collect();
+    assert_eq!(inside, [0, 1, 2, 3, 4, 5, 6, 21, 22, 23]);
+    let day = HourRange::new(7, 21).unwrap();
+    assert!((0..24).all(|hour| day.contains(hour) != night.contains(hour)));
+    assert!((0..24).all(|hour| HourRange::new(0, 24).unwrap().contains(hour)));
+    assert_eq!((HourRange::new(24, 1), HourRange::new(3, 0), HourRange::new(3, 3)), (None, None, None));
+}
+
+#[test]
 fn the_example_of_the_documentation_is_a_tariff() {
     // The lines of the example in `definition.rs`, as a household would write them in its configuration.
     let documentation = include_str!("definition.rs");
