@@ -1,0 +1,226 @@
+//! A tree of every era, every damaged form and a live store gives exactly what was put into it.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use support::generator::make;
+use support::{Migrated, migrate, migrate_with, utc};
+use wattlog_migrate::{Body, Hole, Kind, Options, Rule};
+use wattlog_model::FieldValue;
+
+fn migrated(seed: u64) -> (support::generator::Made, Migrated, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let made = make(folder.path(), seed);
+    let migrated = migrate(folder.path(), None);
+    (made, migrated, folder)
+}
+
+#[test]
+fn every_file_gives_what_was_written_into_it() {
+    for seed in [1, 2, 3] {
+        let (made, migrated, _folder) = migrated(seed);
+        for (name, expected) in &made.files {
+            let file = migrated.file(name);
+            let read: BTreeMap<Kind, u64> =
+                file.kinds.iter().map(|(kind, counts)| (*kind, counts.read)).collect();
+            let kept: BTreeMap<Kind, u64> =
+                file.kinds.iter().map(|(kind, counts)| (*kind, counts.kept)).collect();
+            let about = format!("{name} (seed {seed}): {:?}", migrated.out.refusals);
+            assert_eq!(read, expected.read, "read of {about}");
+            assert_eq!(kept, expected.kept, "kept of {about}");
+            assert_eq!(file.unread, expected.unread, "places that are no record in {about}");
+            assert_eq!(file.repairs, expected.repairs, "repairs of {about}");
+        }
+        let read: Vec<&str> = migrated.report.files.iter().map(|file| file.file.as_str()).collect();
+        assert!(read.iter().all(|name| made.files.contains_key(*name)), "nothing else is read: {read:?}");
+    }
+}
+
+#[test]
+fn the_readings_are_those_that_were_made_to_the_instant_and_the_watt() {
+    let (made, migrated, _folder) = migrated(7);
+    let mut got = BTreeMap::new();
+    for record in migrated.of_kind(Kind::Reading) {
+        let Body::Reading(reading) = &record.body else { unreachable!("asked for readings") };
+        let pv = reading.fields.iter().find(|(name, _)| *name == "pv_power");
+        let Some((_, FieldValue::Float(pv))) = pv else { continue };
+        got.insert(record.key.clone(), *pv as i64);
+    }
+    assert_eq!(got, made.readings);
+}
+
+#[test]
+fn the_decisions_are_those_that_were_made() {
+    let (made, migrated, _folder) = migrated(7);
+    let got: std::collections::BTreeSet<String> =
+        migrated.of_kind(Kind::Decision).map(|record| record.key.clone()).collect();
+    assert_eq!(got, made.decisions);
+}
+
+#[test]
+fn repairs_carry_the_original_and_the_new_value() {
+    let (_, migrated, _folder) = migrated(1);
+    let name = "out/energy_data/charging_decision_20250917_123809.json";
+    let record = migrated.of_file(name).next().expect("the decision");
+    let Body::Decision(decision) = &record.body else { panic!("{record:?}") };
+    assert_eq!(decision.estimated_cost_pln, Some(2.6816));
+    let repair = &record.repairs[0];
+    assert_eq!((repair.rule, repair.field.as_str()), (Rule::CostScale, "estimated_cost_pln"));
+    assert_eq!((&repair.original, &repair.repaired), (&0.00268.into(), &2.6816.into()));
+    // The battery's totals stood under each other's name.
+    let stats = migrated.of_kind(Kind::DailyStats).next().expect("the statistics");
+    let Body::DailyStats(stats) = &stats.body else { panic!("{stats:?}") };
+    assert_eq!(stats.battery["total_charge_kwh"], 1.7);
+    assert_eq!(stats.grid["total_import_kwh"], 0.1);
+    assert_eq!(stats.grid["net_consumption"], -0.3);
+    assert_eq!(
+        (stats.started_on.to_string(), stats.saved_on.unwrap().to_string()),
+        ("2025-09-17".into(), "2025-09-18".into())
+    );
+}
+
+#[test]
+fn a_second_reading_of_the_same_tree_gives_the_same_keys_and_records() {
+    let (_, first, folder) = migrated(5);
+    let second = migrate(folder.path(), None);
+    assert_eq!(first.out, second.out);
+    assert_eq!(first.report, second.report);
+    let mut keys: Vec<&str> = first
+        .out
+        .records
+        .iter()
+        .filter(|record| !record.supersedes)
+        .map(|record| record.key.as_str())
+        .collect();
+    let all = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), all, "a key comes twice only if it supersedes");
+}
+
+#[test]
+fn the_original_store_and_its_log_are_not_touched() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    make(folder.path(), 4);
+    let data = folder.path().join("data");
+    let look = || {
+        let mut files: Vec<(String, Vec<u8>)> = fs::read_dir(&data)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+            .collect();
+        files.sort();
+        files
+    };
+    let before = look();
+    migrate(folder.path(), None);
+    assert_eq!(before, look());
+}
+
+#[test]
+fn without_its_log_the_store_lacks_the_rows_that_lived_there() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    make(folder.path(), 4);
+    fs::remove_file(folder.path().join("data/goodwe_energy.db-wal")).unwrap();
+    let migrated = migrate(folder.path(), None);
+    let file = migrated.file("data/goodwe_energy.db");
+    assert_eq!((file.kept(Kind::Reading), file.kept(Kind::Decision)), (4, 0));
+}
+
+#[test]
+fn a_store_of_an_older_schema_lacks_columns_and_no_rows() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    make(folder.path(), 4);
+    let store = folder.path().join("data/goodwe_energy.db");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        use sqlx::Connection;
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&store);
+        let mut store = sqlx::sqlite::SqliteConnection::connect_with(&options).await.unwrap();
+        for sql in [
+            "ALTER TABLE energy_data DROP COLUMN tariff_zone",
+            "ALTER TABLE energy_data DROP COLUMN pv_generation_total_kwh",
+            "ALTER TABLE energy_data ADD COLUMN added_later TEXT",
+            "DROP TABLE weather_data",
+            "CREATE VIEW weather_data AS SELECT 1 AS timestamp",
+        ] {
+            sqlx::query(sql).execute(&mut store).await.unwrap();
+        }
+        store.close().await.unwrap();
+    });
+    let migrated = migrate(folder.path(), None);
+    let file = migrated.file("data/goodwe_energy.db");
+    assert_eq!((file.kept(Kind::Reading), file.kept(Kind::Decision), file.kept(Kind::Weather)), (9, 5, 0));
+    assert_eq!(file.unknown_keys.get("energy_data.added_later"), Some(&1));
+    assert!(migrated.out.refusals.iter().any(|refusal| refusal.reason == "no plain table: not read"));
+}
+
+#[test]
+fn a_store_outside_the_folder_is_read_before_the_files() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    make(folder.path(), 4);
+    let migrated = migrate(&folder.path().join("out"), Some(&folder.path().join("data/goodwe_energy.db")));
+    assert_eq!(&*migrated.tree.files[0].name, "goodwe_energy.db");
+    let same = migrate(folder.path(), Some(&folder.path().join("data/goodwe_energy.db")));
+    assert_eq!(same.tree.files.iter().filter(|file| file.name.ends_with(".db")).count(), 1);
+}
+
+#[test]
+fn holes_between_decisions_are_told_longest_first() {
+    let (_, migrated, _folder) = migrated(1);
+    let hole = migrated.report.holes.iter().find(|hole| hole.kind == Kind::Decision).expect("a hole");
+    let days = |hole: &Hole| (hole.to.0 - hole.from.0) as f64 / 86_400e9;
+    assert!(days(hole) > 30.0, "{hole:?}");
+    assert!(migrated.report.holes.windows(2).all(|pair| days(&pair[0]) >= days(&pair[1])));
+    assert!(migrated.report.holes.iter().all(|hole| days(hole) >= 2.0 / 24.0));
+}
+
+#[test]
+fn links_and_foreign_names_are_skipped_with_a_reason() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let elsewhere = tempfile::tempdir().expect("a temporary folder");
+    fs::write(elsewhere.path().join("current_data_1.json"), "{}").unwrap();
+    fs::write(folder.path().join("package.json"), "{}").unwrap();
+    fs::create_dir(folder.path().join(".git")).unwrap();
+    fs::write(folder.path().join(".git/current_data_2.json"), "{}").unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("linked")).unwrap();
+    let mut options = Options::new(support::DEVICE);
+    options.limits.json_file_bytes = 100;
+    fs::write(folder.path().join("current_data_3.json"), vec![b' '; 101]).unwrap();
+    let migrated = migrate_with(folder.path(), None, options);
+    assert!(migrated.tree.files.is_empty(), "{:?}", migrated.tree.files);
+    let skipped: Vec<&str> = migrated.tree.skipped.iter().map(|skipped| skipped.name.as_str()).collect();
+    #[cfg(unix)]
+    assert_eq!(skipped, ["current_data_3.json", "linked", "package.json"]);
+    assert!(migrated.tree.skipped[0].reason.contains("json_file_bytes"));
+}
+
+#[test]
+fn an_archive_that_grows_beyond_the_limit_is_refused() {
+    use std::io::Write;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gz.write_all(&vec![b' '; 1 << 20]).unwrap();
+    fs::write(folder.path().join("energy_data_2025-12-09.json.gz"), gz.finish().unwrap()).unwrap();
+    let mut options = Options::new(support::DEVICE);
+    options.limits.json_file_bytes = 1 << 16;
+    let migrated = migrate_with(folder.path(), None, options);
+    assert_eq!(migrated.out.refusals.len(), 1);
+    assert!(migrated.out.refusals[0].reason.contains("json_file_bytes"), "{:?}", migrated.out.refusals);
+}
+
+#[test]
+fn a_reading_of_the_second_pass_keeps_it_in_every_dump() {
+    let (_, migrated, _folder) = migrated(1);
+    let second = migrated.file("out/energy_data/historical_data_20251026_021500.json");
+    assert_eq!(second.kinds[&Kind::Reading].duplicate, 8, "{second:?}");
+    let at = |record: &wattlog_migrate::Record| match &record.body {
+        Body::Reading(reading) => reading.at,
+        other => panic!("{other:?}"),
+    };
+    let dump = migrated.of_file("out/energy_data/historical_data_20251026_021000.json").map(at);
+    let pass = dump.filter(|at| *at >= utc("2025-10-26T01:00:00Z")).count();
+    assert_eq!(pass, 10);
+}
