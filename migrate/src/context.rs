@@ -16,6 +16,7 @@ use crate::tariff::{G12, Tariff};
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
 use std::sync::Arc;
 use wattlog_model::{FieldValue, Timestamp};
 
@@ -64,8 +65,11 @@ pub struct Options {
     pub device: String,
     /// What the seller and the grid added to the market price.
     pub tariff: Arc<dyn Tariff>,
-    /// Holes shorter than this are not listed, in nanoseconds.
+    /// Stretches without a reading or a decision shorter than this are not listed, in nanoseconds. Of market prices every
+    /// missing quarter is.
     pub hole_ns: i64,
+    /// Where a store is copied to; `None` for the system's temporary folder.
+    pub temporary: Option<PathBuf>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -81,14 +85,15 @@ impl Options {
             device: device.to_owned(),
             tariff: Arc::new(G12::default()),
             hole_ns: 2 * HOUR_NS,
+            temporary: None,
             limits: Limits::default(),
         }
     }
 }
 
 const HOUR_NS: i64 = 3_600_000_000_000;
-/// Kinds that were written at a steady pace, so that a stretch without them means something.
-const STEADY: [Kind; 2] = [Kind::Decision, Kind::Reading];
+/// Length of a price period; the history left out every price below zero.
+const QUARTER_NS: i64 = HOUR_NS / 4;
 /// Readings of one night with a repeated hour, and some.
 const REMEMBERED_PASSES: usize = 100_000;
 
@@ -125,7 +130,8 @@ impl Context {
         for (kind, mut instants) in std::mem::take(&mut self.instants) {
             instants.sort_unstable();
             let pairs = instants.windows(2).map(|pair| Hole { kind, from: pair[0], to: pair[1] });
-            holes.extend(pairs.filter(|hole| hole.to.0.saturating_sub(hole.from.0) >= self.options.hole_ns));
+            let shortest_ns = if kind == Kind::MarketPrice { QUARTER_NS + 1 } else { self.options.hole_ns };
+            holes.extend(pairs.filter(|hole| hole.to.0.saturating_sub(hole.from.0) >= shortest_ns));
         }
         holes.sort_by_key(|hole| std::cmp::Reverse(hole.to.0.saturating_sub(hole.from.0)));
         self.report.holes_found = holes.len() as u64;
@@ -306,12 +312,9 @@ impl<'a> Intake<'a> {
         for repair in &record.repairs {
             *self.report.repairs.entry(repair.rule).or_default() += 1;
         }
-        if STEADY.contains(&kind) && seen.is_none() {
-            let at = match &record.body {
-                Body::Reading(reading) => reading.at,
-                Body::Decision(decision) => decision.at,
-                _ => return self.give(record),
-            };
+        if seen.is_none()
+            && let Some(at) = steady(&record.body)
+        {
             self.context.instants.entry(kind).or_default().push(at);
         }
         self.give(record)
@@ -320,6 +323,16 @@ impl<'a> Intake<'a> {
     fn give(&mut self, record: Record) -> Result<(), Error> {
         let file = self.file.to_string();
         self.out.record(record).map_err(|source| Error::Out { file, source })
+    }
+}
+
+/// The instant of a record of a kind that was written at a steady pace, so that a stretch without it means something.
+fn steady(body: &Body) -> Option<Timestamp> {
+    match body {
+        Body::Reading(reading) => Some(reading.at),
+        Body::Decision(decision) => Some(decision.at),
+        Body::MarketPrice(price) => Some(price.start),
+        _ => None,
     }
 }
 

@@ -85,7 +85,7 @@ pub(crate) fn read_text(path: &Path, limit: u64) -> Result<Text, String> {
     let mut from: Box<dyn Read> =
         if compressed { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) };
     let mut bytes = Vec::new();
-    let ended = from.by_ref().take(limit + 1).read_to_end(&mut bytes);
+    let ended = from.by_ref().take(limit.saturating_add(1)).read_to_end(&mut bytes);
     if bytes.len() as u64 > limit {
         return Err(format!("longer than {limit} bytes: raise the limit `json_file_bytes` if this is right"));
     }
@@ -124,10 +124,22 @@ pub(crate) struct StoreCopy {
 ///
 /// # Errors
 /// [`Error::Limit`] above `limit` bytes, [`Error::StoreInUse`] if it changed during each of several attempts.
-pub(crate) fn copy_store(path: &Path, limit: u64) -> Result<StoreCopy, Error> {
-    let folder = tempfile::Builder::new().prefix("wattlog-migrate-").tempdir().map_err(|source| {
-        Error::Io { action: "make a temporary folder for", path: path.to_owned(), source }
-    })?;
+pub(crate) fn copy_store(path: &Path, into: Option<&Path>, limit: u64) -> Result<StoreCopy, Error> {
+    copy_store_watched(path, into, limit, || ())
+}
+
+/// As [`copy_store`]; `copied` runs after each attempt, before it is judged.
+fn copy_store_watched(
+    path: &Path,
+    into: Option<&Path>,
+    limit: u64,
+    mut copied: impl FnMut(),
+) -> Result<StoreCopy, Error> {
+    let into = into.map_or_else(std::env::temp_dir, Path::to_owned);
+    let folder = tempfile::Builder::new()
+        .prefix("wattlog-migrate-")
+        .tempdir_in(&into)
+        .map_err(|source| Error::Io { action: "make a temporary folder in", path: into.clone(), source })?;
     let database = folder.path().join("store.db");
     for _ in 0..COPY_ATTEMPTS {
         let before = stamps(path)?;
@@ -138,18 +150,19 @@ pub(crate) fn copy_store(path: &Path, limit: u64) -> Result<StoreCopy, Error> {
         }
         for (suffix, stamp) in SUFFIXES.iter().zip(&before) {
             let (from, to) = (with_suffix(path, suffix), with_suffix(&database, suffix));
-            let copied = match stamp {
+            let ended = match stamp {
                 Some(_) => fs::copy(&from, &to).map(drop),
                 None if to.exists() => fs::remove_file(&to),
                 None => Ok(()),
             };
-            match copied {
+            match ended {
                 // It went since it was looked at: the stamps will differ.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !suffix.is_empty() => {}
                 Err(source) => return Err(Error::Io { action: "copy", path: from, source }),
                 Ok(()) => {}
             }
         }
+        copied();
         if stamps(path)? == before {
             return Ok(StoreCopy { database, _folder: folder });
         }
@@ -182,3 +195,60 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 const SUFFIXES: [&str; 3] = ["", "-wal", "-journal"];
 const COPY_ATTEMPTS: u32 = 5;
 const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn append(path: &Path, bytes: &[u8]) {
+        use std::io::Write;
+        fs::OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(bytes).unwrap();
+    }
+
+    #[test]
+    fn a_store_that_changes_during_every_copy_is_not_taken_half() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, log) = (folder.path().join("s.db"), folder.path().join("s.db-wal"));
+        append(&store, b"pages");
+        let error = copy_store_watched(&store, None, 1 << 20, || append(&log, b"a frame")).unwrap_err();
+        assert!(matches!(error, Error::StoreInUse { .. }), "{error:?}");
+        assert!(error.to_string().contains("stop the optimiser"), "{error}");
+    }
+
+    #[test]
+    fn a_store_that_changed_during_one_copy_is_copied_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, log) = (folder.path().join("s.db"), folder.path().join("s.db-wal"));
+        append(&store, b"pages");
+        append(&log, b"frames");
+        let mut times = 0;
+        let copy = copy_store_watched(&store, None, 1 << 20, || {
+            times += 1;
+            if times == 1 {
+                // The optimiser put its log away.
+                append(&store, b" and more");
+                fs::remove_file(&log).unwrap();
+            }
+        })
+        .unwrap();
+        assert_eq!(times, 2);
+        assert_eq!(fs::read(&copy.database).unwrap(), b"pages and more");
+        assert!(
+            !with_suffix(&copy.database, "-wal").exists(),
+            "a log that is gone is not left beside the new pages"
+        );
+    }
+
+    #[test]
+    fn a_store_above_the_limit_and_one_that_is_not_there_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("s.db");
+        assert!(matches!(copy_store(&store, None, 1), Err(Error::Io { action: "read", .. })));
+        append(&store, b"pages");
+        let error = copy_store(&store, None, 4).unwrap_err();
+        assert!(error.to_string().contains("`store_bytes`"), "{error}");
+        let nowhere = folder.path().join("nowhere");
+        let error = copy_store(&store, Some(&nowhere), 100).unwrap_err();
+        assert!(error.to_string().starts_with("make a temporary folder in"), "{error}");
+    }
+}

@@ -7,7 +7,7 @@ pub struct Limits {
     pub files: usize,
     /// Folders below the tree's folder.
     pub depth: usize,
-    /// Bytes of one JSON file, decompressed. A file is held in memory while it is read.
+    /// Bytes of one JSON file, decompressed. A file is held in memory while it is read; a day of states took 3 MB.
     pub json_file_bytes: u64,
     /// Bytes of the store with its log, which are copied into a temporary folder.
     pub store_bytes: u64,
@@ -28,7 +28,7 @@ impl Default for Limits {
         Self {
             files: 1_000_000,
             depth: 16,
-            json_file_bytes: 64 << 20,
+            json_file_bytes: 32 << 20,
             store_bytes: 4 << 30,
             store_text_bytes: 256 << 10,
             remembered_keys: 20_000_000,

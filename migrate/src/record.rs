@@ -214,6 +214,8 @@ pub struct Session {
     pub start: Timestamp,
     /// End.
     pub end: Option<Timestamp>,
+    /// When it was planned.
+    pub created_at: Option<Timestamp>,
     /// When it truly began.
     pub started_at: Option<Timestamp>,
     /// When it truly ended.

@@ -140,6 +140,9 @@ pub(crate) fn of_object(object: &Object, name: Name) -> Result<Shape, String> {
     let group = |key: &str| object.get(key).is_some_and(Value::is_object);
     let any = |keys: &[&str]| keys.iter().any(|key| has(key));
 
+    if name == Name::Selling && !has("timestamp") && !has("session_id") && !object.is_empty() {
+        return Ok(Shape::SellingSummary);
+    }
     if list("data") && any(&["record_count", "file_timestamp"]) {
         return Ok(Shape::Wrapped);
     }
@@ -201,9 +204,6 @@ pub(crate) fn of_object(object: &Object, name: Name) -> Result<Shape, String> {
     if !object.is_empty() && object.keys().all(|key| crate::time::parse_day(key).is_ok()) {
         return Ok(Shape::SocDrops);
     }
-    if name == Name::Selling {
-        return Ok(Shape::SellingSummary);
-    }
     Err(if object.is_empty() {
         "an empty object".to_owned()
     } else {
@@ -245,6 +245,11 @@ mod tests {
         check(&any, "system_state_20251208_230000_000123.json", Some(Shape::State));
         check(&any, "decision_20251208_230000_000123.json", Some(Shape::Decision));
         check(&any, "energy_data_2025-12-08.json", None);
+        check(
+            &json!({"date": "2025-10-01", "sessions": []}),
+            "daily_summaries.json",
+            Some(Shape::SellingSummary),
+        );
         check(&json!({}), "decision_20251208_230000_000123.json", None);
         check(&json!({"name": "a package"}), "package.json", None);
     }

@@ -60,12 +60,20 @@ impl Tree {
     /// Names the optimiser never used are looked at below its own folders `out` and `data` alone.
     ///
     /// # Errors
-    /// [`Error::Io`] if a folder cannot be listed or the store is no file; [`Error::Limit`] if there are too many files.
+    /// [`Error::Io`] if the folder cannot be listed or the store is no file; [`Error::Limit`] if there are too many files.
     pub fn scan(folder: &Path, store: Option<&Path>, limits: &Limits) -> Result<Self, Error> {
         let mut tree = Self { files: Vec::new(), skipped: Vec::new() };
         let mut folders = vec![(folder.to_owned(), String::new(), 0)];
         while let Some((path, prefix, depth)) = folders.pop() {
-            for entry in files::list(&path)? {
+            let entries = match files::list(&path) {
+                Ok(entries) => entries,
+                Err(Error::Io { source, .. }) if depth > 0 => {
+                    tree.skip(prefix, format!("it cannot be listed: {source}"));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            for entry in entries {
                 let name = format!("{prefix}{}", entry.name);
                 match entry.kind {
                     EntryKind::Folder

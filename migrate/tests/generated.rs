@@ -224,3 +224,127 @@ fn a_reading_of_the_second_pass_keeps_it_in_every_dump() {
     let pass = dump.filter(|at| *at >= utc("2025-10-26T01:00:00Z")).count();
     assert_eq!(pass, 10);
 }
+
+fn of_one(name: &str, text: &str) -> Migrated {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+    migrate(folder.path(), None)
+}
+
+#[test]
+fn prices_below_zero_that_the_history_left_out_are_holes() {
+    let migrated = of_one(
+        "data/price_history.json",
+        r#"[["2025-06-01T12:15:00", 0.01], ["2025-06-01T12:30:00", 0.002], ["2025-06-01T13:15:00", 0.003]]"#,
+    );
+    let expected =
+        Hole { kind: Kind::MarketPrice, from: utc("2025-06-01T10:15:00Z"), to: utc("2025-06-01T11:00:00Z") };
+    assert_eq!(migrated.report.holes, [expected]);
+}
+
+#[test]
+fn a_history_fetched_twice_on_the_25_hour_day_keeps_both_passes() {
+    let hours = [0, 1, 2, 2, 3].map(|hour| [0, 15, 30, 45].map(|minute| format!("{hour:02}:{minute:02}")));
+    let quarters: Vec<String> = hours.into_iter().flatten().collect();
+    let once = |offset: f64| {
+        let pair = |(index, time): (usize, &String)| {
+            format!("[\"2025-10-26T{time}:00\", {}]", offset + index as f64 / 100.0)
+        };
+        quarters.iter().enumerate().map(pair).collect::<Vec<_>>().join(", ")
+    };
+    let migrated = of_one("data/price_history.json", &format!("[{}, {}]", once(0.1), once(0.1)));
+    let counts = migrated.report.kinds[&Kind::MarketPrice];
+    assert_eq!((counts.read, counts.kept, counts.duplicate), (40, 20, 20));
+    assert!(migrated.report.holes.is_empty(), "{:?}", migrated.report.holes);
+    assert!(!migrated.report.repairs.contains_key(&Rule::FirstPassAssumed));
+}
+
+#[test]
+fn the_later_adapters_names_are_known_and_what_is_not_is_counted() {
+    let migrated = of_one(
+        "out/energy_data/current_data_20260108_120000.json",
+        r#"{"timestamp": "2026-01-08T12:00:00", "battery": {"soc_percent": 50, "health": 99},
+            "photovoltaic": {"daily_generation_kwh": 3.5, "string1_power_w": 700, "string3_power_w": -1},
+            "grid": {"current_power_w": -20, "daily_import_kwh": 1.5, "frequency": 50.01, "phase1_current_a": 1.5},
+            "inverter": {"model": "GW10KN-ET", "serial": "a serial number", "temperature": 41.5, "status": "ok"},
+            "daily_totals": {"pv": 1}, "note": "x"}"#,
+    );
+    let record = &migrated.out.records[0];
+    let Body::Reading(reading) = &record.body else { panic!("{record:?}") };
+    let expected: Vec<(&str, FieldValue)> = [
+        ("ac_current_l1", 1.5),
+        ("ac_frequency_l1", 50.01),
+        ("ac_import_energy_today", 1.5),
+        ("battery_soc", 50.0),
+        ("grid_power", -20.0),
+        ("inverter_temp", 41.5),
+        ("pv1_power", 700.0),
+        ("pv_energy_today", 3.5),
+    ]
+    .map(|(name, number)| (name, FieldValue::Float(number)))
+    .into();
+    assert_eq!(reading.fields, expected);
+    // A serial number has no spaces: the configured device it is, and that is told.
+    assert_eq!(reading.device, support::DEVICE);
+    let rules: Vec<Rule> = record.repairs.iter().map(|repair| repair.rule).collect();
+    assert_eq!(rules, [Rule::NoData, Rule::OutOfRange]);
+    let unknown: Vec<&str> = migrated.report.files[0].unknown_keys.keys().map(String::as_str).collect();
+    assert_eq!(unknown, ["battery/health", "daily_totals/pv", "note"]);
+}
+
+#[test]
+fn what_stood_beside_the_reading_stays_with_the_state() {
+    let migrated = of_one(
+        "out/coordinator_state_20251203.json",
+        r#"{"timestamp": "2025-12-03T01:00:00", "state": "error", "current_data": {"timestamp": "2025-12-03T00:59:00",
+            "battery": {"soc_percent": 0, "voltage": 0.0, "current": 0.0, "power_w": 0},
+            "weather": {"temperature": NaN, "source": "IMGW"}}, "performance_metrics": {}}"#,
+    );
+    let state = migrated.of_kind(Kind::SystemState).next().expect("the state");
+    let Body::SystemState(body) = &state.body else { panic!("{state:?}") };
+    assert_eq!(body.rest["weather"]["source"], "IMGW");
+    let reading = migrated.of_kind(Kind::Reading).next().expect("the reading");
+    // Zeros of a battery that answers nothing are missing; its power is what it is.
+    let Body::Reading(body) = &reading.body else { panic!("{reading:?}") };
+    assert_eq!(body.fields, [("battery_power", FieldValue::Float(0.0))]);
+    let rules: Vec<Rule> = reading.repairs.iter().map(|repair| repair.rule).collect();
+    assert_eq!(rules, [Rule::NotFinite, Rule::FalseZero, Rule::FalseZero, Rule::FalseZero]);
+}
+
+#[test]
+fn a_report_and_a_record_can_be_written_down_and_the_report_read_again() {
+    let (_, migrated, _folder) = migrated(9);
+    let text = serde_json::to_string(&migrated.report).unwrap();
+    assert_eq!(serde_json::from_str::<wattlog_migrate::Report>(&text).unwrap(), migrated.report);
+    for record in &migrated.out.records {
+        let value = serde_json::to_value(record).unwrap();
+        assert_eq!(value["key"], record.key);
+        assert!(value["body"]["kind"].is_string(), "{value}");
+    }
+}
+
+#[test]
+fn an_out_that_is_full_ends_the_migration_with_its_reason() {
+    struct Full;
+    impl wattlog_migrate::Out for Full {
+        fn record(&mut self, _: wattlog_migrate::Record) -> Result<(), wattlog_migrate::OutError> {
+            Err("the disk is full".into())
+        }
+        fn refusal(&mut self, _: wattlog_migrate::Refusal) -> Result<(), wattlog_migrate::OutError> {
+            Ok(())
+        }
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    make(folder.path(), 4);
+    let options = Options::new(support::DEVICE);
+    let tree = wattlog_migrate::Tree::scan(folder.path(), None, &options.limits).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut context = wattlog_migrate::Context::new(options);
+    let error = runtime
+        .block_on(wattlog_migrate::read_file(&tree.files[0], &mut context, &mut Full))
+        .expect_err("full");
+    assert_eq!(error.to_string(), "hand on what was read in data/goodwe_energy.db");
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the disk is full");
+}

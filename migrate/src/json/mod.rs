@@ -12,7 +12,7 @@
 //! 2. After damage reading goes on at the next line that starts a value at the indentation of the list's records (of the
 //!    damaged value outside a list), the one form in which both pretty-printed lists and JSON lines start a record. If there
 //!    is none, and the damage is no mere end of the file, at the next line that starts an object at all.
-//! 3. Nesting deeper than [`MAX_DEPTH`] is damage; so is the fault after [`MAX_FAULTS`] faults, which ends the file.
+//! 3. Nesting deeper than [`MAX_DEPTH`] and more than [`MAX_VALUES`] in one value are damage; so is the fault after [`MAX_FAULTS`] faults, which ends the file.
 
 mod parser;
 
@@ -21,6 +21,8 @@ use serde_json::{Map, Value};
 
 /// Levels of nesting read; the optimiser wrote four.
 pub(crate) const MAX_DEPTH: usize = 32;
+/// Values inside one outermost value; 32 bytes of memory each. The longest list inside an object held 300 records of 20.
+pub(crate) const MAX_VALUES: usize = 1_000_000;
 /// Damaged places of one file that are told before it is given up.
 pub(crate) const MAX_FAULTS: usize = 1_000;
 
@@ -110,11 +112,13 @@ impl<'a> Items<'a> {
         self.at += self.text[self.at..].iter().take_while(|byte| skipped(**byte)).count();
     }
 
-    /// Spaces between the start of the line and `start`; none if there is anything else.
+    /// Spaces between the start of the line and `start`; none if there is anything else. Looks back over them alone: a
+    /// whole file may be one line.
     fn indentation_of(&self, start: usize) -> &'a [u8] {
-        let line_start = self.text[..start].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let before = &self.text[line_start..start];
-        if before.iter().all(|byte| is_indentation(*byte)) { before } else { b"" }
+        let before = &self.text[..start];
+        let len = before.iter().rev().take_while(|byte| is_indentation(**byte)).count();
+        let (line, spaces) = before.split_at(start - len);
+        if line.last().is_none_or(|byte| *byte == b'\n') { spaces } else { b"" }
     }
 
     /// Moves to the next line after `start` where a value may begin (invariant 2); to the end if there is none.

@@ -3,7 +3,7 @@
 //! Strings and numbers are handed to `serde_json` as slices, so escapes and rounding are those of the standard. What is
 //! here is the structure, since a value must be followed up to the byte where it breaks off.
 
-use super::{MAX_DEPTH, NotFinite};
+use super::{MAX_DEPTH, MAX_VALUES, NotFinite};
 use serde_json::{Map, Number, Value};
 use std::ops::Range;
 
@@ -38,11 +38,12 @@ pub(super) struct Parser<'a> {
     pub(super) at: usize,
     pub(super) not_finite: Vec<NotFinite>,
     path: Vec<Step>,
+    values: usize,
 }
 
 impl<'a> Parser<'a> {
     pub(super) fn new(text: &'a [u8], at: usize) -> Self {
-        Self { text, at, not_finite: Vec::new(), path: Vec::new() }
+        Self { text, at, not_finite: Vec::new(), path: Vec::new(), values: 0 }
     }
 
     /// Reads an object into `members`, which after an error holds what was whole: members, and elements of a list in which
@@ -53,6 +54,10 @@ impl<'a> Parser<'a> {
 
     /// Reads one value, `depth` levels below the outermost.
     pub(super) fn value(&mut self, depth: usize) -> Result<Value, Stop> {
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            return Err(Stop::Wrong(format!("more than {MAX_VALUES} values in one object")));
+        }
         match self.text.get(self.at).copied() {
             None => Err(Stop::Cut),
             Some(b'{') => {

@@ -93,6 +93,13 @@ fn hostile_depth_and_endless_damage_end() {
 }
 
 #[test]
+fn a_file_that_is_one_line_takes_time_in_proportion_to_its_length() {
+    // Looking back to the start of the line for each of its values took minutes for 20 MB.
+    let text = format!("[{}1]", "1,".repeat(2_000_000));
+    assert_eq!(Items::new(text.as_bytes()).count(), 2_000_001);
+}
+
+#[test]
 fn every_cut_keeps_the_whole_records_before_it() {
     let lines = "{\"a\": 1, \"t\": \"x\\\"y\"}\n{\"a\": 2}\n{\"a\": [1, 2]}\n";
     for end in 0..=lines.len() {

@@ -5,7 +5,7 @@
 //!
 //! Evidence
 //! 1. Price: [`true_price`]. The price of the cheapest hour is judged with what that hour adds.
-//! 2. Cost: energy x stored price / 1000 shows the division too many (before 2025-11-19); energy x stored price, where that
+//! 2. Cost: energy x stored price / 1000 shows the division too many (until about 2025-11-19); energy x stored price, where that
 //!    price was 1000 times too large, shows a cost that followed it. Before 2025-11-19 a cost below 0.003 PLN/kWh shows the
 //!    division as well, since nothing was that cheap, and one from 0.05 PLN/kWh on shows that there was none.
 //! 3. Saving: 0.40 PLN/kWh x energy - stored cost.
@@ -266,7 +266,7 @@ impl Written {
         {
             let tolerance = |amount: f64| 1e-5_f64.max(0.002 * amount.abs());
             let followed = energy * stored;
-            if divided_twice && close(stored_cost, followed / 1000.0, tolerance(followed / 1000.0)) {
+            if close(stored_cost, followed / 1000.0, tolerance(followed / 1000.0)) {
                 return Some((Rule::CostScale, Some(rounded(energy * price))));
             }
             if close(stored_cost, followed, tolerance(followed)) {
@@ -318,6 +318,14 @@ mod tests {
         assert_eq!(decision.estimated_cost_pln, Some(2.6816));
         assert_eq!(decision.estimated_savings_pln, Some(-0.6816));
         assert_eq!(rules, [Rule::CostScale, Rule::SavingsOfWrongCost]);
+    }
+
+    #[test]
+    fn the_division_is_known_by_its_numbers_on_a_box_that_was_updated_late() {
+        let (decision, rules) = decide(json!({
+            "timestamp": "2025-12-12T02:01:16", "energy_kwh": 2.5, "current_price": 0.4161, "estimated_cost_pln": 0.00104
+        }));
+        assert_eq!((decision.estimated_cost_pln, rules), (Some(1.04025), vec![Rule::CostScale]));
     }
 
     #[test]

@@ -113,7 +113,6 @@ const GROUPS_LEFT: &[&str] = &[
     "tariff_zone",
     "pv",
     "consumption",
-    "daily_totals",
     "weather",
     "battery_selling",
     "battery_selling_safety",
@@ -142,6 +141,8 @@ const FLAT: &[(&str, &str, Quantity)] = &[
     ("price", "price", Quantity::PlnPerKwh),
 ];
 
+/// Names of tariff zones are `T1` and `T2`; longer text is none.
+const LONGEST_ZONE: usize = 16;
 const MISNAMED_DAILY_COUNTER: &str = "pv_generation_total_kwh";
 
 /// Takes a nested record.
@@ -192,7 +193,18 @@ pub(crate) fn nested(
     let serial = [("system", "inverter_serial"), ("inverter", "inverter_serial"), ("inverter", "serial")]
         .iter()
         .find_map(|(name, key)| text(group(name)?, key))
-        .filter(|serial| serial.len() <= 64 && serial.bytes().all(|byte| byte.is_ascii_graphic()));
+        .filter(|serial| {
+            let plausible = serial.len() <= 64 && serial.bytes().all(|byte| byte.is_ascii_graphic());
+            if !plausible {
+                draft.repair(
+                    Rule::OutOfRange,
+                    "device",
+                    Value::from(crate::report::shortened(serial)),
+                    Value::Null,
+                );
+            }
+            plausible
+        });
     finish(found, draft, fields, serial, order, intake)
 }
 
@@ -264,8 +276,17 @@ fn finish(
             }
         }
     }
-    if let Some(zone) = text(found.object, "tariff_zone").filter(|zone| zone.len() <= 16) {
-        fields.0.push(("tariff_zone", FieldValue::String(Arc::from(zone))));
+    if let Some(zone) = text(found.object, "tariff_zone") {
+        if zone.len() <= LONGEST_ZONE {
+            fields.0.push(("tariff_zone", FieldValue::String(Arc::from(zone))));
+        } else {
+            draft.repair(
+                Rule::OutOfRange,
+                "tariff_zone",
+                Value::from(crate::report::shortened(&zone)),
+                Value::Null,
+            );
+        }
     }
     let measured = fields.0.iter().any(|(_, value)| matches!(value, FieldValue::Float(_)));
     fields.0.sort_by_key(|(name, _)| *name);

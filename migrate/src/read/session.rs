@@ -3,7 +3,7 @@
 //! Promise: an energy or an amount says whether it was measured or planned. The battery's charge stood in selling sessions
 //! alone; a session that failed is one, with that status.
 
-use super::draft::{Object, Quantity, rest, text};
+use super::draft::{Quantity, rest, text};
 use super::reading::Found;
 use crate::context::Intake;
 use crate::record::{Basis, Body, DailyPlan, Kind, Origin, Purpose, Session};
@@ -33,6 +33,7 @@ const TAKEN: &[&str] = &[
     "estimated_savings_pln",
     "start_soc",
     "end_soc",
+    "created_at",
 ];
 
 const PLAN_TAKEN: &[&str] = &[
@@ -106,7 +107,7 @@ pub(crate) fn session(
         Purpose::Selling => "selling",
     };
     let key = match &id {
-        Some(id) => format!("session/{about}/{}", crate::report::shortened(id)),
+        Some(id) => format!("session/{about}/{id}"),
         None => format!("session/{about}/at/{}", start.0),
     };
     let session = Session {
@@ -114,6 +115,7 @@ pub(crate) fn session(
         id,
         start,
         end,
+        created_at: draft.optional_time(object, "created_at", &zone, &mut Order::default()),
         started_at,
         completed_at,
         status: text(object, "status"),
@@ -133,16 +135,9 @@ pub(crate) fn session(
         ),
         start_soc: draft.number(object, "start_soc", "start_soc", Quantity::Percent),
         end_soc: draft.number(object, "end_soc", "end_soc", Quantity::Percent),
-        rest: session_rest(object),
+        rest: rest(object, TAKEN),
     };
     intake.record(key, found.position, found.origin, draft.repairs, Body::Session(Box::new(session)))
-}
-
-/// When a plan was made is no part of the session: two copies of it differ in nothing else.
-fn session_rest(object: &Object) -> Object {
-    let mut rest = rest(object, TAKEN);
-    rest.remove("created_at");
-    rest
 }
 
 /// Takes a moment of the tracker, which has no end, no energy and no name.
@@ -162,6 +157,7 @@ pub(crate) fn tracked(
         id: None,
         start,
         end: None,
+        created_at: None,
         started_at: None,
         completed_at: None,
         status: None,

@@ -29,6 +29,9 @@ const TAKEN: &[&str] = &[
     "performance_metrics",
 ];
 
+/// Groups that the coordinator put beside the reading: no readings of the inverter, kept with the state as they are.
+const BESIDE_THE_READING: &[&str] = &["weather", "battery_selling", "battery_selling_safety"];
+
 /// Takes a state, then the reading inside it, if there is one.
 pub(crate) fn state(
     found: Found<'_>,
@@ -58,6 +61,12 @@ pub(crate) fn state(
     // The other two measures of it were always 0, and its time is the state's.
     let left = ["pv_efficiency", "battery_utilization", "grid_dependency", "last_update"];
     for (key, value) in metrics.into_iter().flatten().filter(|(key, _)| !left.contains(&key.as_str())) {
+        rest.insert(key.clone(), value.clone());
+    }
+    let inside = object.get("current_data").and_then(Value::as_object);
+    for (key, value) in
+        inside.into_iter().flatten().filter(|(key, _)| BESIDE_THE_READING.contains(&key.as_str()))
+    {
         rest.insert(key.clone(), value.clone());
     }
     let uptime_s = draft.number(object, "uptime_seconds", "uptime_s", Quantity::Free);

@@ -32,7 +32,11 @@ pub(crate) async fn read(
     context: &mut Context,
     out: &mut (dyn Out + Send),
 ) -> Result<(), Error> {
-    let copy = files::copy_store(&file.path, context.options.limits.store_bytes)?;
+    let copy = files::copy_store(
+        &file.path,
+        context.options.temporary.as_deref(),
+        context.options.limits.store_bytes,
+    )?;
     let mut intake = Intake::new(context, out, file.name.clone(), Hold::Nothing);
     match open(&copy.database).await {
         Ok(mut connection) => {
@@ -70,6 +74,12 @@ async fn read_tables(connection: &mut SqliteConnection, intake: &mut Intake<'_>)
         Err(error) => {
             refuse(intake, "sqlite_master", 0, format!("damaged; what can be read is read: {error}"))?;
         }
+    }
+    let version = sqlx::query("SELECT max(version) FROM schema_version").fetch_one(&mut *connection).await;
+    match version.and_then(|row| row.try_get::<Option<i64>, _>(0)) {
+        Ok(Some(version)) => intake.shape(&format!("store, schema {version}")),
+        // The first stores had no such table.
+        Ok(None) | Err(_) => intake.shape("store, schema not told"),
     }
     let mut found = 0;
     for table in TABLES {
@@ -117,7 +127,7 @@ async fn read_table(
         .map(|column| {
             format!(
                 "CASE typeof({column}) WHEN 'text' THEN substr({column}, 1, {}) ELSE {column} END",
-                text_limit + 1
+                text_limit.saturating_add(1)
             )
         })
         .collect();
