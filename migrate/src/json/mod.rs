@@ -9,7 +9,8 @@
 //! Invariants
 //! 1. A value comes out whole only if its closing bracket is there. Of an object at the outermost level that the file cuts
 //!    off, what was complete comes out as [`Item::Cut`]: whole members, and whole elements of the list it ended in.
-//! 2. After damage reading goes on at the next line that starts a value at the indentation of the list's records (of the
+//! 2. After damage reading goes on behind the damaged value's start at the next `{"timestamp"` of its line, since a record
+//!    that was appended after a torn one stands on the torn one's line; if there is none, at the next line that starts a value at the indentation of the list's records (of the
 //!    damaged value outside a list), the one form in which both pretty-printed lists and JSON lines start a record. If there
 //!    is none, and the damage is no mere end of the file, at the next line that starts an object at all.
 //! 3. Nesting deeper than [`MAX_DEPTH`] and more than [`MAX_VALUES`] in one value are damage; so is the fault after [`MAX_FAULTS`] faults, which ends the file.
@@ -77,6 +78,8 @@ pub(crate) struct Items<'a> {
 
 /// What Python puts before the elements of a list.
 const PYTHON_INDENTATION: &[u8] = b"  ";
+/// How each record of a file of lines begins.
+const RECORD_START: &[u8] = b"{\"timestamp\"";
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 impl<'a> Items<'a> {
@@ -123,6 +126,12 @@ impl<'a> Items<'a> {
 
     /// Moves to the next line after `start` where a value may begin (invariant 2); to the end if there is none.
     fn go_on_after(&mut self, start: usize, stop: &Stop) {
+        let rest = &self.text[start + 1..];
+        let line = &rest[..rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len())];
+        if let Some(found) = line.windows(RECORD_START.len()).position(|window| window == RECORD_START) {
+            self.at = start + 1 + found;
+            return;
+        }
         let usual = if self.in_list { self.indentation } else { self.indentation_of(start) };
         let starts_usually = |line: &[u8]| {
             line.strip_prefix(usual)

@@ -83,6 +83,26 @@ fn a_torn_line_costs_itself_alone() {
 }
 
 #[test]
+fn a_record_appended_behind_a_torn_one_on_its_line_is_read() {
+    // The writer was killed, and its successor appended without looking.
+    let record = "{\"timestamp\": 3}";
+    for torn in [
+        "{\"timestamp\": 1, \"b\": \"wa",
+        "{\"timestamp\": 1, \"b\": ",
+        "{\"timestamp\": 1, ",
+        "{\"time",
+        "{",
+    ] {
+        for end in ["", "\n", "\n{\"timestamp\": 4}\n"] {
+            let (whole, faults) = values(&format!("{{\"timestamp\": 0}}\n{torn}{record}{end}"));
+            let expected = if end.len() > 1 { vec![0, 3, 4] } else { vec![0, 3] };
+            let got: Vec<i64> = whole.iter().map(|value| value["timestamp"].as_i64().unwrap()).collect();
+            assert_eq!((got, faults.len()), (expected, 1), "{torn:?} {end:?}: {faults:?}");
+        }
+    }
+}
+
+#[test]
 fn hostile_depth_and_endless_damage_end() {
     let deep = "[".repeat(100_000);
     let (whole, faults) = values(&deep);

@@ -3,7 +3,7 @@
 //! All eras, every damaged form that was seen, and a store whose last rows live in its write-ahead log alone. Instants and
 //! values of all readings are known, so a test can ask for exactly them.
 
-use super::truth::{Seed, State, local, pretty};
+use super::truth::{Seed, State, line, local, pretty};
 use super::{DEVICE, utc};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -257,7 +257,8 @@ impl Maker<'_> {
         let held = self.states("2025-12-02T23:30:00Z", 2, MINUTE_US);
         let mut lines = String::new();
         for (minute, reading) in [(30, held[0]), (31, held[1]), (32, held[1])] {
-            lines += &format!("{}\n", self.state(&format!("2025-12-02T23:{minute}:30Z"), &reading));
+            let state = self.state(&format!("2025-12-02T23:{minute}:30Z"), &reading);
+            lines += &format!("{}\n", line(&state));
         }
         let expected =
             Expected::of(Kind::SystemState, 3, 3).and(Kind::Reading, 3, 2).repair(Rule::Misnamed, 3);
@@ -267,17 +268,19 @@ impl Maker<'_> {
         for minute in [10, 25, 41] {
             let extra = json!({"decision_type": "charging"});
             let decision = self.decision(&format!("2025-12-03T01:{minute}:38Z"), "charging", extra);
-            lines += &format!("{decision}\n");
+            lines += &format!("{}\n", line(&decision));
         }
         lines += "{\"timestamp\": \"2025-12-03T02:57:00\", \"action\": \"wa\n";
         let extra = json!({"type": "selling", "action": "battery_selling", "execution_success": false,
                            "execution_error": "Inverter not connected"});
         let selling = self.decision("2025-12-03T02:12:00Z", "selling", extra);
-        lines += &format!("{selling}\n");
+        // Killed while it wrote; its successor appended on the same line.
+        lines += "{\"timestamp\": \"2025-12-03T03:10:00\", \"action\": \"wa";
+        lines += &format!("{}\n", line(&selling));
         self.write(
             "out/charging_decision_20251203.json",
             lines,
-            Expected::of(Kind::Decision, 4, 4).unread(1),
+            Expected::of(Kind::Decision, 4, 4).unread(2),
         );
     }
 

@@ -119,3 +119,11 @@ pub fn local(at_us: i64) -> String {
 pub fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).expect("plain data")
 }
+
+/// What Python's `json.dumps` writes of a record, in which the time comes first.
+pub fn line(value: &Value) -> String {
+    let mut members = value.as_object().cloned().expect("an object");
+    let timestamp = members.remove("timestamp").expect("a time");
+    let rest = Value::Object(members).to_string();
+    format!("{{\"timestamp\": {timestamp}, {}", &rest[1..])
+}
