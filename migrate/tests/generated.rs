@@ -74,6 +74,9 @@ fn repairs_carry_the_original_and_the_new_value() {
     assert_eq!(stats.battery["total_charge_kwh"], 1.7);
     assert_eq!(stats.grid["total_import_kwh"], 0.1);
     assert_eq!(stats.grid["net_consumption"], -0.3);
+    let record = migrated.of_kind(Kind::DailyStats).next().expect("the statistics");
+    let net = record.repairs.iter().find(|repair| repair.field == "grid/net_consumption").expect("a repair");
+    assert_eq!((&net.original, &net.repaired), (&0.3.into(), &(-0.3).into()));
     assert_eq!(
         (stats.started_on.to_string(), stats.saved_on.unwrap().to_string()),
         ("2025-09-17".into(), "2025-09-18".into())
@@ -223,6 +226,93 @@ fn a_reading_of_the_second_pass_keeps_it_in_every_dump() {
     let dump = migrated.of_file("out/energy_data/historical_data_20251026_021000.json").map(at);
     let pass = dump.filter(|at| *at >= utc("2025-10-26T01:00:00Z")).count();
     assert_eq!(pass, 10);
+    let new = migrated.of_file("out/energy_data/historical_data_20251026_021500.json").map(at);
+    assert!(
+        new.into_iter().all(|at| at >= utc("2025-10-26T01:10:00Z")),
+        "what follows a known pass is of it"
+    );
+}
+
+#[test]
+fn a_known_pass_is_no_assumption_even_if_the_record_counts_as_new() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    make(folder.path(), 1);
+    let mut options = Options::new(support::DEVICE);
+    options.limits.remembered_keys = 0;
+    let migrated = migrate_with(folder.path(), None, options);
+    let name = "out/energy_data/historical_data_20251026_021500.json";
+    assert_eq!(migrated.file(name).kept(Kind::Reading), 13, "nothing is remembered");
+    assert!(migrated.file(name).repairs.is_empty(), "{:?}", migrated.file(name));
+}
+
+#[test]
+fn columns_of_the_store_count_before_members_of_their_name() {
+    let (_, migrated, _folder) = migrated(1);
+    let mut seen = 0;
+    for record in migrated.of_file("data/goodwe_energy.db") {
+        let Body::Decision(decision) = &record.body else { continue };
+        assert_eq!(decision.action.as_deref(), Some("wait"));
+        seen += 1;
+    }
+    assert_eq!(seen, 5);
+}
+
+#[test]
+fn a_later_file_with_another_value_supersedes_and_says_so() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, power) in [("a/energy_data_2025-12-02.json", 5), ("b/energy_data_2025-12-02.json", 6)] {
+        fs::create_dir(folder.path().join(&name[..1])).unwrap();
+        let text = format!("[{{\"timestamp\": \"2025-12-02T22:40:40\", \"pv_power\": {power}}}]");
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let migrated = migrate(folder.path(), None);
+    let told: Vec<bool> = migrated.out.records.iter().map(|record| record.supersedes).collect();
+    assert_eq!(told, [false, true]);
+    assert_eq!(migrated.out.records[0].key, migrated.out.records[1].key);
+    let counts = migrated.report.kinds[&Kind::Reading];
+    assert_eq!((counts.kept, counts.superseding), (2, 1));
+}
+
+#[test]
+fn a_price_of_a_session_is_of_numbers_of_one_kind() {
+    let session = |members: &str| {
+        let text = format!("{{\"session_id\": \"s\", \"start_time\": \"2025-12-12T01:15:00\", {members}}}");
+        let migrated = of_one("out/charging_schedule_2025-12-12.json", &text);
+        let Body::Session(session) = migrated.out.records[0].body.clone() else { panic!("no session") };
+        (session.energy_kwh, session.amount_pln, session.average_price_pln_kwh)
+    };
+    let planned = r#""target_energy_kwh": 6.0, "estimated_cost_pln": 3.0"#;
+    assert_eq!(session(planned), (Some(6.0), Some(3.0), Some(0.5)));
+    let done = format!(r#"{planned}, "actual_energy_kwh": 5.0, "actual_cost_pln": 2.0"#);
+    assert_eq!(session(&done), (Some(5.0), Some(2.0), Some(0.4)));
+    let half = format!(r#"{planned}, "actual_energy_kwh": 5.0"#);
+    assert_eq!(session(&half), (Some(5.0), Some(3.0), None));
+}
+
+#[test]
+fn a_number_that_is_none_is_told_with_the_record_it_stands_in() {
+    let migrated = of_one(
+        "out/multi_session_data/daily_plan_20251212.json",
+        r#"{"date": "2025-12-12", "sessions": [{"session_id": "s", "start_time": "2025-12-12 01:15:00", "priority": NaN}]}"#,
+    );
+    let marks: Vec<(Kind, Vec<&str>)> = migrated
+        .out
+        .records
+        .iter()
+        .map(|r| (r.body.kind(), r.repairs.iter().map(|repair| repair.field.as_str()).collect()))
+        .collect();
+    assert_eq!(marks, [(Kind::DailyPlan, vec![]), (Kind::Session, vec!["priority"])]);
+}
+
+#[test]
+fn a_day_at_one_charge_keeps_its_extremes() {
+    let migrated = of_one(
+        "out/energy_data/daily_stats_20251212.json",
+        r#"{"date": "2025-12-12", "pv_production": {}, "battery": {"min_soc": 60, "max_soc": 60}}"#,
+    );
+    let Body::DailyStats(stats) = &migrated.out.records[0].body else { panic!("no statistics") };
+    assert_eq!(stats.battery["min_soc"], 60);
+    assert!(migrated.out.records[0].repairs.is_empty());
 }
 
 fn of_one(name: &str, text: &str) -> Migrated {
@@ -305,6 +395,7 @@ fn what_stood_beside_the_reading_stays_with_the_state() {
     let state = migrated.of_kind(Kind::SystemState).next().expect("the state");
     let Body::SystemState(body) = &state.body else { panic!("{state:?}") };
     assert_eq!(body.rest["weather"]["source"], "IMGW");
+    assert!(state.repairs.is_empty(), "what is wrong inside the reading is told with the reading: {state:?}");
     let reading = migrated.of_kind(Kind::Reading).next().expect("the reading");
     // Zeros of a battery that answers nothing are missing; its power is what it is.
     let Body::Reading(body) = &reading.body else { panic!("{reading:?}") };

@@ -83,6 +83,15 @@ fn a_torn_line_costs_itself_alone() {
 }
 
 #[test]
+fn damage_in_a_list_of_any_indentation_ends_at_its_next_record_and_not_inside_the_damaged_one() {
+    let record = |body: &str| format!("    {{\n        {body}\n    }}");
+    let inner =
+        "\"s\": [\n            {\n                \"x\": 1\n            }\n        ],\n        \"b\": @";
+    let text = format!("[\n{},\n{},\n{}\n]", record("\"a\": 1"), record(inner), record("\"a\": 3"));
+    assert_eq!(values(&text).0, [json!({"a": 1}), json!({"a": 3})], "{text}");
+}
+
+#[test]
 fn a_record_appended_behind_a_torn_one_on_its_line_is_read() {
     // The writer was killed, and its successor appended without looking.
     let record = "{\"timestamp\": 3}";

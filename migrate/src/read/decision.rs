@@ -377,6 +377,10 @@ mod tests {
             (Some(2345.0), None, None)
         );
         assert_eq!(rules, [Rule::FalseZero, Rule::KilowattsAsWatts, Rule::FalseZero]);
+        // Whatever the day says, no home has 2345 kW.
+        let (decision, rules) =
+            decide(json!({"timestamp": "2026-01-07T12:00:00", "pv_power": 2345, "tariff_zone": "T1"}));
+        assert_eq!((decision.pv_power_w, rules.len()), (Some(2345.0), 0));
         let (decision, rules) =
             decide(json!({"timestamp": "2026-01-04T12:00:00", "pv_power": 2345, "house_consumption": 0}));
         assert_eq!((decision.pv_power_w, decision.consumption_w), (Some(2345.0), Some(0.0)));
@@ -395,7 +399,9 @@ mod tests {
             object.insert("timestamp".to_owned(), json!("2025-11-13T05:00:00"));
             assert_eq!(decide(Value::Object(object)).0.about, Purpose::Selling, "{marks}");
         }
-        let (decision, _) = decide(json!({"timestamp": "2025-11-13T05:00:00", "decision_type": "charging"}));
+        let (decision, _) = decide(json!({
+            "timestamp": "2025-11-13T05:00:00", "decision_type": "charging", "expected_revenue_pln": 0
+        }));
         assert_eq!(decision.about, Purpose::Charging);
     }
 }

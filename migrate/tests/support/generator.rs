@@ -490,17 +490,17 @@ impl Maker<'_> {
         // A dump that begins in the second pass, after one that shows which pass it is.
         let start = utc("2025-10-26T00:50:00Z").0 / 1000;
         let states: Vec<State> =
-            (0..20).map(|index| State::random(&mut self.seed, start + index * MINUTE_US + 250_000)).collect();
+            (0..25).map(|index| State::random(&mut self.seed, start + index * MINUTE_US + 250_000)).collect();
         self.must_come_out(&states);
         let dump = |states: &[State]| pretty(&states.iter().map(|state| state.nested(DEVICE)).collect());
         let readings = |read, kept| Expected::of(Kind::Reading, read, kept);
         // Its first ten records are of the hour's first pass, and nothing before them says so.
         let first = readings(20, 20).repair(Rule::FirstPassAssumed, 10);
-        self.write("out/energy_data/historical_data_20251026_021000.json", dump(&states), first);
+        self.write("out/energy_data/historical_data_20251026_021000.json", dump(&states[..20]), first);
         self.write(
             "out/energy_data/historical_data_20251026_021500.json",
             dump(&states[12..]),
-            readings(8, 0),
+            readings(13, 5),
         );
 
         // A time that never was.
@@ -531,7 +531,8 @@ impl Maker<'_> {
                 let parameters = if index == 4 {
                     json!({"expected_revenue_pln": 2.5, "current_price_pln": 0.9, "confidence": 0.8})
                 } else {
-                    json!({"confidence": 0.9, "current_price": 0.5, "battery_soc": 64})
+                    // A column counts before a member of its name.
+                    json!({"confidence": 0.9, "current_price": 0.5, "battery_soc": 64, "action": "no column"})
                 };
                 (decision, parameters.to_string())
             })
