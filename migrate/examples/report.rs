@@ -4,7 +4,9 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use wattlog_migrate::{Context, Options, Out, OutError, Record, Refusal, Tree, read_file};
+use wattlog_migrate::{
+    Context, Limits, Options, Out, OutError, Record, Refusal, Tree, find_device, read_file,
+};
 
 /// Counts records and tells refusals.
 struct Told;
@@ -42,8 +44,10 @@ fn main() -> ExitCode {
 }
 
 fn report(folder: &std::path::Path, store: Option<&std::path::Path>) -> Result<String, OutError> {
-    let options = Options::new("configured-device");
-    let tree = Tree::scan(folder, store, &options.limits)?;
+    let limits = Limits::default();
+    let tree = Tree::scan(folder, store, &limits)?;
+    let device = find_device(&tree, &limits).unwrap_or_else(|| "inverter".to_owned());
+    let options = Options::new(&device);
     for skipped in &tree.skipped {
         eprintln!("skipped: {}: {}", skipped.name, skipped.reason);
     }

@@ -61,7 +61,7 @@ impl Out for Collected {
 pub struct Options {
     /// Zone of times without an offset.
     pub zone: TimeZone,
-    /// Serial number of the inverter, for records that have none.
+    /// Serial number of the inverter, for records that have none (see [`crate::find_device`]).
     pub device: String,
     /// What the seller and the grid added to the market price.
     pub tariff: Arc<dyn Tariff>,

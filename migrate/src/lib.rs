@@ -3,10 +3,12 @@
 //! ```no_run
 //! # async fn migrate() -> Result<(), wattlog_migrate::Error> {
 //! use std::path::Path;
-//! use wattlog_migrate::{Collected, Context, Options, Tree, read_file};
+//! use wattlog_migrate::{Collected, Context, Limits, Options, Tree, find_device, read_file};
 //!
-//! let options = Options::new("9010KETU000W0000"); // Europe/Warsaw, tariff G12
-//! let tree = Tree::scan(Path::new("/opt/optimiser"), None, &options.limits)?;
+//! let limits = Limits::default();
+//! let tree = Tree::scan(Path::new("/opt/optimiser"), None, &limits)?;
+//! let device = find_device(&tree, &limits).unwrap_or_else(|| "inverter".to_owned());
+//! let options = Options::new(&device); // Europe/Warsaw, tariff G12
 //! let mut context = Context::new(options);
 //! for file in &tree.files {
 //!     let mut out = Collected::default(); // or anything that implements `Out`
@@ -43,7 +45,7 @@ mod tree;
 pub use context::{Collected, Context, Options, Out};
 pub use error::{Error, OutError};
 pub use limits::Limits;
-pub use read::read_file;
+pub use read::{find_device, read_file};
 pub use record::{
     Basis, Body, ChargingWindow, DailyPlan, DailyStats, Decision, Kind, MarketPrice, Origin, PriceForecast,
     PriceSchedule, Purpose, PvForecast, Reading, Record, Session, Snapshot, SocDrop, Span, SystemState,

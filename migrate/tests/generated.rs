@@ -385,6 +385,24 @@ fn the_later_adapters_names_are_known_and_what_is_not_is_counted() {
 }
 
 #[test]
+fn the_device_is_found_in_the_first_reading_that_names_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    make(folder.path(), 4);
+    let limits = wattlog_migrate::Limits::default();
+    let device = |folder: &std::path::Path| {
+        let tree = wattlog_migrate::Tree::scan(folder, None, &limits).unwrap();
+        wattlog_migrate::find_device(&tree, &limits)
+    };
+    assert_eq!(device(folder.path()).as_deref(), Some(support::DEVICE));
+    assert_eq!(
+        device(&folder.path().join("out/zz_state")).as_deref(),
+        Some(support::DEVICE),
+        "inside a state"
+    );
+    assert_eq!(device(&folder.path().join("data")), None);
+}
+
+#[test]
 fn what_stood_beside_the_reading_stays_with_the_state() {
     let migrated = of_one(
         "out/coordinator_state_20251203.json",

@@ -14,11 +14,12 @@ mod summary;
 use crate::context::{Context, Hold, Intake, Out};
 use crate::error::Error;
 use crate::json::{Fault, Item, Items, NotFinite, has_byte_order_mark};
+use crate::limits::Limits;
 use crate::record::{Kind, Origin, Purpose, Span};
 use crate::report::{Place, Position, Rule};
 use crate::shape::{Name, Shape, day_in_name, of_name, of_object};
 use crate::time::Order;
-use crate::tree::{FileKind, FoundFile};
+use crate::tree::{FileKind, FoundFile, Tree};
 pub(crate) use draft::{Object, Quantity, rfc3339, text};
 pub(crate) use reading::Found;
 use serde_json::Value;
@@ -66,6 +67,31 @@ pub async fn read_file(
     }
     intake.finish()
 }
+
+/// The serial number of the inverter, from the first nested reading that names one; `None` if no file does.
+///
+/// Flat records and the store name no device. Given as [`crate::Options::device`] this makes them readings of the same one.
+/// Looks into at most 20 files.
+pub fn find_device(tree: &Tree, limits: &Limits) -> Option<String> {
+    let nested = |name: &str| {
+        let name = name.rsplit('/').next().unwrap_or_default();
+        ["current_data_", "historical_data_", "coordinator_state_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+    };
+    let files = tree.files.iter().filter(|file| file.kind == FileKind::Json && nested(&file.name));
+    files.take(LOOKED_INTO).find_map(|file| {
+        let text = crate::files::read_text(&file.path, limits.json_file_bytes).ok()?;
+        Items::new(&text.bytes).find_map(|item| {
+            let Item::Value { value: Value::Object(object), .. } = item else { return None };
+            let inside = object.get("current_data").and_then(Value::as_object);
+            reading::serial(inside.unwrap_or(&object)).ok().flatten()
+        })
+    })
+}
+
+/// Files in which a serial number is looked for.
+const LOOKED_INTO: usize = 20;
 
 fn at_byte(intake: &Intake<'_>, offset: usize) -> Position {
     Position { file: intake.file(), record: 0, place: Place::Text { offset: offset as u64, line: 1 } }

@@ -190,22 +190,28 @@ pub(crate) fn nested(
             }
         }
     }
-    let serial = [("system", "inverter_serial"), ("inverter", "inverter_serial"), ("inverter", "serial")]
-        .iter()
-        .find_map(|(name, key)| text(group(name)?, key))
-        .filter(|serial| {
-            let plausible = serial.len() <= 64 && serial.bytes().all(|byte| byte.is_ascii_graphic());
-            if !plausible {
-                draft.repair(
-                    Rule::OutOfRange,
-                    "device",
-                    Value::from(crate::report::shortened(serial)),
-                    Value::Null,
-                );
-            }
-            plausible
-        });
+    let serial = serial(found.object).unwrap_or_else(|written| {
+        draft.repair(
+            Rule::OutOfRange,
+            "device",
+            Value::from(crate::report::shortened(&written)),
+            Value::Null,
+        );
+        None
+    });
     finish(found, draft, fields, serial, order, intake)
+}
+
+/// The serial number in a nested record; `Err` with what is written there if that is none.
+pub(crate) fn serial(object: &Object) -> Result<Option<String>, String> {
+    let places = [("system", "inverter_serial"), ("inverter", "inverter_serial"), ("inverter", "serial")];
+    let written = places.iter().find_map(|(name, key)| text(object.get(*name)?.as_object()?, key));
+    match written {
+        Some(serial) if serial.len() > 64 || !serial.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Err(serial)
+        }
+        written => Ok(written),
+    }
 }
 
 /// Takes a flat record.
