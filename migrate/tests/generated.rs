@@ -145,8 +145,12 @@ fn a_store_of_an_older_schema_lacks_columns_and_no_rows() {
             "ALTER TABLE energy_data DROP COLUMN tariff_zone",
             "ALTER TABLE energy_data DROP COLUMN pv_generation_total_kwh",
             "ALTER TABLE energy_data ADD COLUMN added_later TEXT",
+            "DROP TABLE schema_version",
             "DROP TABLE weather_data",
             "CREATE VIEW weather_data AS SELECT 1 AS timestamp",
+            // It would never end.
+            "CREATE VIEW schema_version AS WITH RECURSIVE n(version) AS (SELECT 1 UNION ALL SELECT version + 1 FROM n) \
+             SELECT version FROM n",
         ] {
             sqlx::query(sql).execute(&mut store).await.unwrap();
         }
@@ -156,6 +160,7 @@ fn a_store_of_an_older_schema_lacks_columns_and_no_rows() {
     let file = migrated.file("data/goodwe_energy.db");
     assert_eq!((file.kept(Kind::Reading), file.kept(Kind::Decision), file.kept(Kind::Weather)), (9, 5, 0));
     assert_eq!(file.unknown_keys.get("energy_data.added_later"), Some(&1));
+    assert_eq!(file.shapes.keys().collect::<Vec<_>>(), ["store, schema not told"]);
     assert!(migrated.out.refusals.iter().any(|refusal| refusal.reason == "no plain table: not read"));
 }
 
@@ -255,6 +260,8 @@ fn columns_of_the_store_count_before_members_of_their_name() {
         seen += 1;
     }
     assert_eq!(seen, 5);
+    let shapes = &migrated.file("data/goodwe_energy.db").shapes;
+    assert_eq!(shapes.keys().collect::<Vec<_>>(), ["store, schema 4"]);
 }
 
 #[test]
@@ -400,6 +407,28 @@ fn the_device_is_found_in_the_first_reading_that_names_it() {
         "inside a state"
     );
     assert_eq!(device(&folder.path().join("data")), None);
+}
+
+#[test]
+fn a_migration_can_be_a_task_of_its_own() {
+    fn task<T: Send + 'static>(task: T) -> T {
+        task
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    make(folder.path(), 4);
+    let options = Options::new(support::DEVICE);
+    let tree = wattlog_migrate::Tree::scan(folder.path(), None, &options.limits).unwrap();
+    let work = task(async move {
+        let mut context = wattlog_migrate::Context::new(options);
+        let mut out = wattlog_migrate::Collected::default();
+        for file in &tree.files {
+            wattlog_migrate::read_file(file, &mut context, &mut out).await.unwrap();
+        }
+        out.records.len()
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let count = runtime.block_on(runtime.spawn(work)).unwrap();
+    assert_eq!(count, migrate(folder.path(), None).out.records.len());
 }
 
 #[test]

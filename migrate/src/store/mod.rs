@@ -75,27 +75,26 @@ async fn read_tables(connection: &mut SqliteConnection, intake: &mut Intake<'_>)
             refuse(intake, "sqlite_master", 0, format!("damaged; what can be read is read: {error}"))?;
         }
     }
-    let version = sqlx::query("SELECT max(version) FROM schema_version").fetch_one(&mut *connection).await;
-    match version.and_then(|row| row.try_get::<Option<i64>, _>(0)) {
-        Ok(Some(version)) => intake.shape(&format!("store, schema {version}")),
-        // The first stores had no such table.
-        Ok(None) | Err(_) => intake.shape("store, schema not told"),
-    }
+    let version = match table_kind(connection, "schema_version").await {
+        Ok(TableKind::Plain) => {
+            let row =
+                sqlx::query("SELECT max(version) FROM schema_version").fetch_one(&mut *connection).await;
+            row.and_then(|row| row.try_get::<Option<i64>, _>(0)).ok().flatten()
+        }
+        _ => None,
+    };
+    // The first stores had no such table.
+    intake.shape(
+        &version.map_or("store, schema not told".to_owned(), |version| format!("store, schema {version}")),
+    );
     let mut found = 0;
     for table in TABLES {
-        let kind = sqlx::query("SELECT type, sql FROM sqlite_master WHERE name = ?1")
-            .bind(table.name)
-            .fetch_optional(&mut *connection)
-            .await;
-        match kind {
-            Ok(None) => continue,
-            Ok(Some(row)) => {
-                let text =
-                    |index: usize| row.try_get::<Option<String>, _>(index).ok().flatten().unwrap_or_default();
-                if text(0) != "table" || text(1).to_ascii_uppercase().starts_with("CREATE VIRTUAL") {
-                    refuse(intake, table.name, 0, "no plain table: not read".to_owned())?;
-                    continue;
-                }
+        match table_kind(connection, table.name).await {
+            Ok(TableKind::Plain) => {}
+            Ok(TableKind::Absent) => continue,
+            Ok(TableKind::Other) => {
+                refuse(intake, table.name, 0, "no plain table: not read".to_owned())?;
+                continue;
             }
             Err(error) => {
                 refuse(intake, table.name, 0, format!("it cannot be looked up: {error}"))?;
@@ -109,6 +108,23 @@ async fn read_tables(connection: &mut SqliteConnection, intake: &mut Intake<'_>)
         refuse(intake, "sqlite_master", 0, "none of the optimiser's tables".to_owned())?;
     }
     Ok(())
+}
+
+/// What a name of the schema stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TableKind {
+    Plain,
+    /// A view, an index, a virtual table.
+    Other,
+    Absent,
+}
+
+async fn table_kind(connection: &mut SqliteConnection, name: &'static str) -> Result<TableKind, sqlx::Error> {
+    let row = sqlx::query("SELECT type, sql FROM sqlite_master WHERE name = ?1").bind(name);
+    let Some(row) = row.fetch_optional(connection).await? else { return Ok(TableKind::Absent) };
+    let text = |index: usize| row.try_get::<Option<String>, _>(index).ok().flatten().unwrap_or_default();
+    let plain = text(0) == "table" && !text(1).to_ascii_uppercase().starts_with("CREATE VIRTUAL");
+    Ok(if plain { TableKind::Plain } else { TableKind::Other })
 }
 
 async fn read_table(

@@ -638,6 +638,8 @@ async fn run(store: &mut SqliteConnection, sql: &'static str, values: &[Value]) 
 
 /// The optimiser's schema, version 4, as far as the columns matter.
 const SCHEMA: &[&str] = &[
+    "CREATE TABLE schema_version (version INTEGER PRIMARY KEY, applied_at TEXT, description TEXT)",
+    "INSERT INTO schema_version (version, description) VALUES (3, 'before'), (4, 'last')",
     "CREATE TABLE energy_data (timestamp TEXT PRIMARY KEY, battery_soc REAL, pv_power INTEGER, grid_power INTEGER, \
      house_consumption INTEGER, battery_power INTEGER, grid_voltage REAL, grid_frequency REAL, battery_voltage REAL, \
      battery_current REAL, battery_temperature REAL, price_pln REAL, grid_import_total_kwh REAL, \
