@@ -9,6 +9,9 @@ use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executo
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Longest time that PostgreSQL may take for one statement.
+const STATEMENT_TIMEOUT: &str = "30s";
+
 /// A pool that has not connected yet.
 pub(crate) fn pool(options: &LedgerOptions) -> Result<AnyPool, LedgerError> {
     sqlx::any::install_default_drivers();
@@ -64,13 +67,18 @@ fn connect_options(backend: &Backend) -> Result<AnyConnectOptions, LedgerError> 
     };
     let options = match backend {
         Backend::Sqlite(file) => {
+            // The URL is decoded once more, and its writer leaves a percent sign as it is; a path must be absolute in it.
+            let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+            let file = file.to_string_lossy().replace('%', "%25");
             let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file).create_if_missing(true);
             AnyConnectOptions::from_url(&options.to_url_lossy())
         }
         Backend::Postgres { url, password } => url.parse().map(|mut options: AnyConnectOptions| {
             // Through the options of PostgreSQL and back, a URL would lose its certificates.
             let url = &mut options.database_url;
-            url.query_pairs_mut().append_pair("application_name", "wattlog");
+            url.query_pairs_mut()
+                .append_pair("application_name", "wattlog")
+                .append_pair("options[statement_timeout]", STATEMENT_TIMEOUT);
             if let Some(password) = password {
                 // Only a URL without a host has no place for one, and that does not parse as ours.
                 let _set = url.set_password(Some(password));
@@ -113,23 +121,30 @@ pub(crate) async fn lock(
     Ok(())
 }
 
-/// Reads the whole file and compares its parts.
+/// Reads the whole file and compares its parts; gives what is wrong with the records alone, which is no damage of the file.
 ///
 /// # Errors
 /// [`LedgerError::Damaged`] with what was found first; other errors if the file cannot be read for now.
-pub(crate) async fn check_file(connection: &mut AnyConnection, file: &Path) -> Result<(), LedgerError> {
+pub(crate) async fn check_file(
+    connection: &mut AnyConnection,
+    file: &Path,
+) -> Result<Option<String>, LedgerError> {
     let found = async {
         let row = connection.fetch_one("PRAGMA integrity_check(1)").await?;
         let said: String = row.try_get(0)?;
         if said != "ok" {
-            return Ok(Some(said));
+            return Ok((Some(said), None));
         }
         let orphan = connection.fetch_optional("PRAGMA foreign_key_check").await?;
-        Ok(orphan.map(|_| "a record refers to one that is not there".to_owned()))
+        let orphan = orphan.map(|row| row.try_get::<String, _>(0)).transpose()?;
+        let remark = |table| {
+            format!("a record of {table} refers to one that is not there: the tables were changed by hand")
+        };
+        Ok((None, orphan.map(remark)))
     };
     match found.await {
-        Ok(None) => Ok(()),
-        Ok(Some(reason)) => Err(LedgerError::Damaged { file: file.to_owned(), reason }),
+        Ok((None, remark)) => Ok(remark),
+        Ok((Some(reason), _)) => Err(LedgerError::Damaged { file: file.to_owned(), reason }),
         Err(error) if is_damage(&error) => {
             Err(LedgerError::Damaged { file: file.to_owned(), reason: error.to_string() })
         }

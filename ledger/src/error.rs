@@ -1,6 +1,7 @@
 //! Why the ledger did not do what was asked.
 //!
-//! Promise: after any of these the ledger is as it was before the call.
+//! Promise: after any of these the ledger is as it was before the call, but for a change whose commit got no answer because the
+//! connection ended: nobody can say then, and telling it again finds out.
 
 use crate::record::Invalid;
 use sqlx::error::{DatabaseError, ErrorKind};
@@ -57,6 +58,14 @@ pub enum LedgerError {
         entity: &'static str,
         /// Which field and why.
         invalid: Invalid,
+    },
+    /// What was asked takes more than it may.
+    #[error("{what}: more than {limit} bytes")]
+    TooLarge {
+        /// What takes so much.
+        what: &'static str,
+        /// How much it may take.
+        limit: usize,
     },
     /// A constraint of the schema refused it.
     #[error("{entity}: refused by the schema: {reason}")]
@@ -137,17 +146,22 @@ impl LedgerError {
             _ => {}
         }
         let code = told.code()?;
-        // SQLite's primary codes (sqlite.org/rescode.html) and classes of PostgreSQL (appendix A of its manual).
-        match code.as_ref() {
-            "13" | "53100" => Some(Self::NoRoom { reason }),
-            "5" | "6" | "261" | "262" | "517" | "10" | "14" => Some(Self::Unavailable { reason }),
-            // Also: who may not log in, and a database that is not there yet.
-            _ if ["08", "28", "3D", "40", "53", "57"]
-                .iter()
-                .any(|class| code.len() == 5 && code.starts_with(class)) =>
-            {
-                Some(Self::Unavailable { reason })
-            }
+        // Classes of PostgreSQL have five characters (appendix A of its manual); also: who may not log in, and a database that is
+        // not there yet.
+        if code.len() == 5
+            && code.parse::<u32>().map_or(true, |number| number >= 8000 || code.starts_with('0'))
+        {
+            let passes = ["08", "28", "3D", "40", "53", "57"].iter().any(|class| code.starts_with(class));
+            return match code.as_ref() {
+                "53100" => Some(Self::NoRoom { reason }),
+                _ => passes.then_some(Self::Unavailable { reason }),
+            };
+        }
+        // SQLite gives extended codes, whose last byte is the primary one (sqlite.org/rescode.html): busy, locked, read-only,
+        // failing disk, full, cannot open, protocol.
+        match code.parse::<u32>().ok()? & 0xff {
+            13 => Some(Self::NoRoom { reason }),
+            5 | 6 | 8 | 10 | 14 | 15 => Some(Self::Unavailable { reason }),
             _ => None,
         }
     }

@@ -15,6 +15,7 @@ use sqlx::{AnyPool, Connection as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::OnceCell;
 use wattlog_model::{Clock, Timestamp};
 
@@ -32,6 +33,8 @@ struct Inner {
     pool: Mutex<Option<AnyPool>>,
     /// The tables are there and as they should be.
     ready: OnceCell<Opened>,
+    /// What opening failed with last.
+    failed: Mutex<Option<String>>,
 }
 
 /// What opening found.
@@ -41,6 +44,8 @@ pub struct Opened {
     pub schema_version: i64,
     /// Where the damaged file lies now, and what was wrong with it.
     pub set_aside: Option<(PathBuf, String)>,
+    /// What is wrong with records, in a file that is sound.
+    pub remark: Option<String>,
 }
 
 /// How the ledger is.
@@ -63,7 +68,13 @@ impl Ledger {
     /// An address that cannot be read.
     pub fn new(options: LedgerOptions, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
         let pool = database::pool(&options)?;
-        let inner = Inner { options, clock, pool: Mutex::new(Some(pool)), ready: OnceCell::new() };
+        let inner = Inner {
+            options,
+            clock,
+            pool: Mutex::new(Some(pool)),
+            ready: OnceCell::new(),
+            failed: Mutex::new(None),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -73,6 +84,16 @@ impl Ledger {
     /// [`LedgerError::Unavailable`]; [`LedgerError::Schema`]: what waiting does not mend.
     pub async fn ready(&self) -> Result<&Opened, LedgerError> {
         self.inner.ready.get_or_try_init(|| self.prepare()).await
+    }
+
+    /// [`Ledger::ready`] for a caller that has no time: it waits as long as for a connection, while the opening goes on.
+    async fn ready_soon(&self) -> Result<&Opened, LedgerError> {
+        let opening = tokio::time::timeout(self.inner.options.wait, self.ready()).await;
+        opening.unwrap_or_else(|_| Err(LedgerError::Unavailable { reason: self.not_open() }))
+    }
+
+    fn not_open(&self) -> String {
+        lock(&self.inner.failed).clone().unwrap_or_else(|| "it is being opened".to_owned())
     }
 
     /// Which database it is.
@@ -87,17 +108,21 @@ impl Ledger {
 
     /// Asks the database.
     pub async fn health(&self) -> Health {
-        let asked = match self.pool().await {
-            Ok(pool) => database::ping(&pool)
-                .await
-                .map_err(|error| LedgerError::of("ask the ledger", "ledger", &[], error)),
-            Err(error) => Err(error),
+        // Whoever looks after the machine is told at once, also while an opening hangs.
+        let asked = match (self.opened(), self.current_pool()) {
+            (None, _) => Err(self.not_open()),
+            (_, Err(error)) => Err(error.to_string()),
+            (Some(_), Ok(pool)) => match tokio::time::timeout(PROBE, database::ping(&pool)).await {
+                Ok(answer) => answer.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("it does not answer within {} s", PROBE.as_secs())),
+            },
         };
         let opened = self.opened().cloned();
         let aside = opened.as_ref().and_then(|opened| opened.set_aside.as_ref()).map(|(file, reason)| {
             format!("a damaged ledger was set aside as {} ({reason}); a new one was begun", file.display())
         });
-        let reason = asked.as_ref().err().map(ToString::to_string).or(aside);
+        let remark = opened.as_ref().and_then(|opened| opened.remark.clone());
+        let reason = asked.as_ref().err().cloned().or(aside).or(remark);
         Health { backend: self.backend().name(), available: asked.is_ok(), reason, opened }
     }
 
@@ -118,9 +143,11 @@ impl Ledger {
 
     /// Waits for calls under way, closes all connections. Later calls fail.
     pub async fn close(&self) {
-        let pool = self.lock().take();
-        if let Some(pool) = pool {
-            pool.close().await;
+        let pool = lock(&self.inner.pool).take();
+        if let Some(pool) = pool
+            && tokio::time::timeout(self.inner.options.wait, pool.close()).await.is_err()
+        {
+            tracing::warn!("a connection of the ledger did not end in time and is left behind");
         }
     }
 
@@ -130,28 +157,35 @@ impl Ledger {
 
     /// The pool, once the tables are there.
     pub(crate) async fn pool(&self) -> Result<AnyPool, LedgerError> {
-        self.ready().await?;
+        self.ready_soon().await?;
         self.current_pool()
     }
 
     fn current_pool(&self) -> Result<AnyPool, LedgerError> {
-        self.lock().clone().ok_or_else(|| LedgerError::Unavailable { reason: "it was closed".to_owned() })
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<AnyPool>> {
-        // Nothing that can panic runs under it.
-        self.inner.pool.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner.pool)
+            .clone()
+            .ok_or_else(|| LedgerError::Unavailable { reason: "it was closed".to_owned() })
     }
 
     fn prepare(&self) -> Pin<Box<dyn Future<Output = Result<Opened, LedgerError>> + Send + '_>> {
-        Box::pin(self.prepared())
+        Box::pin(async {
+            let limit = MOST_OPENING.max(self.inner.options.wait);
+            let opened = tokio::time::timeout(limit, self.prepared()).await;
+            let opened = opened.unwrap_or_else(|_| {
+                Err(LedgerError::Unavailable {
+                    reason: format!("opening it took more than {} s", limit.as_secs()),
+                })
+            });
+            *lock(&self.inner.failed) = opened.as_ref().err().map(ToString::to_string);
+            opened
+        })
     }
 
     async fn prepared(&self) -> Result<Opened, LedgerError> {
         // Closed handles stay closed.
         self.current_pool()?;
         let options = &self.inner.options;
-        let mut set_aside = None;
+        let (mut set_aside, mut remark) = (None, None);
         if let Backend::Sqlite(file) = self.backend() {
             let checked = match database::connect(options).await {
                 Ok(mut connection) => {
@@ -163,7 +197,7 @@ impl Ledger {
                 Err(error) => Err(error),
             };
             match checked {
-                Ok(()) => {}
+                Ok(found) => remark = found,
                 Err(LedgerError::Damaged { file, reason }) => {
                     let aside = self.begin_anew(&file).await?;
                     tracing::error!(
@@ -182,21 +216,31 @@ impl Ledger {
             .map_err(migrations::explain);
         let _closed = connection.close().await;
         brought?;
-        Ok(Opened { schema_version: migrations::latest(), set_aside })
+        Ok(Opened { schema_version: migrations::latest(), set_aside, remark })
     }
 
     /// Closes what holds the damaged file, renames it, and makes a new pool.
     async fn begin_anew(&self, file: &Path) -> Result<PathBuf, LedgerError> {
-        let old = self.lock().take();
-        if let Some(old) = old {
-            old.close().await;
-        }
         let fresh = database::pool(&self.inner.options)?;
-        let aside = database::set_aside(file, self.now().0);
-        *self.lock() = Some(fresh);
-        aside
+        let Some(old) = lock(&self.inner.pool).replace(fresh) else {
+            lock(&self.inner.pool).take();
+            return Err(LedgerError::Unavailable { reason: "it was closed".to_owned() });
+        };
+        // The new one connects to nothing before the first call, which waits for this.
+        old.close().await;
+        database::set_aside(file, self.now().0)
     }
 }
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Nothing that can panic runs under them.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long a probe waits for an answer.
+const PROBE: Duration = Duration::from_secs(2);
+/// Longest opening: the check of a large file, or migrations that wait for another program's.
+const MOST_OPENING: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {
@@ -215,7 +259,7 @@ mod tests {
         can_be_spawned(ledger.copy_to(Path::new("")));
         can_be_spawned(ledger.get::<Annotation>(1));
         can_be_spawned(ledger.list::<Annotation>(&Listing::all()));
-        can_be_spawned(ledger.history::<Configuration>(1));
+        can_be_spawned(ledger.history::<Configuration>(1, 0));
         can_be_spawned(ledger.insert(record.clone(), actor));
         can_be_spawned(ledger.put(record.clone(), actor));
         can_be_spawned(ledger.update(1, Expected::Any, record, actor));

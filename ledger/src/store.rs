@@ -13,11 +13,13 @@ use crate::options::Backend;
 use crate::record::{
     Actor, COMMON, Change, Changed, Record, Stored, Value, checked_values, key_values, read_stored,
 };
-use futures_util::TryStreamExt as _;
 use sqlx::any::{Any, AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _, Transaction};
 use wattlog_model::Timestamp;
+
+/// Records of the first statement of a page, before their size is known.
+const FIRST_CHUNK: usize = 8;
 
 /// How often [`Ledger::put_all`] begins anew because another made one of its records meanwhile.
 const PUT_ATTEMPTS: usize = 5;
@@ -193,45 +195,77 @@ impl Ledger {
     /// The database.
     pub async fn list<R: Record>(&self, listing: &Listing) -> Result<Page<R>, LedgerError> {
         let pool = self.pool().await?;
-        let (sql, bound) = listing.statement::<R>(&columns::<R>());
         let limit = listing.limit.clamp(1, Listing::MAX_LIMIT);
-        let (mut records, mut bytes, mut more) = (Vec::new(), 0, false);
-        let mut rows = bind(&sql, &bound).fetch(&pool);
-        while let Some(row) = rows.try_next().await.map_err(|error| failed::<R>("list", error))? {
-            more = records.len() == limit || (bytes > Listing::MAX_PAGE_BYTES && !records.is_empty());
-            if more {
-                break;
+        let mut page = Page { records: Vec::new(), next: None };
+        let (mut bytes, mut at_once) = (0, FIRST_CHUNK);
+        loop {
+            let left = limit - page.records.len();
+            // A statement is asked for no more than will be taken: what it has left is read to its end all the same.
+            let chunk =
+                Listing { limit: left.min(at_once), after: page.next.or(listing.after), ..listing.clone() };
+            let (sql, bound) = chunk.statement::<R>(&columns::<R>());
+            let rows =
+                bind(&sql, &bound).fetch_all(&pool).await.map_err(|error| failed::<R>("list", error))?;
+            let more = rows.len() > chunk.limit;
+            for row in rows.iter().take(chunk.limit) {
+                let stored: Stored<R> = read_stored(row).map_err(|error| failed::<R>("read", error))?;
+                bytes += stored.record.values().iter().map(Value::bytes).sum::<usize>();
+                page.records.push(stored);
             }
-            let stored: Stored<R> = read_stored(&row).map_err(|error| failed::<R>("read", error))?;
-            bytes += stored.record.values().iter().map(Value::bytes).sum::<usize>();
-            records.push(stored);
+            page.next = page.records.last().filter(|_| more).map(cursor);
+            if !more || page.records.len() == limit || bytes >= Listing::MAX_PAGE_BYTES {
+                return Ok(page);
+            }
+            let usual = bytes / page.records.len().max(1);
+            at_once = ((Listing::MAX_PAGE_BYTES - bytes) / usual.max(1)).clamp(1, Listing::MAX_LIMIT);
         }
-        let next = records.last().filter(|_| more).map(cursor);
-        Ok(Page { records, next })
     }
 
-    /// What became of number `id`, the oldest change first; empty if there never was one, or its kind leaves no history.
+    /// What became of number `id` after version `after` (0: all), the oldest change first, and where to go on if there is more. Empty
+    /// if there never was one, or its kind leaves no history.
     ///
     /// # Errors
     /// The database.
-    pub async fn history<R: Record>(&self, id: i64) -> Result<Vec<Change>, LedgerError> {
+    pub async fn history<R: Record>(
+        &self,
+        id: i64,
+        mut after: i64,
+    ) -> Result<(Vec<Change>, Option<i64>), LedgerError> {
         let pool = self.pool().await?;
-        let sql = "SELECT version, action, at_ns, actor, record FROM history \
-                   WHERE entity = $1 AND entity_id = $2 ORDER BY version";
-        let rows = sqlx::query(sql).bind(R::TABLE).bind(id).fetch_all(&pool).await;
-        let rows = rows.map_err(|error| failed::<R>("read the history", error))?;
-        let read = |row: &AnyRow| -> Result<Change, sqlx::Error> {
-            Ok(Change {
+        let sql = format!(
+            "SELECT version, action, at_ns, actor, record FROM history \
+             WHERE entity = $1 AND entity_id = $2 AND version > $3 ORDER BY version LIMIT {}",
+            FIRST_CHUNK + 1
+        );
+        let read = |row: &AnyRow| -> Result<(Change, usize), sqlx::Error> {
+            let text: String = row.try_get(4)?;
+            let change = Change {
                 version: row.try_get(0)?,
                 action: row.try_get(1)?,
                 changed: Changed { at: Timestamp(row.try_get(2)?), by: row.try_get(3)? },
                 record: crate::record::Column::read(row, 4)?,
-            })
+            };
+            Ok((change, text.len()))
         };
-        rows.iter()
-            .map(read)
-            .collect::<Result<_, _>>()
-            .map_err(|error| failed::<R>("read the history", error))
+        let (mut changes, mut bytes) = (Vec::new(), 0);
+        loop {
+            let bound =
+                [Value::Text(Some(R::TABLE.to_owned())), Value::Int(Some(id)), Value::Int(Some(after))];
+            let rows = bind(&sql, &bound).fetch_all(&pool).await;
+            let rows = rows.map_err(|error| failed::<R>("read the history", error))?;
+            for row in rows.iter().take(FIRST_CHUNK) {
+                let (change, len) = read(row).map_err(|error| failed::<R>("read the history", error))?;
+                after = change.version;
+                bytes += len;
+                changes.push(change);
+            }
+            if rows.len() <= FIRST_CHUNK {
+                return Ok((changes, None));
+            }
+            if bytes >= Listing::MAX_PAGE_BYTES || changes.len() >= Listing::MAX_LIMIT {
+                return Ok((changes, Some(after)));
+            }
+        }
     }
 
     /// A transaction of `actor`.

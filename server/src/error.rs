@@ -211,6 +211,7 @@ impl From<LedgerError> for ApiError {
             LedgerError::Exists { .. } => Self::new(StatusCode::CONFLICT, "exists", text),
             LedgerError::Missing { .. } => Self::not_found(text),
             LedgerError::Invalid { invalid, .. } => Self::bad_request(text).with("field", invalid.field),
+            LedgerError::TooLarge { .. } => Self::beyond("ledger_answer", text),
             LedgerError::Refused { .. } => Self::bad_request(text),
             LedgerError::Schema { .. } | LedgerError::Damaged { .. } | LedgerError::File { .. } => {
                 Self::unavailable(text, LEDGER_RETRY)

@@ -15,6 +15,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use wattlog_engine::query::{QueryMemory, Zone};
 use wattlog_engine::{Engine, MetricsSnapshot};
 use wattlog_ledger::Ledger;
@@ -28,6 +29,9 @@ pub struct BuildInfo {
     /// Commit it was built from, or `unknown`.
     pub commit: String,
 }
+
+/// A record in hand takes up to a hundred megabytes if it is made for that.
+const RECORDS_AT_A_TIME: usize = 2;
 
 /// Shared by all connections; cheap to clone. It exists before the store is open, so that `/ready` can say "not yet".
 #[derive(Clone)]
@@ -49,6 +53,8 @@ pub(crate) struct Inner {
     pub(crate) metrics: ServerMetrics,
     pub(crate) store: Store,
     ledger: OnceLock<Ledger>,
+    /// Bodies of records that are read as JSON at a time.
+    record_turns: Semaphore,
     pub(crate) queries: Queries,
     /// The server was told to stop: who waits for changes is answered.
     pub(crate) stopping: AtomicBool,
@@ -118,6 +124,7 @@ impl ServerState {
             metrics: ServerMetrics::default(),
             store: Store::new(&limits),
             ledger: OnceLock::new(),
+            record_turns: Semaphore::new(RECORDS_AT_A_TIME),
             stopping: AtomicBool::new(false),
             queries: Queries::new(options.slow_query_time.0, options.slow_queries),
             bodies: Budget::new(
@@ -156,6 +163,14 @@ impl ServerState {
         let starting =
             || ApiError::unavailable("starting: the ledger is not open yet", Duration::from_secs(1));
         self.shared.ledger.get().ok_or_else(starting)
+    }
+
+    /// A turn to read a record.
+    pub(crate) async fn record_turn(&self) -> Result<SemaphorePermit<'_>, ApiError> {
+        let busy = || {
+            ApiError::unavailable("too many records at a time", Duration::from_secs(1)).at_limit("records")
+        };
+        self.shared.record_turns.acquire().await.map_err(|_| busy())
     }
 
     /// Joins the collector: where `/api/v1/devices` and the device metrics come from.

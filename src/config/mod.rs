@@ -434,7 +434,18 @@ impl Loaded {
     /// The effective configuration. What came from `${NAME}` or `file:` is shown as `***`.
     pub(crate) fn masked(&self) -> Result<Value, String> {
         let mut tree = serde_json::to_value(&self.config).map_err(|error| error.to_string())?;
-        mask(&mut tree, "", &self.secret_paths);
+        let mut secrets = self.secret_paths.clone();
+        // Secrets wherever they stand; a URL may hold one before its host.
+        if self.config.ledger.password.is_some() {
+            secrets.insert("ledger.password".to_owned());
+        }
+        let authority = self.config.ledger.url.split("//").nth(1).and_then(|rest| rest.rsplit_once('@'));
+        if authority.is_some_and(|(user, _)| user.contains(':'))
+            || self.config.ledger.url.contains("password=")
+        {
+            secrets.insert("ledger.url".to_owned());
+        }
+        mask(&mut tree, "", &secrets);
         Ok(tree)
     }
 

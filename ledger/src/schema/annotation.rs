@@ -1,6 +1,6 @@
 //! What a person wants to remember of a moment.
 
-use super::{check_end, check_name};
+use super::{check_device, check_end, check_name};
 use crate::record::{Invalid, record};
 use wattlog_model::Timestamp;
 
@@ -27,6 +27,7 @@ record! {
 impl Annotation {
     fn check_meaning(&self) -> Result<(), Invalid> {
         check_name("title", &self.title)?;
+        check_device(self.device_id.as_deref())?;
         check_end("end", self.start, self.end)
     }
 }

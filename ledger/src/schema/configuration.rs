@@ -7,7 +7,7 @@
 use super::check_name;
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
-use crate::listing::{Listing, Order};
+use crate::listing::{Cursor, Listing, Order, Page};
 use crate::record::{Actor, Invalid, Stored, Value as Column, checked_values, record};
 use crate::store::{Expected, bind, failed};
 use serde::{Deserialize, Serialize};
@@ -119,20 +119,25 @@ impl Ledger {
         revision: i64,
         actor: &Actor,
     ) -> Result<Stored<Configuration>, LedgerError> {
-        let Some(wanted) = self.configuration(name, Some(revision)).await? else {
-            return Err(LedgerError::Missing { entity: "configurations", id: format!("{name} {revision}") });
-        };
         let mut writing = self.write(actor).await?;
         writing.lock(&lock_of(name)).await?;
-        let current = self.configuration(name, None).await?;
-        if let Some(current) = current.filter(|current| current.id != wanted.id) {
-            let current =
-                writing.expect::<Configuration>(current.id, Expected::Version(current.version)).await?;
+        // Read by the same connection: one that waits for another while others wait for it would wait for ever.
+        let sql = "SELECT MAX(CASE WHEN revision = $2 THEN id END), MAX(CASE WHEN active = 1 THEN id END) \
+                   FROM configurations WHERE name = $1";
+        let bound = [Column::Text(Some(name.to_owned())), Column::Int(Some(revision))];
+        let row = bind(sql, &bound).fetch_one(writing.connection()).await;
+        let read =
+            row.and_then(|row| Ok((row.try_get::<Option<i64>, _>(0)?, row.try_get::<Option<i64>, _>(1)?)));
+        let (wanted, current) = read.map_err(|error| failed::<Configuration>("read", error))?;
+        let missing = || LedgerError::Missing { entity: "configurations", id: format!("{name} {revision}") };
+        let wanted = wanted.ok_or_else(missing)?;
+        if let Some(current) = current.filter(|current| *current != wanted) {
+            let current = writing.expect::<Configuration>(current, Expected::Any).await?;
             let retired = Configuration { active: false, ..current.record.clone() };
             let values = checked_values(&retired)?;
             writing.change(current, retired, &values).await?;
         }
-        let wanted = writing.expect::<Configuration>(wanted.id, Expected::Any).await?;
+        let wanted = writing.expect::<Configuration>(wanted, Expected::Any).await?;
         let active = Configuration { active: true, ..wanted.record.clone() };
         let values = checked_values(&active)?;
         let outcome = writing.change(wanted, active, &values).await?;
@@ -156,22 +161,23 @@ impl Ledger {
         Ok(self.list::<Configuration>(&listing).await?.records.pop())
     }
 
-    /// The revisions of `name`, the newest first; at most [`Listing::MAX_LIMIT`].
+    /// A page of the revisions of `name`, the newest first.
     ///
     /// # Errors
     /// The database.
     pub async fn configuration_revisions(
         &self,
         name: &str,
-    ) -> Result<Vec<Stored<Configuration>>, LedgerError> {
-        let listing = Listing { order: Order::NewestFirst, limit: Listing::MAX_LIMIT, ..Listing::all() };
-        Ok(self.list::<Configuration>(&listing.with_text("name", name)).await?.records)
+        after: Option<Cursor>,
+    ) -> Result<Page<Configuration>, LedgerError> {
+        let listing = Listing { order: Order::NewestFirst, after, ..Listing::all() };
+        self.list::<Configuration>(&listing.with_text("name", name)).await
     }
 
     /// How revision `to` differs from revision `from`.
     ///
     /// # Errors
-    /// [`LedgerError::Missing`]; the database.
+    /// [`LedgerError::Missing`]; [`LedgerError::TooLarge`]: data whose every step would name a long path; the database.
     pub async fn configuration_difference(
         &self,
         name: &str,
@@ -185,6 +191,29 @@ impl Ledger {
                 || LedgerError::Missing { entity: "configurations", id: format!("{name} {revision}") };
             data.push(found.ok_or_else(missing)?.record.data);
         }
-        Ok(Difference { from, to, patch: json_patch::diff(&data[0], &data[1]) })
+        // Each step names its whole path, and there may be one for each part.
+        let mut left = MAX_PATH_BYTES;
+        if !data.iter().all(|data| take_paths(data, 0, &mut left)) {
+            return Err(LedgerError::TooLarge { what: "the difference", limit: MAX_PATH_BYTES });
+        }
+        let patch = tokio::task::spawn_blocking(move || json_patch::diff(&data[0], &data[1])).await;
+        let patch = patch.map_err(|error| LedgerError::Unavailable { reason: error.to_string() })?;
+        Ok(Difference { from, to, patch })
+    }
+}
+
+/// Most bytes of the paths of all parts of two revisions.
+const MAX_PATH_BYTES: usize = 8 << 20;
+
+/// Takes the length of the path of each part from `left`; false if that is not enough.
+fn take_paths(data: &Value, path: usize, left: &mut usize) -> bool {
+    let Some(rest) = left.checked_sub(path + 1) else { return false };
+    *left = rest;
+    match data {
+        // An index has up to seven digits in a megabyte.
+        Value::Array(items) => items.iter().all(|item| take_paths(item, path + 8, left)),
+        // Two characters for one that has to be escaped.
+        Value::Object(map) => map.iter().all(|(key, item)| take_paths(item, path + 1 + key.len() * 2, left)),
+        _ => true,
     }
 }

@@ -1,8 +1,8 @@
 //! What the optimiser decided, with what it saw.
 
 use super::{
-    check_at_least_zero, check_between, check_currency, check_name, check_object, empty_list, empty_object,
-    usual_currency,
+    check_at_least_zero, check_between, check_currency, check_device, check_name, check_object, empty_list,
+    empty_object, usual_currency,
 };
 use crate::record::{Invalid, record, words};
 use serde_json::Value;
@@ -96,6 +96,7 @@ record! {
 impl Decision {
     fn check_meaning(&self) -> Result<(), Invalid> {
         check_name("decision_key", &self.decision_key)?;
+        check_device(self.device_id.as_deref())?;
         check_name("action", &self.action)?;
         check_currency(&self.currency)?;
         check_object("details", &self.details)?;

@@ -60,6 +60,11 @@ fn check_name(field: &'static str, text: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// The tag `device_id`, where there is one.
+fn check_device(device_id: Option<&str>) -> Result<(), Invalid> {
+    device_id.map_or(Ok(()), |device| check_name("device_id", device))
+}
+
 fn check_currency(text: &str) -> Result<(), Invalid> {
     if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return Ok(());

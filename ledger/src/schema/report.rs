@@ -1,6 +1,6 @@
 //! What was reckoned for a day, a month, a year.
 
-use super::{check_after, check_name};
+use super::{check_after, check_device, check_name};
 use crate::record::{Invalid, record, words};
 use serde_json::Value;
 use wattlog_model::Timestamp;
@@ -43,6 +43,7 @@ record! {
 impl Report {
     fn check_meaning(&self) -> Result<(), Invalid> {
         check_name("report_type", &self.report_type)?;
+        check_device(Some(self.device_id.as_str()).filter(|device| !device.is_empty()))?;
         check_name("time_zone", &self.time_zone)?;
         check_after("end", self.start, Some(self.end))
     }

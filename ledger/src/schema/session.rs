@@ -1,8 +1,8 @@
 //! Stretches of time in which the battery was charged, or sold to the grid.
 
 use super::{
-    check_at_least_zero, check_between, check_currency, check_end, check_name, check_object, empty_object,
-    usual_currency,
+    check_at_least_zero, check_between, check_currency, check_device, check_end, check_name, check_object,
+    empty_object, usual_currency,
 };
 use crate::record::{Invalid, record, words};
 use serde_json::Value;
@@ -125,6 +125,7 @@ record! {
 impl Session {
     fn check_meaning(&self) -> Result<(), Invalid> {
         check_name("session_id", &self.session_id)?;
+        check_device(self.device_id.as_deref())?;
         check_currency(&self.currency)?;
         check_object("details", &self.details)?;
         check_end("end", self.start, self.end)?;

@@ -31,7 +31,7 @@ on_both! {
         let removed = ledger.remove::<Annotation>(first.id, Expected::Any, &anna).await.unwrap();
         assert_eq!(removed, second);
         assert_eq!(ledger.get::<Annotation>(first.id).await.unwrap(), None);
-        let history = ledger.history::<Annotation>(first.id).await.unwrap();
+        let history = ledger.history::<Annotation>(first.id, 0).await.unwrap().0;
         let told: Vec<_> = history
             .iter()
             .map(|change| (change.version, change.action.as_str(), change.changed.by.as_str(), change.record["title"].as_str().unwrap()))
@@ -52,7 +52,7 @@ on_both! {
         assert_eq!((now.version, now.record.title.as_str()), (2, "b"));
         let gone = ledger.update(stored.id + 1, Expected::Any, annotation("x"), &actor()).await.unwrap_err();
         assert!(matches!(gone, LedgerError::Missing { .. }), "{gone}");
-        assert_eq!(ledger.history::<Annotation>(stored.id).await.unwrap().len(), 2);
+        assert_eq!(ledger.history::<Annotation>(stored.id, 0).await.unwrap().0.len(), 2);
     }
 
     async fn telling_the_same_twice_is_telling_it_once(place) {
@@ -63,7 +63,7 @@ on_both! {
         assert_eq!((again.action, &again.stored), (Action::Unchanged, &made.stored));
         let changed = ledger.put(preference(2), &actor()).await.unwrap();
         assert_eq!((changed.action, changed.stored.id, changed.stored.version), (Action::Changed, made.stored.id, 2));
-        assert_eq!(ledger.history::<Preference>(made.stored.id).await.unwrap().len(), 2);
+        assert_eq!(ledger.history::<Preference>(made.stored.id, 0).await.unwrap().0.len(), 2);
         let exists = ledger.insert(preference(3), &actor()).await.unwrap_err();
         assert!(matches!(exists, LedgerError::Exists { .. }), "{exists}");
     }

@@ -47,7 +47,7 @@ on_both! {
         let last = ledger.get::<Preference>(id).await.unwrap().unwrap();
         assert_eq!(last.record.value, json!(WRITERS * STEPS), "{conflicts} conflicts");
         assert_eq!(last.version, WRITERS * STEPS + 1);
-        assert_eq!(ledger.history::<Preference>(id).await.unwrap().len() as i64, WRITERS * STEPS + 1);
+        assert_eq!(ledger.history::<Preference>(id, 0).await.unwrap().0.len() as i64, WRITERS * STEPS + 1);
     }
 
     async fn the_same_new_record_from_many_writers_is_made_once(place) {
@@ -74,7 +74,7 @@ on_both! {
         }
         let saved = writers.join_all().await;
         assert!(saved.iter().all(Result::is_ok), "{saved:?}");
-        let all = ledger.configuration_revisions("optimiser").await.unwrap();
+        let all = ledger.configuration_revisions("optimiser", None).await.unwrap().records;
         let mut revisions: Vec<i64> = all.iter().map(|one| one.record.revision).collect();
         revisions.sort_unstable();
         assert_eq!(revisions, (1..=WRITERS).collect::<Vec<_>>());

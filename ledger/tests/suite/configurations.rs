@@ -35,11 +35,30 @@ on_both! {
         assert_eq!((active.record.revision, active.record.data), (1, first));
         // Going on from there does not reuse a number.
         assert_eq!(save(&ledger, json!({"x": 1}), Expected::Version(1)).await.unwrap(), 3);
-        let all: Vec<_> = ledger.configuration_revisions("optimiser").await.unwrap();
+        let all: Vec<_> = ledger.configuration_revisions("optimiser", None).await.unwrap().records;
         let shown: Vec<_> = all.iter().map(|one| (one.record.revision, one.record.active)).collect();
         assert_eq!(shown.len(), 3);
         assert_eq!(shown.iter().filter(|(_, active)| *active).collect::<Vec<_>>(), [&(3, true)]);
         let missing = ledger.activate_configuration("optimiser", 9, &actor()).await.unwrap_err();
         assert!(matches!(missing, LedgerError::Missing { .. }), "{missing}");
+    }
+
+    async fn one_connection_is_enough_for_every_call(place) {
+        // Reading by another connection inside a change waited for itself: with one connection it never ended well.
+        let options = wattlog_ledger::LedgerOptions { max_connections: 1, ..wattlog_ledger::LedgerOptions::new(place.backend.clone()) };
+        let ledger = Ledger::new(options, place.clock.clone()).unwrap();
+        save(&ledger, json!({"a": 1}), Expected::Any).await.unwrap();
+        save(&ledger, json!({"a": 2}), Expected::Any).await.unwrap();
+        let back = ledger.activate_configuration("optimiser", 1, &actor()).await.unwrap();
+        assert_eq!(back.record.data, json!({"a": 1}));
+    }
+
+    async fn a_difference_that_would_take_gigabytes_is_refused(place) {
+        let ledger = place.open().await;
+        let wide = |value: i64| json!({"k".repeat(300_000): vec![value; 100_000]});
+        save(&ledger, wide(0), Expected::Any).await.unwrap();
+        save(&ledger, wide(1), Expected::Any).await.unwrap();
+        let refused = ledger.configuration_difference("optimiser", 1, 2).await.unwrap_err();
+        assert!(matches!(refused, LedgerError::TooLarge { .. }), "{refused}");
     }
 }

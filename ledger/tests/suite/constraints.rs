@@ -130,4 +130,16 @@ on_both! {
         let kept = ledger.get::<AlertEvent>(event.id).await.unwrap().unwrap().record;
         assert_eq!((kept.rule_id, kept.rule_name.as_str()), (None, "r"));
     }
+
+    async fn a_user_goes_after_the_tokens_so_that_each_end_is_in_the_history(place) {
+        let ledger = place.open().await;
+        let user = serde_json::from_value::<User>(json!({"name": "anna", "role": "reader"})).unwrap();
+        let user = ledger.insert(user, &actor()).await.unwrap();
+        let told = json!({"name": "t", "user_id": user.id, "token_hash": "0".repeat(64), "access": ["read"]});
+        let token = ledger.insert(serde_json::from_value::<Token>(told).unwrap(), &actor()).await.unwrap();
+        let refused = ledger.remove::<User>(user.id, Expected::Any, &actor()).await.unwrap_err();
+        assert!(matches!(refused, LedgerError::Refused { .. }), "{refused}");
+        ledger.remove::<Token>(token.id, Expected::Any, &actor()).await.unwrap();
+        ledger.remove::<User>(user.id, Expected::Any, &actor()).await.unwrap();
+    }
 }

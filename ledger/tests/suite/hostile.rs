@@ -59,4 +59,32 @@ on_both! {
         let stored = ledger.list::<Preference>(&Listing::all()).await.unwrap().records.remove(0);
         assert_eq!(stored.created.by.chars().count(), Actor::MAX_CHARS);
     }
+
+    async fn a_name_of_a_device_is_no_longer_than_an_index_takes(place) {
+        // 10 kB in an indexed column: SQLite took it, PostgreSQL did not.
+        let ledger = place.open().await;
+        let told = json!({"start": "2026-03-01T10:00:00Z", "title": "t", "device_id": "x".repeat(10_000)});
+        let refused = ledger.insert(serde_json::from_value::<Annotation>(told).unwrap(), &actor()).await.unwrap_err();
+        assert!(matches!(&refused, LedgerError::Invalid { invalid, .. } if invalid.field == "device_id"), "{refused}");
+    }
+
+    async fn a_long_history_comes_in_pages(place) {
+        let ledger = place.open().await;
+        let wish = |number: usize| Preference { owner: String::new(), name: "n".into(), value: json!(format!("{number}{}", "x".repeat(1 << 19))) };
+        for number in 0..40 {
+            ledger.put(wish(number), &actor()).await.unwrap();
+        }
+        let id = ledger.list::<Preference>(&Listing::all()).await.unwrap().records[0].id;
+        let (mut versions, mut after) = (Vec::new(), 0);
+        loop {
+            let (changes, next) = ledger.history::<Preference>(id, after).await.unwrap();
+            assert!(changes.len() <= 32, "{}", changes.len());
+            versions.extend(changes.iter().map(|change| change.version));
+            match next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        assert_eq!(versions, (1..=40).collect::<Vec<_>>());
+    }
 }

@@ -60,7 +60,7 @@ on_both! {
             assert!((acknowledged..=acknowledged + 1).contains(&(here.len() as u64)), "{acknowledged} {}", here.len());
             for (number, stored) in (0..).zip(here) {
                 assert_eq!(stored.record.title, format!("n{number}"));
-                assert_eq!(ledger.history::<Annotation>(stored.id).await.unwrap().len(), 1);
+                assert_eq!(ledger.history::<Annotation>(stored.id, 0).await.unwrap().0.len(), 1);
             }
             before = all.len();
         }

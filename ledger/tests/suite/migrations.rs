@@ -33,7 +33,7 @@ on_both! {
             assert_eq!(sessions[0].record.total_cost, Some(4.93));
             assert_eq!(ledger.list::<Decision>(&Listing::all()).await.unwrap().records.len(), 1);
             assert_eq!(ledger.list::<Tariff>(&Listing::all()).await.unwrap().records.len(), 1);
-            assert_eq!(ledger.history::<Session>(sessions[0].id).await.unwrap().len(), 1);
+            assert_eq!(ledger.history::<Session>(sessions[0].id, 0).await.unwrap().0.len(), 1);
             // And it can be written to.
             let mut next = sessions[1].record.clone();
             next.session_id = "another".into();

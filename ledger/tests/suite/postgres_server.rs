@@ -103,3 +103,28 @@ async fn a_server_that_is_not_there_yet_is_asked_again() {
     assert!(gone.may_pass(), "{gone:?}");
     assert!(!ledger.health().await.available);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_takes_connections_and_says_nothing_holds_up_no_probe() {
+    // As behind a firewall that drops: a listener that nobody reads.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgresql://wattlog@{}/db", listener.local_addr().unwrap());
+    let wait = std::time::Duration::from_secs(1);
+    let options = LedgerOptions { wait, ..LedgerOptions::new(Backend::Postgres { url, password: None }) };
+    let ledger = Ledger::new(options, Place::sqlite().clock).unwrap();
+    let callers: Vec<_> = (0..20)
+        .map(|_| {
+            let ledger = ledger.clone();
+            tokio::spawn(async move { ledger.insert(annotation(), &actor()).await.unwrap_err().may_pass() })
+        })
+        .collect();
+    let begun = std::time::Instant::now();
+    assert!(!ledger.health().await.available);
+    assert!(begun.elapsed() < wait, "a probe waited for the database");
+    for caller in callers {
+        assert!(caller.await.unwrap());
+    }
+    // Not one after the other, 20 s.
+    assert!(begun.elapsed() < wait * 8, "{:?}", begun.elapsed());
+    ledger.close().await;
+}

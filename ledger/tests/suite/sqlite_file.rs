@@ -136,3 +136,34 @@ async fn a_folder_that_is_not_there_is_told_by_name() {
     ledger.insert(numbered(0), &actor()).await.unwrap();
     assert!(ledger.health().await.available);
 }
+
+#[tokio::test]
+async fn a_record_that_lost_what_it_refers_to_is_told_and_costs_nothing_else() {
+    // The sqlite3 program checks no foreign keys, so one hand-made DELETE is enough: it emptied the ledger at the next start.
+    use sqlx::{Connection as _, Executor as _};
+    let place = Place::sqlite();
+    filled(&place, 3).await.close().await;
+    let mut tool = sqlx::AnyConnection::connect(&place.url()).await.unwrap();
+    tool.execute("PRAGMA foreign_keys = OFF").await.unwrap();
+    let orphan = "INSERT INTO alert_states (version, created_ns, created_by, updated_ns, updated_by, rule_id, state, evaluated_ns) \
+                  VALUES (1, 0, 'x', 0, 'x', 4711, '{}', 0)";
+    tool.execute(orphan).await.unwrap();
+    tool.close().await.unwrap();
+    let ledger = place.open().await;
+    assert_eq!(ledger.opened().unwrap().set_aside, None);
+    let health = ledger.health().await;
+    assert!(health.available && health.reason.unwrap().contains("alert_states"));
+    assert_eq!(ledger.list::<Annotation>(&Listing::all()).await.unwrap().records.len(), 3);
+}
+
+#[tokio::test]
+async fn a_name_with_signs_of_a_url_is_the_name_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let below = folder.path().join("100%41 #1 ?x=y");
+    std::fs::create_dir(&below).unwrap();
+    let file = below.join("ledger.db");
+    let ledger =
+        Ledger::new(LedgerOptions::new(Backend::Sqlite(file.clone())), Place::sqlite().clock).unwrap();
+    ledger.insert(numbered(0), &actor()).await.unwrap();
+    assert!(file.is_file());
+}

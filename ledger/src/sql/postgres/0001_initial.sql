@@ -249,7 +249,7 @@ CREATE TABLE tokens (
   version BIGINT NOT NULL CHECK (version >= 1),
   created_ns BIGINT NOT NULL, created_by TEXT NOT NULL, updated_ns BIGINT NOT NULL, updated_by TEXT NOT NULL,
   name TEXT NOT NULL UNIQUE CHECK (name <> ''),
-  user_id BIGINT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  user_id BIGINT NOT NULL REFERENCES users (id),
   token_hash TEXT NOT NULL UNIQUE CHECK (length(token_hash) = 64),
   access TEXT NOT NULL CHECK (access::json IS NOT NULL),
   expires_ns BIGINT,

@@ -255,7 +255,7 @@ CREATE TABLE tokens (
   version INTEGER NOT NULL CHECK (version >= 1),
   created_ns INTEGER NOT NULL, created_by TEXT NOT NULL, updated_ns INTEGER NOT NULL, updated_by TEXT NOT NULL,
   name TEXT NOT NULL UNIQUE CHECK (name <> ''),
-  user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  user_id INTEGER NOT NULL REFERENCES users (id),
   token_hash TEXT NOT NULL UNIQUE CHECK (length(token_hash) = 64),
   access TEXT NOT NULL CHECK (json_valid(access)),
   expires_ns INTEGER,

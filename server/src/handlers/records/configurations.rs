@@ -1,6 +1,6 @@
 //! Named configurations: the one in force, its revisions, how two of them differ.
 
-use super::{missing_text, one, receive};
+use super::{listed, missing_text, one, receive};
 use crate::error::{ApiError, shortened};
 use crate::handlers::health::json_response;
 use crate::state::ServerState;
@@ -11,17 +11,20 @@ use axum::http::{Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wattlog_ledger::schema::Configuration;
-use wattlog_ledger::{Expected, Listing};
+use wattlog_ledger::{Cursor, Expected, Listing};
 
 /// The configurations in force.
 #[utoipa::path(get, path = "/api/v1/configs", tag = "configs",
-    responses((status = 200, description = "`{\"records\":[...]}`, by name"), (status = 503, description = "The ledger does not answer")))]
-pub(crate) async fn configurations(State(state): State<ServerState>) -> Result<Response<Body>, ApiError> {
+    params(("after" = Option<String>, Query, description = "`next` of the page before")),
+    responses((status = 200, description = "`{\"records\":[...],\"next\"}`"), (status = 503, description = "The ledger does not answer")))]
+pub(crate) async fn configurations(
+    State(state): State<ServerState>,
+    query: QueryPairs,
+) -> Result<Response<Body>, ApiError> {
     let active = wattlog_ledger::Value::Int(Some(1));
     let listing = Listing { limit: Listing::MAX_LIMIT, ..Listing::all() }.with("active", active);
-    let mut records = state.ledger()?.list::<Configuration>(&listing).await?.records;
-    records.sort_by(|a, b| a.record.name.cmp(&b.record.name));
-    Ok(json_response(StatusCode::OK, json!({ "records": records }).to_string()))
+    let listing = Listing { after: cursor(query)?, ..listing };
+    listed(&state.ledger()?.list::<Configuration>(&listing).await?)
 }
 
 /// The revision in force, or another.
@@ -42,17 +45,26 @@ pub(crate) async fn configuration(
 
 /// All revisions, the newest first.
 #[utoipa::path(get, path = "/api/v1/configs/{name}/revisions", tag = "configs",
-    params(("name" = String, Path, description = "Name of the configuration")),
-    responses((status = 200, description = "`{\"records\":[...]}`"), (status = 404, description = "No such configuration")))]
+    params(("name" = String, Path, description = "Name of the configuration"),
+        ("after" = Option<String>, Query, description = "`next` of the page before")),
+    responses((status = 200, description = "`{\"records\":[...],\"next\"}`"), (status = 404, description = "No such configuration")))]
 pub(crate) async fn revisions(
     State(state): State<ServerState>,
     PathParts(name): PathParts<String>,
+    query: QueryPairs,
 ) -> Result<Response<Body>, ApiError> {
-    let records = state.ledger()?.configuration_revisions(&name).await?;
-    if records.is_empty() {
+    let after = cursor(query)?;
+    let page = state.ledger()?.configuration_revisions(&name, after).await?;
+    if page.records.is_empty() && after.is_none() {
         return Err(missing_text("configuration", &name));
     }
-    Ok(json_response(StatusCode::OK, json!({ "records": records }).to_string()))
+    listed(&page)
+}
+
+fn cursor(query: QueryPairs) -> Result<Option<Cursor>, ApiError> {
+    let [after] = query.only(["after"])?;
+    let wrong = |_| ApiError::bad_request("after: the `next` of the page before is expected");
+    after.map(|text| text.parse().map_err(wrong)).transpose()
 }
 
 /// How two revisions differ.

@@ -20,8 +20,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
-use wattlog_ledger::{Actor, Expected, Listing, Order, Record, Stored};
+use wattlog_ledger::{Actor, Change, Expected, Listing, Order, Page, Record, Stored};
 use wattlog_model::Timestamp;
 
 /// `GET` of many.
@@ -31,17 +30,14 @@ pub(super) async fn list<R: Record>(
 ) -> Result<Response<Body>, ApiError> {
     let (listing, format) = listing::<R>(query, state.shared.clock.wall())?;
     let page = state.ledger()?.list::<R>(&listing).await?;
-    let next = page.next.map(|next| next.to_string());
     let answer = match format {
-        Format::Json => {
-            json_response(StatusCode::OK, json!({ "records": page.records, "next": next }).to_string())
-        }
+        Format::Json => listed(&page)?,
         Format::Csv => {
             let text = csv(&named_columns::<R>(), &page.records).map_err(ApiError::internal)?;
             let mut response = Response::new(Body::from(text));
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
-            if let Some(next) = next.and_then(|next| HeaderValue::try_from(next).ok()) {
+            if let Some(next) = page.next.and_then(|next| HeaderValue::try_from(next.to_string()).ok()) {
                 headers.insert("x-wattlog-next", next);
             }
             response
@@ -92,12 +88,40 @@ pub(super) async fn remove<R: Record>(
 }
 
 /// What became of a record.
-pub(super) async fn history<R: Record>(state: &ServerState, id: &str) -> Result<Response<Body>, ApiError> {
-    let changes = state.ledger()?.history::<R>(number::<R>(id)?).await?;
-    if changes.is_empty() {
+pub(super) async fn history<R: Record>(
+    state: &ServerState,
+    id: &str,
+    query: QueryPairs,
+) -> Result<Response<Body>, ApiError> {
+    let [after] = query.only(["after"])?;
+    let wrong = |_| ApiError::bad_request("after: the `next` of the page before is expected");
+    let after = after.map_or(Ok(0), |text| text.parse().map_err(wrong))?;
+    let (changes, next) = state.ledger()?.history::<R>(number::<R>(id)?, after).await?;
+    if changes.is_empty() && after == 0 {
         return Err(missing::<R>(id));
     }
-    Ok(json_response(StatusCode::OK, json!({ "changes": changes }).to_string()))
+    Ok(json_response(StatusCode::OK, text(&Changes { changes: &changes, next })?))
+}
+
+/// A page of changes, without a copy of them.
+#[derive(Serialize)]
+struct Changes<'a> {
+    changes: &'a [Change],
+    next: Option<i64>,
+}
+
+/// A page of a listing, without a copy of it.
+#[derive(Serialize)]
+#[serde(bound = "")]
+pub(super) struct Listed<'a, R: Record> {
+    next: Option<String>,
+    records: &'a [Stored<R>],
+}
+
+/// A page as JSON.
+pub(super) fn listed<R: Record>(page: &Page<R>) -> Result<Response<Body>, ApiError> {
+    let next = page.next.map(|next| next.to_string());
+    Ok(json_response(StatusCode::OK, text(&Listed { records: &page.records, next })?))
 }
 
 enum Format {
@@ -202,11 +226,23 @@ pub(super) async fn receive<T: DeserializeOwned + Send + 'static>(
     let (head, body) = request.into_parts();
     let actor = actor(Peer::of(&head.extensions));
     let received = body::receive(state, &head, body).await?;
-    let plain = received.unpack()?;
-    let told = serde_json::from_slice(&plain.bytes)
-        .map_err(|error| ApiError::bad_request(format!("the body is not what is expected: {error}")))?;
+    // As JSON in memory a body takes up to a hundred times its size, so few are read at a time, and none that is large.
+    let _turn = state.record_turn().await?;
+    let read = tokio::task::spawn_blocking(move || {
+        let plain = received.unpack()?;
+        if plain.bytes.len() > MAX_RECORD_BYTES {
+            let message = format!("a record of {} bytes, at most {MAX_RECORD_BYTES}", plain.bytes.len());
+            return Err(ApiError::too_large("record", message));
+        }
+        serde_json::from_slice(&plain.bytes)
+            .map_err(|error| ApiError::bad_request(format!("the body is not what is expected: {error}")))
+    });
+    let told = read.await.map_err(|error| ApiError::internal(error.to_string()))??;
     Ok((told, actor, head.headers))
 }
+
+/// Largest record in a body: the longest text of a field, and what is around it.
+const MAX_RECORD_BYTES: usize = wattlog_ledger::Value::MAX_TEXT_BYTES + (64 << 10);
 
 /// One record, with its version as an entity tag.
 pub(super) fn one<R: Record>(status: StatusCode, stored: &Stored<R>) -> Result<Response<Body>, ApiError> {

@@ -99,14 +99,16 @@ macro_rules! writable {
 
         /// Who changed it, when, and to what.
         #[utoipa::path(get, path = $history, tag = $tag, operation_id = concat!("history_of_", $tag),
-            params(("id" = i64, Path, description = "Its number")),
-            responses((status = 200, description = "`{\"changes\":[{\"version\",\"action\",\"at\",\"by\",\"record\"}]}`, the oldest first"),
+            params(("id" = i64, Path, description = "Its number"),
+                ("after" = Option<i64>, Query, description = "`next` of the page before: changes after this version")),
+            responses((status = 200, description = "`{\"changes\":[{\"version\",\"action\",\"at\",\"by\",\"record\"}],\"next\"}`, the oldest first"),
                 (status = 404, description = "There never was such a record")))]
         pub(crate) async fn changes(
             State(state): State<ServerState>,
             PathParts(id): PathParts<String>,
+            query: QueryPairs,
         ) -> Result<Response<Body>, ApiError> {
-            history::<schema::$record>(&state, &id).await
+            history::<schema::$record>(&state, &id, query).await
         }
     };
 }

@@ -3,7 +3,7 @@
 //! Names are those of the optimiser's plan; the same sessions with all their fields are at `/api/v1/sessions`.
 
 use super::receive;
-use crate::error::ApiError;
+use crate::error::{ApiError, shortened};
 use crate::handlers::health::json_response;
 use crate::state::ServerState;
 use crate::url::QueryPairs;
@@ -111,14 +111,21 @@ struct Told {
     request_body(content_type = "application/json", content = Object,
         description = "`start_time` and, as far as known, `session_id`, `end_time`, `battery_soc_start`, `battery_soc_end`, `energy_charged_kwh`, `average_price_pln`, `total_cost_pln`, `status`"),
     responses((status = 200, description = "Changed, or already so"), (status = 201, description = "Made"),
-        (status = 400, description = "A field is wrong"), (status = 503, description = "Try again")))]
+        (status = 400, description = "A field is wrong"), (status = 409, description = "A selling session has this name"),
+        (status = 503, description = "Try again")))]
 pub(crate) async fn store_charging_session(
     State(state): State<ServerState>,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
     let (told, actor, _) = receive::<Told>(&state, request).await?;
     let session = session(&state, told)?;
-    let outcome = state.ledger()?.put(session, &actor).await?;
+    let ledger = state.ledger()?;
+    let key = [wattlog_ledger::Value::Text(Some(session.session_id.clone()))];
+    if ledger.find::<Session>(&key).await?.is_some_and(|old| old.record.kind != SessionKind::Charging) {
+        let message = format!("session {:?} is no charging session", shortened(&session.session_id));
+        return Err(ApiError::new(StatusCode::CONFLICT, "exists", message));
+    }
+    let outcome = ledger.put(session, &actor).await?;
     let status = if outcome.action == Action::Created { StatusCode::CREATED } else { StatusCode::OK };
     Ok(json_response(status, shown(&outcome.stored).to_string()))
 }
