@@ -486,3 +486,43 @@ fn an_out_that_is_full_ends_the_migration_with_its_reason() {
     assert_eq!(error.to_string(), "hand on what was read in data/goodwe_energy.db");
     assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the disk is full");
 }
+
+#[test]
+fn a_reading_of_the_second_pass_alone_is_the_one_of_the_dump_that_ends_with_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let reading = |time: &str, power: u32| {
+        format!(
+            r#"{{"timestamp": "2025-10-26T{time}:00.25", "battery": {{"soc_percent": 50}}, "photovoltaic": {{"current_power_w": {power}}}}}"#
+        )
+    };
+    // A minute apart from 02:50 of the first pass to 02:10 of the second.
+    let times = (50..60).chain(0..=10).map(|minute| format!("02:{minute:02}"));
+    let first = reading("01:59", 1);
+    let dump: Vec<String> =
+        std::iter::once(first).chain(times.zip(2..).map(|(time, power)| reading(&time, power))).collect();
+    let last = dump.last().expect("a reading").clone();
+    let dump = format!("[{}]", dump.join(", "));
+    let state =
+        format!(r#"{{"timestamp": "2025-10-26T02:11:00", "state": "charging", "current_data": {last}}}"#);
+    for (name, text) in [
+        ("historical_data_20251026_021001.json", &dump),
+        ("current_data_20251026_021001.json", &last),
+        ("coordinator_state_20251026_021100.json", &state),
+    ] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let migrated = migrate(folder.path(), None);
+    let of_last: Vec<_> = migrated
+        .of_kind(Kind::Reading)
+        .filter_map(|record| match &record.body {
+            Body::Reading(reading) if reading.fields.contains(&("pv_power", FieldValue::Float(22.0))) => {
+                Some(reading.at)
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(of_last, [utc("2025-10-26T01:10:00.25Z")]);
+    let counts = migrated.report.kinds[&Kind::Reading];
+    assert_eq!((counts.read, counts.kept, counts.duplicate), (24, 22, 2));
+    assert_eq!(migrated.file("current_data_20251026_021001.json").repairs, [].into());
+}
