@@ -526,3 +526,24 @@ fn a_reading_of_the_second_pass_alone_is_the_one_of_the_dump_that_ends_with_it()
     assert_eq!((counts.read, counts.kept, counts.duplicate), (24, 22, 2));
     assert_eq!(migrated.file("current_data_20251026_021001.json").repairs, [].into());
 }
+
+#[test]
+fn the_device_is_found_behind_dumps_that_cannot_be_read() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for minute in 0..25 {
+        let name = format!("historical_data_20250917_12{minute:02}00.json");
+        fs::write(folder.path().join(name), "[").unwrap();
+    }
+    let limits = wattlog_migrate::Limits::default();
+    let device = || {
+        let tree = wattlog_migrate::Tree::scan(folder.path(), None, &limits).unwrap();
+        wattlog_migrate::find_device(&tree, &limits)
+    };
+    let named =
+        |serial: &str| format!(r#"{{"timestamp": "t", "system": {{"inverter_serial": "{serial}"}}}}"#);
+    let state = format!(r#"{{"timestamp": "t", "state": "x", "current_data": {}}}"#, named("OF-A-STATE"));
+    fs::write(folder.path().join("coordinator_state_20250917_130000.json"), state).unwrap();
+    assert_eq!(device().as_deref(), Some("OF-A-STATE"));
+    fs::write(folder.path().join("current_data_20250917_130000.json"), named("OF-A-READING")).unwrap();
+    assert_eq!(device().as_deref(), Some("OF-A-READING"), "single readings come first");
+}

@@ -73,14 +73,12 @@ pub async fn read_file(
 /// Flat records and the store name no device. Given as [`crate::Options::device`] this makes them readings of the same one.
 /// Looks into at most 20 files.
 pub fn find_device(tree: &Tree, limits: &Limits) -> Option<String> {
-    let nested = |name: &str| {
-        let name = name.rsplit('/').next().unwrap_or_default();
-        ["current_data_", "historical_data_", "coordinator_state_"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
+    let of_prefix = |prefix: &'static str| {
+        let json = tree.files.iter().filter(|file| file.kind == FileKind::Json);
+        json.filter(move |file| file.file_name().starts_with(prefix)).take(LOOKED_INTO)
     };
-    let files = tree.files.iter().filter(|file| file.kind == FileKind::Json && nested(&file.name));
-    files.take(LOOKED_INTO).find_map(|file| {
+    let prefixes = ["current_data_", "historical_data_", "coordinator_state_"];
+    prefixes.into_iter().flat_map(of_prefix).find_map(|file| {
         let text = crate::files::read_text(&file.path, limits.json_file_bytes).ok()?;
         Items::new(&text.bytes).find_map(|item| {
             let Item::Value { value: Value::Object(object), .. } = item else { return None };
@@ -90,7 +88,7 @@ pub fn find_device(tree: &Tree, limits: &Limits) -> Option<String> {
     })
 }
 
-/// Files in which a serial number is looked for.
+/// Files of one name in which a serial number is looked for.
 const LOOKED_INTO: usize = 20;
 
 fn at_byte(intake: &Intake<'_>, offset: usize) -> Position {
