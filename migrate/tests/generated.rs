@@ -547,3 +547,28 @@ fn the_device_is_found_behind_dumps_that_cannot_be_read() {
     fs::write(folder.path().join("current_data_20250917_130000.json"), named("OF-A-READING")).unwrap();
     assert_eq!(device().as_deref(), Some("OF-A-READING"), "single readings come first");
 }
+
+#[test]
+fn two_records_of_one_instant_in_a_file_are_one_reading_with_the_fields_of_both() {
+    let record = |members: &str| format!(r#"{{"timestamp": "2025-12-02T22:40:40", {members}}}"#);
+    let list = |records: &[String]| {
+        let migrated =
+            of_one("out/energy_data/energy_data_2025-12-02.json", &format!("[{}]", records.join(", ")));
+        let counts = migrated.report.kinds[&Kind::Reading];
+        let [record] = migrated.out.records.as_slice() else { panic!("{:?}", migrated.out.records) };
+        let Body::Reading(reading) = &record.body else { panic!("{record:?}") };
+        let rules: Vec<Rule> = record.repairs.iter().map(|repair| repair.rule).collect();
+        (reading.fields.clone(), rules, (counts.kept, counts.replaced, counts.duplicate))
+    };
+    let first = record(r#""pv_power": 5, "battery_soc": 60, "grid_voltage": 65535, "battery_power": 65535"#);
+    let second = record(r#""pv_power": 6, "battery_power": 7"#);
+    let merged = |pv| {
+        [("battery_power", 7.0), ("battery_soc", 60.0), ("pv_power", pv)]
+            .map(|(name, number)| (name, FieldValue::Float(number)))
+            .to_vec()
+    };
+    // What was wrong with the first one's battery power is of no account any more.
+    assert_eq!(list(&[first.clone(), second.clone()]), (merged(6.0), vec![Rule::NoData], (1, 1, 0)));
+    let nothing_new = record(r#""battery_soc": 60"#);
+    assert_eq!(list(&[first, second, nothing_new]), (merged(6.0), vec![Rule::NoData], (1, 1, 1)));
+}
