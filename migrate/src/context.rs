@@ -4,7 +4,8 @@
 //! other content is, and says so.
 //!
 //! Invariants
-//! 1. Within one JSON file the last record of a key wins before anything is given out.
+//! 1. Within one JSON file the last record of a key wins before anything is given out; of readings with one key it wins
+//!    field by field, and fields that it lacks stay.
 //! 2. Memory is bounded by [`Limits`]: beyond `remembered_keys` later records count as new, which costs time and nothing
 //!    else, since whoever stores by key stores them once.
 
@@ -241,13 +242,18 @@ impl<'a> Intake<'a> {
     ) -> Result<(), Error> {
         let kind = body.kind();
         self.counts(kind).read += 1;
-        let content = content(&body);
-        let record = Record { key, position, origin, repairs, supersedes: false, body };
+        let mut record = Record { key, position, origin, repairs, supersedes: false, body };
         if self.hold == Hold::Nothing {
+            let content = content(&record.body);
             return self.hand_on(Held { record, content });
         }
         let next = self.held.len();
-        if let Some(before) = self.latest.get(&record.key).copied() {
+        let before = self.latest.get(&record.key).copied();
+        if let Some(held) = before.and_then(|before| self.held[before].as_ref()) {
+            add_what_it_lacks(&mut record, &held.record);
+        }
+        let content = content(&record.body);
+        if let Some(before) = before {
             let same = self.held[before].as_ref().is_some_and(|held| held.content == content);
             if same {
                 self.counts(kind).duplicate += 1;
@@ -324,6 +330,25 @@ impl<'a> Intake<'a> {
         let file = self.file.to_string();
         self.out.record(record).map_err(|source| Error::Out { file, source })
     }
+}
+
+/// Adds to a reading the fields of an earlier one with its key, and what was repaired about those.
+fn add_what_it_lacks(record: &mut Record, earlier: &Record) {
+    let (Body::Reading(reading), Body::Reading(before)) = (&mut record.body, &earlier.body) else { return };
+    let lacks =
+        |fields: &[(&'static str, FieldValue)], name: &str| fields.iter().all(|(its, _)| *its != name);
+    let told = record.repairs.len();
+    for repair in &earlier.repairs {
+        let again =
+            record.repairs[..told].iter().any(|its| (its.rule, &its.field) == (repair.rule, &repair.field));
+        if !again && lacks(&reading.fields, &repair.field) {
+            record.repairs.push(repair.clone());
+        }
+    }
+    let added: Vec<_> =
+        before.fields.iter().filter(|(name, _)| lacks(&reading.fields, name)).cloned().collect();
+    reading.fields.extend(added);
+    reading.fields.sort_by_key(|(name, _)| *name);
 }
 
 /// The instant of a record of a kind that was written at a steady pace, so that a stretch without it means something.

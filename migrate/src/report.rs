@@ -137,7 +137,7 @@ pub struct Counts {
     /// Equal to a record that was given out before.
     pub duplicate: u64,
     /// Followed in the same file by another record with the same key, which was taken instead, as the optimiser's own
-    /// store did.
+    /// store did. Of a reading, fields that the later one lacks went into that.
     pub replaced: u64,
     /// Records given out (part of `kept`) whose key an earlier file had with other content.
     pub superseding: u64,

@@ -6,7 +6,9 @@
 //! Invariants
 //! 1. A local time that exists once gives that instant, whatever came before.
 //! 2. A local time of the repeated hour is the earlier of its two instants that does not lie before what [`Order`] has
-//!    seen. It counts as decided if the order leaves one choice, or if the last record is at most an hour older and no assumption itself.
+//!    seen, but for a step back of at most half an hour: that is disorder (a duplicate, rows of two writers) within the
+//!    pass, which is kept. It counts as decided if the order leaves one choice, or if the last record is at most an hour
+//!    older and no assumption itself; a small step back in the first pass decides nothing.
 //! 3. A local time of the missing hour moves on by the length of the gap.
 //!
 //! Shapes read: `2025-12-02T22:40:40.130007`, a space for the `T`, no fraction, one to nine digits of it, `Z`, `+01:00`.
@@ -67,6 +69,9 @@ impl Order {
 
 /// A record at most this much older than the first pass shows that the first pass was meant.
 const NEIGHBOUR_NS: i64 = 3_600_000_000_000;
+/// Longest step back that is disorder and no change of the clock. A change shows as an hour less the time since the last
+/// record, and decisions came every 16 minutes.
+const DISORDER_NS: i64 = 1_800_000_000_000;
 /// The optimiser's store stamps rows within seconds; minutes are allowed for a busy disk.
 const STAMP_LATE_NS: i64 = 600_000_000_000;
 /// The stamp has whole seconds.
@@ -167,18 +172,29 @@ pub(crate) fn resolve(written: Written, zone: &TimeZone, order: &mut Order) -> R
     let (at, sureness) = match found {
         Candidates::One(at) => (at, Sureness::Sure),
         Candidates::Shifted(at) => (at, Sureness::MissingHour),
-        Candidates::Two(first, second) => match order.latest {
-            Some(latest) if latest > second => (first, Sureness::FirstPassAssumed),
-            Some(latest) if latest > first => (second, Sureness::Sure),
-            Some(latest) if !order.assumed && first.0.saturating_sub(latest.0) <= NEIGHBOUR_NS => {
-                (first, Sureness::Sure)
-            }
-            _ => (first, Sureness::FirstPassAssumed),
-        },
+        Candidates::Two(first, second) => pass(first, second, order, zone),
     };
     order.note(at, sureness);
     let local = if sureness == Sureness::MissingHour { local_time(at, zone) } else { local };
     Ok(Resolved { at, local, sureness, twice })
+}
+
+/// Which of its two instants a time of the repeated hour stands for, after what `order` has seen.
+fn pass(first: Timestamp, second: Timestamp, order: &Order, zone: &TimeZone) -> (Timestamp, Sureness) {
+    let assumed = (first, Sureness::FirstPassAssumed);
+    let Some(latest) = order.latest else { return assumed };
+    let back_ns = |to: Timestamp| latest.0.saturating_sub(to.0);
+    if latest > second {
+        return if back_ns(second) <= DISORDER_NS { (second, Sureness::Sure) } else { assumed };
+    }
+    if latest > first {
+        // Within the second pass the first lies an hour back, less the step on; only the latest's own pass tells.
+        let in_second = matches!(candidates(local_time(latest, zone), zone), Ok(Candidates::Two(_, its)) if its == latest);
+        let sure = in_second || back_ns(first) > DISORDER_NS;
+        return if sure { (second, Sureness::Sure) } else { assumed };
+    }
+    let neighbour = !order.assumed && first.0.saturating_sub(latest.0) <= NEIGHBOUR_NS;
+    if neighbour { (first, Sureness::Sure) } else { assumed }
 }
 
 /// Which pass a stamp in UTC proves, given when the record was put away; `None` if the stamp fits both or neither.
@@ -325,6 +341,48 @@ mod tests {
             ]
         );
         assert!(got.iter().all(|(_, sureness)| *sureness == Sureness::Sure));
+    }
+
+    #[test]
+    fn a_small_step_back_is_no_second_pass() {
+        let times = [
+            "01:55", "02:30", "02:35", "02:30", "02:40", "02:50", "02:55", "02:00", "02:10", "02:05",
+            "02:50", "03:05", "02:58", "03:10",
+        ]
+        .map(|time| format!("2025-10-26T{time}:00"));
+        let got = sequence(&times.each_ref().map(String::as_str));
+        let instants: Vec<&str> = got.iter().map(|(at, _)| &at[..16]).collect();
+        assert_eq!(
+            instants,
+            [
+                "2025-10-25T23:55",
+                "2025-10-26T00:30",
+                "2025-10-26T00:35",
+                "2025-10-26T00:30",
+                "2025-10-26T00:40",
+                "2025-10-26T00:50",
+                "2025-10-26T00:55",
+                "2025-10-26T01:00",
+                "2025-10-26T01:10",
+                "2025-10-26T01:05",
+                "2025-10-26T01:50",
+                "2025-10-26T02:05",
+                "2025-10-26T01:58",
+                "2025-10-26T02:10",
+            ]
+        );
+        let marked: Vec<usize> = (0..got.len()).filter(|index| got[*index].1 != Sureness::Sure).collect();
+        assert_eq!(marked, [3], "a step back in the first pass may as well be a late second one");
+    }
+
+    #[test]
+    fn more_than_half_an_hour_back_is_the_second_pass() {
+        let second = |time: &str| {
+            let time = format!("2025-10-26T{time}");
+            sequence(&["2025-10-26T01:55:00", "2025-10-26T02:50:00", &time])[2].clone()
+        };
+        assert_eq!(second("02:20:00"), ("2025-10-26T00:20:00Z".to_owned(), Sureness::FirstPassAssumed));
+        assert_eq!(second("02:19:59"), ("2025-10-26T01:19:59Z".to_owned(), Sureness::Sure));
     }
 
     #[test]

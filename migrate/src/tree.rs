@@ -3,8 +3,9 @@
 //! Promise: the same folder gives the same list. Links are not followed: a file they lead to is read where it lies, if that
 //! is in the folder. What is not read stands in [`Tree::skipped`] with the reason.
 //!
-//! Order: stores before JSON, then by name. Of two records with one key the later wins, and the files hold more of a
-//! decision than the store kept.
+//! Order: stores before JSON, lists of readings before all other JSON, then by name. Of two records with one key the later
+//! wins, and the files hold more of a decision than the store kept. Only neighbours tell the pass of a reading in the
+//! repeated hour, and only lists hold neighbours: what they prove must be known when the same reading comes alone.
 
 use crate::error::Error;
 use crate::files::{self, EntryKind};
@@ -34,6 +35,22 @@ pub struct FoundFile {
     pub kind: FileKind,
     /// Its length when it was found.
     pub bytes: u64,
+}
+
+impl FoundFile {
+    /// Its name without folders.
+    pub(crate) fn file_name(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or(&self.name)
+    }
+
+    /// Files of a smaller turn are read first.
+    fn turn(&self) -> u8 {
+        match self.kind {
+            FileKind::Store => 0,
+            FileKind::Json if LISTS.iter().any(|prefix| self.file_name().starts_with(prefix)) => 1,
+            FileKind::Json => 2,
+        }
+    }
 }
 
 /// How a file is read.
@@ -102,8 +119,7 @@ impl Tree {
                 tree.files.push(FoundFile { name, path: path.to_owned(), kind: FileKind::Store, bytes });
             }
         }
-        tree.files
-            .sort_by(|a, b| (a.kind != FileKind::Store, &a.name).cmp(&(b.kind != FileKind::Store, &b.name)));
+        tree.files.sort_by(|a, b| (a.turn(), &a.name).cmp(&(b.turn(), &b.name)));
         tree.skipped.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(tree)
     }
@@ -142,5 +158,7 @@ impl Tree {
     }
 }
 
+/// Names of files that hold readings in their order.
+const LISTS: [&str; 2] = ["historical_data_", "energy_data_"];
 /// Folders of code and of other programs beside the optimiser's own.
 const OTHERS: [&str; 5] = ["node_modules", "venv", "site-packages", "__pycache__", "target"];

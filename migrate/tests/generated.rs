@@ -486,3 +486,89 @@ fn an_out_that_is_full_ends_the_migration_with_its_reason() {
     assert_eq!(error.to_string(), "hand on what was read in data/goodwe_energy.db");
     assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the disk is full");
 }
+
+#[test]
+fn a_reading_of_the_second_pass_alone_is_the_one_of_the_dump_that_ends_with_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let reading = |time: &str, power: u32| {
+        format!(
+            r#"{{"timestamp": "2025-10-26T{time}:00.25", "battery": {{"soc_percent": 50}}, "photovoltaic": {{"current_power_w": {power}}}}}"#
+        )
+    };
+    // A minute apart from 02:50 of the first pass to 02:10 of the second.
+    let times = (50..60).chain(0..=10).map(|minute| format!("02:{minute:02}"));
+    let first = reading("01:59", 1);
+    let dump: Vec<String> =
+        std::iter::once(first).chain(times.zip(2..).map(|(time, power)| reading(&time, power))).collect();
+    let last = dump.last().expect("a reading").clone();
+    let dump = format!("[{}]", dump.join(", "));
+    let state =
+        format!(r#"{{"timestamp": "2025-10-26T02:11:00", "state": "charging", "current_data": {last}}}"#);
+    for (name, text) in [
+        ("historical_data_20251026_021001.json", &dump),
+        ("current_data_20251026_021001.json", &last),
+        ("coordinator_state_20251026_021100.json", &state),
+    ] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let migrated = migrate(folder.path(), None);
+    let of_last: Vec<_> = migrated
+        .of_kind(Kind::Reading)
+        .filter_map(|record| match &record.body {
+            Body::Reading(reading) if reading.fields.contains(&("pv_power", FieldValue::Float(22.0))) => {
+                Some(reading.at)
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(of_last, [utc("2025-10-26T01:10:00.25Z")]);
+    let counts = migrated.report.kinds[&Kind::Reading];
+    assert_eq!((counts.read, counts.kept, counts.duplicate), (24, 22, 2));
+    assert_eq!(migrated.file("current_data_20251026_021001.json").repairs, [].into());
+}
+
+#[test]
+fn the_device_is_found_behind_dumps_that_cannot_be_read() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for minute in 0..25 {
+        let name = format!("historical_data_20250917_12{minute:02}00.json");
+        fs::write(folder.path().join(name), "[").unwrap();
+    }
+    let limits = wattlog_migrate::Limits::default();
+    let device = || {
+        let tree = wattlog_migrate::Tree::scan(folder.path(), None, &limits).unwrap();
+        wattlog_migrate::find_device(&tree, &limits)
+    };
+    let named =
+        |serial: &str| format!(r#"{{"timestamp": "t", "system": {{"inverter_serial": "{serial}"}}}}"#);
+    let state = format!(r#"{{"timestamp": "t", "state": "x", "current_data": {}}}"#, named("OF-A-STATE"));
+    fs::write(folder.path().join("coordinator_state_20250917_130000.json"), state).unwrap();
+    assert_eq!(device().as_deref(), Some("OF-A-STATE"));
+    fs::write(folder.path().join("current_data_20250917_130000.json"), named("OF-A-READING")).unwrap();
+    assert_eq!(device().as_deref(), Some("OF-A-READING"), "single readings come first");
+}
+
+#[test]
+fn two_records_of_one_instant_in_a_file_are_one_reading_with_the_fields_of_both() {
+    let record = |members: &str| format!(r#"{{"timestamp": "2025-12-02T22:40:40", {members}}}"#);
+    let list = |records: &[String]| {
+        let migrated =
+            of_one("out/energy_data/energy_data_2025-12-02.json", &format!("[{}]", records.join(", ")));
+        let counts = migrated.report.kinds[&Kind::Reading];
+        let [record] = migrated.out.records.as_slice() else { panic!("{:?}", migrated.out.records) };
+        let Body::Reading(reading) = &record.body else { panic!("{record:?}") };
+        let rules: Vec<Rule> = record.repairs.iter().map(|repair| repair.rule).collect();
+        (reading.fields.clone(), rules, (counts.kept, counts.replaced, counts.duplicate))
+    };
+    let first = record(r#""pv_power": 5, "battery_soc": 60, "grid_voltage": 65535, "battery_power": 65535"#);
+    let second = record(r#""pv_power": 6, "battery_power": 7"#);
+    let merged = |pv| {
+        [("battery_power", 7.0), ("battery_soc", 60.0), ("pv_power", pv)]
+            .map(|(name, number)| (name, FieldValue::Float(number)))
+            .to_vec()
+    };
+    // What was wrong with the first one's battery power is of no account any more.
+    assert_eq!(list(&[first.clone(), second.clone()]), (merged(6.0), vec![Rule::NoData], (1, 1, 0)));
+    let nothing_new = record(r#""battery_soc": 60"#);
+    assert_eq!(list(&[first, second, nothing_new]), (merged(6.0), vec![Rule::NoData], (1, 1, 1)));
+}

@@ -8,7 +8,7 @@ use std::path::Path;
 use support::generator::make;
 use support::truth::{Seed, State, pretty};
 use support::{DEVICE, Migrated, migrate, migrate_with, utc};
-use wattlog_migrate::{Kind, Options};
+use wattlog_migrate::{Kind, Options, Rule};
 
 const NAMES: [&str; 6] = [
     "out/energy_data/energy_data_2025-12-02.json",
@@ -200,4 +200,21 @@ fn a_text_longer_than_allowed_is_refused_and_the_next_row_is_read() {
     assert_eq!(file.kept(Kind::Reading), 9);
     assert!(file.kinds[&Kind::Decision].refused > 0, "{file:?}");
     assert!(migrated.out.refusals.iter().any(|refusal| refusal.reason.contains("store_text_bytes")));
+}
+
+#[test]
+fn a_list_whose_every_element_holds_a_number_that_is_none_is_read_in_one_walk() {
+    const COUNT: u64 = 100_000;
+    let elements: Vec<String> = (0..COUNT)
+        .map(|index| {
+            let (hour, minute, second) = (index / 3600 % 24, index / 60 % 60, index % 60);
+            let day = 1 + index / 86_400;
+            format!(r#"{{"timestamp":"2025-12-{day:02}T{hour:02}:{minute:02}:{second:02}","pv_power":1,"battery_soc":NaN}}"#)
+        })
+        .collect();
+    let text = format!(r#"{{"record_count":{COUNT},"data":[{}]}}"#, elements.join(","));
+    // Each element asking every mark would be ten thousand million comparisons of text.
+    let migrated = read_one("out/energy_data/energy_data_20251202_030300_724320.json", text.as_bytes());
+    let file = &migrated.report.files[0];
+    assert_eq!((file.kept(Kind::Reading), file.repairs[&Rule::NotFinite]), (COUNT, COUNT));
 }

@@ -5,7 +5,10 @@
 //! only a row of runs too short to be a session may be under way at `start`; it ends within `min_duration_ns`, so before
 //! the late samples can reach it, and either way it is not given.
 //! Detection may stop at the first reading after the late samples' reach at which it is idle and that no old session
-//! holds: from there on both find the same. How far that is depends on the samples, so [`redetect`] finds it.
+//! holds: from there on both find the same. An old session holds until its merge pause is over, since a running detector
+//! adds later runs to it until then. One that is too short to be known, and that the late samples may have changed, began
+//! before their end, so it and its pause are over `min_duration_ns + merge_pause_ns` after that. How far detection has to
+//! go depends on the samples, so [`redetect`] finds it.
 
 use super::{Detector, InvalidParams, Kind, Params, Sample, Session, SessionError, Status};
 use serde::{Deserialize, Serialize};
@@ -33,7 +36,8 @@ pub fn affected_window(sessions: &[Session], late: &Range<Timestamp>, params: &P
     // One that is open may be closed by samples that are far too late to belong to it.
     let open = sessions.iter().filter(|session| session.status == Status::Open);
     let start = holding.into_iter().chain(open).map(|session| session.start.0).fold(reach, i64::min);
-    let settle = params.max_gap_ns.max(params.price_max_age_ns);
+    let unknown = params.min_duration_ns.saturating_add(params.merge_pause_ns);
+    let settle = params.max_gap_ns.max(params.price_max_age_ns).max(unknown);
     AffectedWindow {
         prices_from: Timestamp(start.saturating_sub(params.price_max_age_ns)),
         start: Timestamp(start),
@@ -49,7 +53,7 @@ pub struct Redetection {
     /// Its sessions, in order; the last may be open.
     pub sessions: Vec<Session>,
     /// If the samples ended before detection settled: its state, which goes on from there. It replaces that of the
-    /// running detector.
+    /// running detector. `None` if that goes on as it is.
     pub detector: Option<Detector>,
 }
 
@@ -87,7 +91,12 @@ pub fn redetect(
         }
         sessions.extend(detector.feed(&sample)?);
         let is_reading = kind.power_w(&sample).is_some();
-        let held = || old.iter().any(|session| session.start <= sample.time && sample.time <= session.end);
+        let held = || {
+            old.iter().any(|session| {
+                let until = session.end.0.saturating_add(params.merge_pause_ns);
+                session.start <= sample.time && sample.time.0 <= until
+            })
+        };
         if is_reading && sample.time > window.settle_after && detector.is_idle() && !held() {
             return Ok(Redetection { window: window.start..sample.time, sessions, detector: None });
         }

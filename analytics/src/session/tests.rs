@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::ops::Range;
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -488,6 +489,86 @@ proptest! {
         result.sort_by_key(|session| session.start);
         prop_assert_eq!(result, whole, "{:?} late {:?} window {:?}", rules, late, again.window);
     }
+
+    #[test]
+    fn after_late_samples_the_running_detector_goes_on_to_what_detection_over_everything_finds(
+        (rules, samples, late, length) in grid(), more in 0_usize..40,
+    ) {
+        let first = late % samples.len();
+        let last = (first + length).min(samples.len());
+        let late = samples[first].time..Timestamp(samples[last - 1].time.0 + 1);
+        let result = revised(rules, &samples, &late, last + more);
+        let whole = detect(Kind::Charging, rules, &samples);
+        prop_assert_eq!(result, whole, "{:?} late {:?}", rules, late);
+    }
+}
+
+/// The sessions if those of `late` come after sample number `known`: detection again, and then the detector that goes on.
+fn revised(rules: Params, samples: &[Sample], late: &Range<Timestamp>, known: usize) -> Vec<Session> {
+    let (known, to_come) = samples.split_at(known.min(samples.len()));
+    let mut running = Detector::new("bat", Kind::Charging, rules).unwrap();
+    let on_time = known.iter().filter(|sample| !late.contains(&sample.time));
+    let closed: Vec<Session> = on_time.filter_map(|sample| running.feed(sample).unwrap()).collect();
+    let old: Vec<Session> = closed.iter().cloned().chain(running.open_session()).collect();
+    let window = affected_window(&old, late, &rules);
+    let read = known.iter().filter(|sample| sample.time >= window.prices_from).copied();
+    let again = redetect("bat", Kind::Charging, rules, window, &old, read).unwrap();
+    let mut running = again.detector.unwrap_or(running);
+    let outside = closed.into_iter().filter(|session| !again.window.contains(&session.start));
+    let inside = again.sessions.into_iter().filter(|session| session.status == Status::Closed);
+    let mut result: Vec<Session> = outside.chain(inside).collect();
+    result.extend(to_come.iter().filter_map(|sample| running.feed(sample).unwrap()));
+    result.extend(running.open_session());
+    result.sort_by_key(|session| session.start);
+    result
+}
+
+/// All short feeds: whether a long row is on may hang on one late sample, which chance hardly makes.
+#[test]
+fn after_one_late_sample_every_short_feed_goes_on_rightly() {
+    const LEN: usize = 8;
+    let late = at(10)..at(11);
+    for code in 0..3_usize.pow(LEN as u32) {
+        let level = |place: usize| [0.0, 150.0, 300.0][code / 3_usize.pow(place as u32) % 3];
+        let samples = powers(&std::array::from_fn::<f64, LEN, _>(level));
+        for (least, pause, gap) in [(1, 2, 2), (2, 1, 2), (3, 2, 3), (3, 3, 2)] {
+            let rules = Params {
+                min_duration_ns: least * 10 * SECOND,
+                merge_pause_ns: pause * 10 * SECOND,
+                max_gap_ns: gap * 10 * SECOND,
+                price_max_age_ns: 20 * SECOND,
+                ..params()
+            };
+            let whole = detect(Kind::Charging, rules, &samples);
+            for known in 2..=LEN {
+                assert_eq!(revised(rules, &samples, &late, known), whole, "{rules:?} {known} of {samples:?}");
+            }
+        }
+    }
+}
+
+/// Samples that change its start make an old session void; until its merge pause is over the running detector would add
+/// the next run to it.
+#[test]
+fn an_old_session_holds_until_its_merge_pause_is_over() {
+    let rules = Params {
+        min_duration_ns: 20 * SECOND,
+        merge_pause_ns: 50 * SECOND,
+        max_gap_ns: 40 * SECOND,
+        price_max_age_ns: 20 * SECOND,
+        ..params()
+    };
+    let old =
+        detect(Kind::Charging, rules, &powers(&[0.0, 300.0, 300.0, 300.0, 300.0, 300.0, 0.0, 0.0, 0.0]));
+    assert_eq!(spans(&old), [(0, 60)]);
+    let window = affected_window(&old, &(at(1)..at(2)), &rules);
+    // Nothing of it is on any more: idle at every reading.
+    let again: Vec<Sample> = (0..9).map(|i| charge(i * 10, 0.0)).collect();
+    let held = redetect("bat", Kind::Charging, rules, window, &old, again.clone()).unwrap();
+    assert!(held.detector.is_some(), "the pause lasts until 110 s: {held:?}");
+    let longer = again.into_iter().chain((9..13).map(|i| charge(i * 10, 0.0)));
+    let over = redetect("bat", Kind::Charging, rules, window, &old, longer).unwrap();
+    assert_eq!((over.detector, over.window.end), (None, at(120)));
 }
 
 #[test]

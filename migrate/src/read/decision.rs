@@ -9,8 +9,9 @@
 //!    price was 1000 times too large, shows a cost that followed it. Before 2025-11-19 a cost below 0.003 PLN/kWh shows the
 //!    division as well, since nothing was that cheap, and one from 0.05 PLN/kWh on shows that there was none.
 //! 3. Saving: 0.40 PLN/kWh x energy - stored cost.
-//! 4. Kilowatts: records with a tariff zone, or from 2026-01-06 on, hold `pv_power` in kW; a number above 100 is W all the same.
-//!    Their `house_consumption` was reckoned from keys that do not exist and is always 0.0.
+//! 4. Kilowatts: decisions about charging with a tariff zone, or from 2026-01-06 on with a small number that has a
+//!    fraction, hold powers in kW; a number above 30 is W all the same. Those about selling stayed in W. From 2026-01-06 on
+//!    `house_consumption` of charging was reckoned from keys that do not exist and is always 0.0.
 
 use super::draft::{Draft, Object, Quantity, rest, text, truth};
 use super::reading::Found;
@@ -29,8 +30,8 @@ const COST_REPAIRED: Date = date(2025, 11, 19);
 const PRICE_REPAIRED: Date = date(2026, 1, 2);
 /// Powers came in kilowatts.
 const KILOWATTS_FROM: Date = date(2026, 1, 6);
-/// No inverter of a home gives as many kilowatts.
-const LARGEST_KW: f64 = 100.0;
+/// No inverter of a home gives more kilowatts.
+const LARGEST_KW: f64 = 30.0;
 /// What savings were held against.
 const REFERENCE_PLN_KWH: f64 = 0.40;
 /// No total price was as low: selling component and distribution alone are 0.16.
@@ -106,7 +107,6 @@ pub(crate) fn decision(
 }
 
 fn read(object: &Object, resolved: Resolved, tariff: &Arc<dyn Tariff>, draft: &mut Draft) -> Decision {
-    let about = purpose(object);
     let number = |draft: &mut Draft, keys: &[&str], field: &str, quantity| {
         keys.iter().find_map(|key| draft.number(object, key, field, quantity))
     };
@@ -131,17 +131,15 @@ fn read(object: &Object, resolved: Resolved, tariff: &Arc<dyn Tariff>, draft: &m
         savings: number(draft, &["estimated_savings_pln"], "estimated_savings_pln", Quantity::Pln),
     };
     let (cost, savings) = written.repaired(draft);
-    let kilowatts = text(object, "tariff_zone").is_some() || resolved.local.date() >= KILOWATTS_FROM;
-    let pv_power_w = number(draft, &["pv_power"], "pv_power_w", Quantity::Watt)
-        .map(|power| if kilowatts { from_kilowatts(draft, "pv_power_w", power) } else { power });
+    let about = purpose(object);
+    let pv_power_w = number(draft, &["pv_power"], "pv_power_w", Quantity::Watt);
     let consumption_w = number(draft, &["house_consumption", "consumption"], "consumption_w", Quantity::Watt);
-    let consumption_w = match consumption_w {
-        Some(power) if kilowatts && power == 0.0 => {
-            draft.repair(Rule::FalseZero, "consumption_w", Value::from(power), Value::Null);
-            None
+    let (pv_power_w, consumption_w) = match about {
+        Purpose::Selling => (pv_power_w, consumption_w),
+        Purpose::Charging => {
+            let zone = text(object, "tariff_zone").is_some();
+            charging_powers(draft, pv_power_w, consumption_w, zone, resolved.local.date())
         }
-        Some(power) if kilowatts => Some(from_kilowatts(draft, "consumption_w", power)),
-        other => other,
     };
     Decision {
         at: resolved.at,
@@ -215,13 +213,48 @@ fn repaired_price(
     Some(price)
 }
 
-fn from_kilowatts(draft: &mut Draft, field: &str, power: f64) -> f64 {
+/// PV power and consumption of a decision about charging, in W (evidence 4).
+fn charging_powers(
+    draft: &mut Draft,
+    pv: Option<f64>,
+    consumption: Option<f64>,
+    has_zone: bool,
+    day: Date,
+) -> (Option<f64>, Option<f64>) {
+    let late = day >= KILOWATTS_FROM;
+    let fraction = [pv, consumption]
+        .into_iter()
+        .flatten()
+        .any(|power| power.fract() != 0.0 && power.abs() <= LARGEST_KW);
+    let kilowatts = has_zone || (late && fraction);
+    let pv = if kilowatts { from_kilowatts(draft, "pv_power_w", pv) } else { pv };
+    let consumption = match consumption {
+        Some(power) if power == 0.0 && (has_zone || late) => {
+            draft.repair(Rule::FalseZero, "consumption_w", Value::from(power), Value::Null);
+            None
+        }
+        power if kilowatts => from_kilowatts(draft, "consumption_w", power),
+        power => power,
+    };
+    (pv, consumption)
+}
+
+fn from_kilowatts(draft: &mut Draft, field: &str, power: Option<f64>) -> Option<f64> {
+    let power = power?;
     if power == 0.0 || power.abs() > LARGEST_KW {
-        return power;
+        return Some(power);
     }
     let watts = rounded(power * 1000.0);
-    draft.repair(Rule::KilowattsAsWatts, field, Value::from(power), Value::from(watts));
-    watts
+    match Quantity::Watt.judge(watts) {
+        Ok(watts) => {
+            draft.repair(Rule::KilowattsAsWatts, field, Value::from(power), Value::from(watts));
+            Some(watts)
+        }
+        Err(rule) => {
+            draft.repair(rule, field, Value::from(power), Value::Null);
+            None
+        }
+    }
 }
 
 /// The numbers that explain each other.
@@ -385,6 +418,37 @@ mod tests {
             decide(json!({"timestamp": "2026-01-04T12:00:00", "pv_power": 2345, "house_consumption": 0}));
         assert_eq!((decision.pv_power_w, decision.consumption_w), (Some(2345.0), Some(0.0)));
         assert!(rules.is_empty());
+    }
+
+    #[test]
+    fn powers_of_selling_stayed_in_watts() {
+        let (decision, rules) = decide(json!({
+            "timestamp": "2026-01-10T17:05:00", "action": "battery_selling", "pv_power": 42, "house_consumption": 610
+        }));
+        assert_eq!((decision.pv_power_w, decision.consumption_w), (Some(42.0), Some(610.0)));
+        assert!(rules.is_empty(), "{rules:?}");
+        let (decision, rules) = decide(json!({
+            "timestamp": "2026-01-10T17:05:00", "action": "battery_selling", "pv_power": 12.5,
+            "house_consumption": 0, "tariff_zone": "T1"
+        }));
+        assert_eq!((decision.pv_power_w, decision.consumption_w), (Some(12.5), Some(0.0)));
+        assert!(rules.is_empty(), "{rules:?}");
+    }
+
+    #[test]
+    fn kilowatts_need_evidence() {
+        let powers = |day: &str, pv: f64, zone: Option<&str>| {
+            let (decision, _) = decide(json!({
+                "timestamp": format!("{day}T12:00:00"), "action": "wait", "pv_power": pv,
+                "house_consumption": 610, "tariff_zone": zone
+            }));
+            (decision.pv_power_w, decision.consumption_w)
+        };
+        assert_eq!(powers("2026-01-10", 12.0, None), (Some(12.0), Some(610.0)));
+        assert_eq!(powers("2026-01-10", 1.25, None), (Some(1250.0), Some(610.0)));
+        assert_eq!(powers("2026-01-10", 12.0, Some("T2")), (Some(12_000.0), Some(610.0)));
+        assert_eq!(powers("2026-01-10", 30.5, Some("T2")), (Some(30.5), Some(610.0)));
+        assert_eq!(powers("2026-01-05", 1.25, None), (Some(1.25), Some(610.0)));
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Quantity {
         }
     }
 
-    fn judge(self, number: f64) -> Result<f64, Rule> {
+    pub(crate) fn judge(self, number: f64) -> Result<f64, Rule> {
         let (first, last) = self.range();
         if (first..=last).contains(&number) {
             return Ok(number);

@@ -24,6 +24,7 @@ pub(crate) use draft::{Object, Quantity, rfc3339, text};
 pub(crate) use reading::Found;
 use serde_json::Value;
 use session::Extent;
+use std::collections::HashMap;
 
 /// Orders of the times in one file, one for each sequence in it.
 #[derive(Debug, Default)]
@@ -71,16 +72,14 @@ pub async fn read_file(
 /// The serial number of the inverter, from the first nested reading that names one; `None` if no file does.
 ///
 /// Flat records and the store name no device. Given as [`crate::Options::device`] this makes them readings of the same one.
-/// Looks into at most 20 files.
+/// Looks into at most 20 files of each name: single readings first, since they are short, then dumps, then states.
 pub fn find_device(tree: &Tree, limits: &Limits) -> Option<String> {
-    let nested = |name: &str| {
-        let name = name.rsplit('/').next().unwrap_or_default();
-        ["current_data_", "historical_data_", "coordinator_state_"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
+    let of_prefix = |prefix: &'static str| {
+        let json = tree.files.iter().filter(|file| file.kind == FileKind::Json);
+        json.filter(move |file| file.file_name().starts_with(prefix)).take(LOOKED_INTO)
     };
-    let files = tree.files.iter().filter(|file| file.kind == FileKind::Json && nested(&file.name));
-    files.take(LOOKED_INTO).find_map(|file| {
+    let prefixes = ["current_data_", "historical_data_", "coordinator_state_"];
+    prefixes.into_iter().flat_map(of_prefix).find_map(|file| {
         let text = crate::files::read_text(&file.path, limits.json_file_bytes).ok()?;
         Items::new(&text.bytes).find_map(|item| {
             let Item::Value { value: Value::Object(object), .. } = item else { return None };
@@ -90,7 +89,7 @@ pub fn find_device(tree: &Tree, limits: &Limits) -> Option<String> {
     })
 }
 
-/// Files in which a serial number is looked for.
+/// Files of one name in which a serial number is looked for.
 const LOOKED_INTO: usize = 20;
 
 fn at_byte(intake: &Intake<'_>, offset: usize) -> Position {
@@ -122,6 +121,7 @@ pub(crate) fn read_text(text: &[u8], intake: &mut Intake<'_>) -> Result<(), Erro
                 if elements.iter().any(Value::is_object) =>
             {
                 // A list in a list: what damage makes of the end of one file behind the start of another.
+                let mut marks = marks_of_elements(&not_finite, "");
                 for (index, element) in elements.iter().enumerate() {
                     let position = Position { record: index as u64, ..position(place) };
                     let Some(object) = element.as_object() else {
@@ -129,7 +129,7 @@ pub(crate) fn read_text(text: &[u8], intake: &mut Intake<'_>) -> Result<(), Erro
                         intake.refuse(None, position, reason)?;
                         continue;
                     };
-                    let not_finite = marks_below(&not_finite, &index.to_string());
+                    let not_finite = marks.remove(&index).unwrap_or_default();
                     reader.object(
                         Found { object, position, origin: Origin::Other, not_finite },
                         None,
@@ -212,8 +212,9 @@ impl Reader {
     fn wrapped(&mut self, found: &Found<'_>, intake: &mut Intake<'_>) -> Result<(), Error> {
         let elements =
             found.object.get("data").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let mut marks = marks_of_elements(&found.not_finite, "data/");
         for (index, element) in elements.iter().enumerate() {
-            let inner = inner(found, "data", index, Origin::Flat);
+            let inner = inner(found, index, Origin::Flat, &mut marks);
             let Some(object) = element.as_object() else {
                 intake.refuse(
                     Some(Kind::Reading),
@@ -240,8 +241,9 @@ impl Reader {
     fn tracker(&mut self, found: &Found<'_>, intake: &mut Intake<'_>) -> Result<(), Error> {
         let elements =
             found.object.get("sessions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let mut marks = marks_of_elements(&found.not_finite, "sessions/");
         for (index, element) in elements.iter().enumerate() {
-            let inner = inner(found, "sessions", index, Origin::Tracker);
+            let inner = inner(found, index, Origin::Tracker, &mut marks);
             let Some(object) = element.as_object() else {
                 intake.refuse(
                     Some(Kind::Session),
@@ -256,14 +258,33 @@ impl Reader {
     }
 }
 
-/// The frame of an element of a list in `found`: its number, the place of the whole, and its own numbers that were none.
-pub(crate) fn inner<'a>(found: &Found<'a>, list: &str, index: usize, origin: Origin) -> Found<'a> {
+/// The frame of an element of a list in `found`: its number, the place of the whole, and its own numbers that were none,
+/// which are taken out of `marks`.
+pub(crate) fn inner<'a>(found: &Found<'a>, index: usize, origin: Origin, marks: &mut Marks) -> Found<'a> {
     Found {
         object: found.object,
         position: Position { record: index as u64, ..found.position.clone() },
         origin,
-        not_finite: marks_below(&found.not_finite, &format!("{list}/{index}")),
+        not_finite: marks.remove(&index).unwrap_or_default(),
     }
+}
+
+/// Marks of the elements of one list, by the element's number, with paths from the element.
+pub(crate) type Marks = HashMap<usize, Vec<NotFinite>>;
+
+/// Sorts the marks below `list` (a path that ends in `/`, or nothing) by element. Once for the list: a list may hold
+/// hundreds of thousands of elements, each with its mark.
+pub(crate) fn marks_of_elements(marks: &[NotFinite], list: &str) -> Marks {
+    let mut of_elements = Marks::new();
+    for mark in marks {
+        let Some((index, path)) = mark.path.strip_prefix(list).and_then(|path| path.split_once('/')) else {
+            continue;
+        };
+        let Ok(index) = index.parse() else { continue };
+        let mark = NotFinite { path: path.to_owned(), token: mark.token.clone() };
+        of_elements.entry(index).or_default().push(mark);
+    }
+    of_elements
 }
 
 /// Marks under a path, with paths from there.

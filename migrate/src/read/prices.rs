@@ -91,7 +91,7 @@ pub(crate) fn schedule(found: Found<'_>, intake: &mut Intake<'_>) -> Result<(), 
         let (start, end) = match (start, end) {
             (Ok(start), Ok(end)) => (start.at, end.at),
             (Err(reason), _) | (_, Err(reason)) => {
-                let position = super::inner(&found, "charging_windows", index, Origin::Other).position;
+                let position = Position { record: index as u64, ..found.position.clone() };
                 intake.refuse(None, position, format!("a window of the price analysis: {reason}"))?;
                 continue;
             }
@@ -117,8 +117,9 @@ pub(crate) fn pv_forecast(found: Found<'_>, intake: &mut Intake<'_>) -> Result<(
     let mut order = Order::default();
     let steps =
         found.object.get("forecasts").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut marks = super::marks_of_elements(&found.not_finite, "forecasts/");
     for (index, step) in steps.iter().enumerate() {
-        let inner = super::inner(&found, "forecasts", index, Origin::Other);
+        let inner = super::inner(&found, index, Origin::Other, &mut marks);
         let Some(object) = step.as_object() else {
             intake.refuse(Some(Kind::PvForecast), inner.position, "a step that is no object".to_owned())?;
             continue;

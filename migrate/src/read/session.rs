@@ -232,8 +232,9 @@ pub(crate) fn plan(found: Found<'_>, extent: Extent, intake: &mut Intake<'_>) ->
         draft.repairs,
         Body::DailyPlan(body),
     )?;
+    let mut marks = super::marks_of_elements(&found.not_finite, "sessions/");
     for (index, element) in sessions.iter().enumerate() {
-        let inner = super::inner(&found, "sessions", index, Origin::Plan);
+        let inner = super::inner(&found, index, Origin::Plan, &mut marks);
         match element.as_object() {
             Some(object) => session(Found { object, ..inner }, Purpose::Charging, intake)?,
             None => intake.refuse(

@@ -128,13 +128,13 @@ impl Maker<'_> {
         let all = self.states("2025-09-17T10:15:00Z", 105, MINUTE_US);
         let dump = |states: &[State]| pretty(&states.iter().map(|state| state.nested(DEVICE)).collect());
         let readings = |read, kept| Expected::of(Kind::Reading, read, kept);
-        // The files sort by name: the single reading comes first, the dumps repeat it and each other.
+        // The dumps come first and repeat each other; the single reading repeats them.
         let single = pretty(&all[99].nested(DEVICE));
-        self.write("out/energy_data/current_data_20250917_135501.json", single, readings(1, 1));
+        self.write("out/energy_data/current_data_20250917_135501.json", single, readings(1, 0));
         self.write(
             "out/energy_data/historical_data_20250917_135501.json",
             dump(&all[..100]),
-            readings(100, 99),
+            readings(100, 100),
         );
         self.write("out/energy_data/historical_data_20250917_140001.json", dump(&all[5..]), readings(100, 5));
 
@@ -204,7 +204,7 @@ impl Maker<'_> {
         let state = self.state("2025-09-17T16:15:00Z", &all[20]);
         let expected =
             Expected::of(Kind::SystemState, 1, 1).and(Kind::Reading, 1, 0).repair(Rule::Misnamed, 1);
-        // Folders sort by their whole names: this file comes after those of energy_data's neighbours with smaller names.
+        // The reading in it stands in a dump, which comes first.
         self.write("out/zz_state/coordinator_state_20250917_181500.json", pretty(&state), expected);
     }
 
