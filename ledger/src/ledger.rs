@@ -86,7 +86,8 @@ impl Ledger {
         self.inner.ready.get_or_try_init(|| self.prepare()).await
     }
 
-    /// [`Ledger::ready`] for a caller that has no time: it waits as long as for a connection, while the opening goes on.
+    /// [`Ledger::ready`] for a caller that has no time: it waits as long as for a connection. An opening that another began goes
+    /// on; one that this caller began is given up with it, and the next caller begins anew.
     async fn ready_soon(&self) -> Result<&Opened, LedgerError> {
         let opening = tokio::time::timeout(self.inner.options.wait, self.ready()).await;
         opening.unwrap_or_else(|_| Err(LedgerError::Unavailable { reason: self.not_open() }))
