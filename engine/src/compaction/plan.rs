@@ -14,6 +14,10 @@
 //! 4. In a month that is over, a file whose rows have all become old enough for PCO is rewritten by itself, once: what that
 //!    writes is marked, whether it gained or not.
 //!
+//! Of more than 64 files that a rule names, 64 neighbours are merged first, those with the fewest bytes: every input is read
+//! at a place of its own for each series, so what is open and what is kept of their indexes stays bounded. The price is that
+//! rows are written once more.
+//!
 //! Files that are set aside, or that could not be merged before, part the order: nothing is merged across them.
 
 use crate::ids::{NamespaceId, SegmentId, Seq};
@@ -75,6 +79,8 @@ const MANY_FILES: usize = 8;
 const MOST_FILES: usize = 4;
 /// Most bytes of the inputs of one step.
 const MAX_STEP_BYTES: u64 = 2 << 30;
+/// Inputs of one step, at most, where that leaves half as many files or fewer.
+const MAX_STEP_FILES: usize = 64;
 
 /// The next step; `entries` in any order, `today` in days since the epoch.
 pub(crate) fn plan(
@@ -138,7 +144,7 @@ impl<'a> Month<'a> {
             Effort::Everything => {
                 let all = self.whole_commits(0..bounded(self.files));
                 if !is_settled(all) {
-                    return Some((self.days.clone(), all));
+                    return Some((self.days.clone(), self.few_enough(all)));
                 }
                 (true, true)
             }
@@ -159,7 +165,7 @@ impl<'a> Month<'a> {
         }
         let run = self.newest_run();
         if !is_settled(run) {
-            return Some((self.days.clone(), run));
+            return Some((self.days.clone(), self.few_enough(run)));
         }
         let packs = |entry: &&SegmentEntry| {
             let day = Timestamp(entry.last_time).utc_day();
@@ -182,7 +188,7 @@ impl<'a> Month<'a> {
             {
                 let files = self.whole_commits(at..at + bounded(&self.files[at..at + run]));
                 if !is_settled(files) {
-                    return Some((day..day + 1, files));
+                    return Some((day..day + 1, self.few_enough(files)));
                 }
             }
             at += run;
@@ -214,6 +220,20 @@ impl<'a> Month<'a> {
             start -= 1;
         }
         self.whole_commits(start..self.files.len())
+    }
+
+    /// Of too many files (neighbours of this month) the smallest neighbours that are worth a step of their own; otherwise all.
+    fn few_enough(&self, files: &'a [&'a SegmentEntry]) -> &'a [&'a SegmentEntry] {
+        if files.len() <= MAX_STEP_FILES {
+            return files;
+        }
+        let first = self.files.iter().position(|entry| entry.id == files[0].id).unwrap_or_default();
+        let starts = first..=first + files.len() - MAX_STEP_FILES;
+        let parts = starts.map(|start| self.whole_commits(start..start + MAX_STEP_FILES)).filter(|part| {
+            let measurements: Distinct<_> = part.iter().map(|entry| entry.measurement).collect();
+            part.len() > 1 && 2 * measurements.len() <= part.len()
+        });
+        parts.min_by_key(|part| part.iter().map(|entry| entry.file_bytes).sum::<u64>()).unwrap_or(files)
     }
 
     /// The files of `range` without those at its end that have the last commit of the file behind it: what is made of them
@@ -344,6 +364,61 @@ mod tests {
             Some(&(1..=12).collect::<Vec<_>>()),
         );
         check(&files[..8], &[], Effort::Due { quiet: false, apply_deletes: false }, None);
+    }
+
+    /// Carries out steps of `effort` until none is due; each makes one file of its inputs. Gives what is left and the bytes
+    /// written.
+    fn carried_out(mut files: Vec<SegmentEntry>, effort: Effort) -> (Vec<SegmentEntry>, u64) {
+        let mut written = 0;
+        for id in 10_000.. {
+            let entries: Vec<&SegmentEntry> = files.iter().collect();
+            let Some(step) = plan(&entries, &[], TODAY, effort, &Apart::default()) else { break };
+            assert!(step.inputs.len() <= MAX_STEP_FILES, "{} inputs", step.inputs.len());
+            let (inputs, rest): (Vec<_>, Vec<_>) =
+                files.into_iter().partition(|entry| step.inputs.contains(&entry.id));
+            let merged = SegmentEntry {
+                id: SegmentId(id),
+                min_seq: inputs.iter().map(|entry| entry.min_seq).min().unwrap(),
+                max_seq: inputs.iter().map(|entry| entry.max_seq).max().unwrap(),
+                first_time: inputs.iter().map(|entry| entry.first_time).min().unwrap(),
+                last_time: inputs.iter().map(|entry| entry.last_time).max().unwrap(),
+                file_bytes: inputs.iter().map(|entry| entry.file_bytes).sum(),
+                ..inputs[0].clone()
+            };
+            written += merged.file_bytes;
+            files = rest;
+            files.push(merged);
+        }
+        (files, written)
+    }
+
+    #[test]
+    fn very_many_files_are_merged_64_at_a_time_and_written_twice() {
+        for days in [3..4, 3..9] {
+            let files: Vec<_> = (0..1000).map(|i| file(i + 1, i * 10, days.clone(), 100)).collect();
+            for effort in [DUE, Effort::Everything] {
+                let (left, written) = carried_out(files.clone(), effort);
+                assert_eq!(left.len(), 1, "{effort:?}");
+                assert!(written <= 2 * 1000 * 100, "{written} bytes written for 100 000");
+            }
+        }
+        // Of one commit: a step never parts them from what is younger.
+        let mut files: Vec<_> = (0..200).map(|i| file(i + 1, i / 80 * 1000, 3..9, 100)).collect();
+        files.push(file(900, 5000, 3..9, 100));
+        let entries: Vec<&SegmentEntry> = files.iter().collect();
+        let step = plan(&entries, &[], TODAY, Effort::Everything, &Apart::default()).unwrap();
+        let seq = |id: &SegmentId| files.iter().find(|entry| entry.id == *id).unwrap().max_seq;
+        let (youngest, last) = step.inputs.iter().map(|id| (seq(id), *id)).max().unwrap();
+        assert!(!files.iter().any(|entry| entry.max_seq == youngest && entry.id > last));
+    }
+
+    #[test]
+    fn many_files_of_many_measurements_are_one_step_where_parts_would_gain_nothing() {
+        let mut files: Vec<_> = (0..200).map(|i| file(i + 1, i * 10, 0..31, 100)).collect();
+        for (place, entry) in files.iter_mut().enumerate() {
+            entry.measurement = Some(MeasurementId(place as u32 % 100));
+        }
+        check(&files, &[], Effort::Everything, Some(&(1..=200).collect::<Vec<_>>()));
     }
 
     #[test]
