@@ -19,7 +19,7 @@ use std::time::Duration;
 use store::{FIELDS, Plant, is_test, time_of};
 use wattlog_engine::WriteBatch;
 use wattlog_model::Timestamp;
-use wattlog_server::wire::line_protocol::{LineOptions, Precision, parse_into};
+use wattlog_wire::line_protocol::{LineOptions, Precision, parse_into};
 
 const DEVICES: usize = 10;
 const SOURCES: [&str; 3] = ["inverter", "meter", "gateway"];

@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use serde_json::{Map, Value};
 use std::time::Duration;
 use wattlog_ledger::LedgerError;
+use wattlog_wire::shortened;
 
 /// Whose words a route speaks when it has to refuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -275,15 +276,6 @@ pub(crate) async fn wrong_method(method: Method) -> ApiError {
     let message =
         format!("{} is not for this path; the Allow header says what is", shortened(method.as_str()));
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", message)
-}
-
-/// The beginning of a text that may be long, for messages.
-pub(crate) fn shortened(text: &str) -> String {
-    const SHOWN: usize = 200;
-    match text.char_indices().nth(SHOWN) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}...", &text[..end]),
-    }
 }
 
 #[cfg(test)]

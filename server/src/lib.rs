@@ -32,7 +32,7 @@ mod tasks;
 mod url;
 mod validator;
 mod watched;
-pub mod wire;
+mod wire;
 
 pub use devices::{DeviceStatus, DeviceStatusProvider};
 pub use keep::{InvalidKeep, Keep};

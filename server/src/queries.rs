@@ -3,13 +3,13 @@
 //! Promise: bounded memory (`slow_queries` entries, texts cut at [`MAX_TEXT_CHARS`]); what is noted costs a lock of a short
 //! list at the beginning and at the end of a query, however long it runs.
 
-use crate::error::shortened;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wattlog_engine::query::QueryStats;
 use wattlog_model::Timestamp;
+use wattlog_wire::shortened;
 
 /// Characters of a query that are kept.
 const MAX_TEXT_CHARS: usize = 2000;

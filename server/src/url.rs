@@ -1,11 +1,12 @@
 //! Parts of a request's URL, refused in our own words if they cannot be read.
 
-use crate::error::{ApiError, shortened};
+use crate::error::ApiError;
 use crate::wire::query_string;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path, RawQuery};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
+use wattlog_wire::shortened;
 
 /// Texts between the slashes of the path, decoded.
 #[derive(Debug)]

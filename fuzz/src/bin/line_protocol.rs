@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use std::fmt::Write as _;
 use wattlog_engine::WriteBatch;
 use wattlog_model::{FieldValue, Point, Timestamp};
-use wattlog_server::wire::line_protocol::{LineErrors, LineOptions, Precision, parse_into};
+use wattlog_wire::line_protocol::{LineErrors, LineOptions, Precision, parse_into};
 
 const OPTIONS: LineOptions = LineOptions {
     precision: Precision::Nanoseconds,

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 use wattlog_engine::query::Zone;
 use wattlog_model::Timestamp;
-use wattlog_server::wire::params::{Route, parse, parse_delete};
-use wattlog_server::wire::query_string::pairs;
+use wattlog_wire::params::{Route, parse, parse_delete};
+use wattlog_wire::query_string::pairs;
 
 const NOW: Timestamp = Timestamp(1_772_359_200_123_000_000);
 static HOME: LazyLock<Zone> = LazyLock::new(|| Zone::named("Europe/Warsaw").expect("a zone"));

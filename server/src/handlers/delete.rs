@@ -3,7 +3,7 @@
 use super::health::json_response;
 use super::write::namespace_of;
 use crate::body;
-use crate::error::{ApiError, shortened};
+use crate::error::ApiError;
 use crate::service::no_content;
 use crate::state::ServerState;
 use crate::url::QueryPairs;
@@ -16,6 +16,7 @@ use serde_json::json;
 use wattlog_engine::query::{QueryError, TagFilter, TagPredicate};
 use wattlog_engine::{DeleteError, DeleteRequest};
 use wattlog_model::Timestamp;
+use wattlog_wire::shortened;
 
 /// Body of the 2.x route.
 #[derive(Debug, Deserialize)]

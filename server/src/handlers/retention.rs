@@ -2,7 +2,7 @@
 
 use super::health::json_response;
 use crate::body;
-use crate::error::{ApiError, shortened};
+use crate::error::ApiError;
 use crate::keep::Keep;
 use crate::state::ServerState;
 use crate::url::QueryPairs;
@@ -13,6 +13,7 @@ use axum::http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wattlog_engine::{ClockCondition, Engine, RetentionInfo, Rule};
+use wattlog_wire::shortened;
 
 /// All rules, and the clock.
 #[utoipa::path(get, path = "/api/v1/retention", tag = "retention",

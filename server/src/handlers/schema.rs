@@ -2,7 +2,7 @@
 
 use super::health::json_response;
 use crate::body;
-use crate::error::{ApiError, shortened};
+use crate::error::ApiError;
 use crate::state::ServerState;
 use crate::url::{PathParts, QueryPairs};
 use crate::wire::time::rfc3339;
@@ -12,6 +12,7 @@ use axum::http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use wattlog_model::{FieldKind, FieldMeaning, Unit};
+use wattlog_wire::shortened;
 
 /// All databases.
 #[utoipa::path(get, path = "/api/v1/databases", tag = "schema",

@@ -1,7 +1,7 @@
 //! How it is: storage, devices, long work.
 
 use super::health::json_response;
-use crate::error::{ApiError, shortened};
+use crate::error::ApiError;
 use crate::exposition::Group;
 use crate::state::ServerState;
 use crate::url::PathParts;
@@ -15,6 +15,7 @@ use wattlog_engine::{
 };
 use wattlog_ledger::Listing;
 use wattlog_ledger::schema::Device;
+use wattlog_wire::shortened;
 
 /// Sizes: points, bytes by kind, and how much smaller than JSON that is.
 #[utoipa::path(get, path = "/api/v1/storage", tag = "status",

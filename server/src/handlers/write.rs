@@ -4,7 +4,7 @@
 //! chosen by what clients do with them (docs/api.md, "Writing"): overload is never a 4xx, since Telegraf drops on those.
 
 use crate::body;
-use crate::error::{ApiError, shortened};
+use crate::error::ApiError;
 use crate::metrics::IngestSource;
 use crate::service::no_content;
 use crate::state::ServerState;
@@ -14,6 +14,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
 use wattlog_engine::{WriteBatch, WriteError, WriteReceipt};
+use wattlog_wire::shortened;
 
 /// What became of a body.
 struct Outcome {

@@ -5,12 +5,13 @@
 
 use super::answer::TimeFormat;
 use super::time::{parse_every, parse_signed_span, parse_span, write_rfc3339, write_rfc3339_in};
-use crate::error::{ApiError, shortened};
+use crate::error::ApiError;
 use serde_json::{Map, Value, json};
 use std::ops::Range;
 use std::time::Duration;
 use wattlog_engine::query::Zone;
 use wattlog_engine::{BucketRule, ChangeEvent, ChangeRequest, ChangeStart, Changes, Subject};
+use wattlog_wire::shortened;
 
 /// Longest `wait`; proxies cut what is silent for longer.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);

@@ -1,18 +1,8 @@
-//! Texts on the wire, pure: bytes in, rows or columns out, and back. No sockets, no store, no clock.
+//! Texts on the wire that speak of the server's own errors or of records; the others are a crate of their own.
 
-pub mod answer;
-pub mod bounded;
 pub(crate) mod changes;
-pub mod condition;
-mod drawing;
-pub mod energy_data;
-pub mod expression;
-pub mod line_protocol;
-mod number;
-pub mod params;
-pub mod predicate;
-pub mod query_string;
 pub(crate) mod records;
-mod repeated_line;
-pub mod steps;
-pub(crate) mod time;
+
+pub(crate) use wattlog_wire::{
+    answer, bounded, energy_data, line_protocol, params, predicate, query_string, time,
+};

@@ -1,7 +1,7 @@
 //! Named configurations: the one in force, its revisions, how two of them differ.
 
 use super::{listed, missing_text, one, receive};
-use crate::error::{ApiError, shortened};
+use crate::error::ApiError;
 use crate::handlers::health::json_response;
 use crate::state::ServerState;
 use crate::url::{PathParts, QueryPairs};
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use wattlog_ledger::schema::Configuration;
 use wattlog_ledger::{Cursor, Expected, Listing};
+use wattlog_wire::shortened;
 
 /// The configurations in force.
 #[utoipa::path(get, path = "/api/v1/configs", tag = "configs",

@@ -10,7 +10,7 @@ pub(crate) mod sessions;
 use super::health::json_response;
 use crate::body;
 use crate::budget::Peer;
-use crate::error::{ApiError, shortened};
+use crate::error::ApiError;
 use crate::state::ServerState;
 use crate::url::QueryPairs;
 use crate::wire::records::{csv, named_columns};
@@ -22,6 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wattlog_ledger::{Actor, Change, Expected, Listing, Order, Page, Record, Stored};
 use wattlog_model::Timestamp;
+use wattlog_wire::shortened;
 
 /// `GET` of many.
 pub(super) async fn list<R: Record>(

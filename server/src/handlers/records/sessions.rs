@@ -3,7 +3,7 @@
 //! Names are those of the optimiser's plan; the same sessions with all their fields are at `/api/v1/sessions`.
 
 use super::receive;
-use crate::error::{ApiError, shortened};
+use crate::error::ApiError;
 use crate::handlers::health::json_response;
 use crate::state::ServerState;
 use crate::url::QueryPairs;
@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use wattlog_ledger::schema::{Session, SessionKind, SessionOrigin, SessionSource, SessionStatus};
 use wattlog_ledger::{Action, Listing, Stored};
 use wattlog_model::Timestamp;
+use wattlog_wire::shortened;
 
 /// Sessions that began in a range of days, the oldest first.
 #[utoipa::path(get, path = "/api/charging-sessions", tag = "plan",

@@ -9,7 +9,7 @@
 //! ```
 //! Promise: any text gives a condition or an error that names the place; nesting and length are bounded, so it ends.
 
-use crate::error::shortened;
+use crate::text::shortened;
 use std::iter::Peekable;
 use std::str::CharIndices;
 use wattlog_engine::query::{Comparison, Condition, Literal, Name, Operator};

@@ -20,7 +20,7 @@ use wattlog_model::Timestamp;
 
 /// Takes the line that begins `text` into `batch`; gives its length, line end included. None if it is not taken.
 #[inline]
-pub(super) fn read(batch: &mut WriteBatch, text: &[u8], number: u32, options: &LineOptions) -> Option<usize> {
+pub(crate) fn read(batch: &mut WriteBatch, text: &[u8], number: u32, options: &LineOptions) -> Option<usize> {
     let (slot, key_len) = series(batch, text)?;
     let mut row = batch.repeated_row(slot)?;
     let mut at = key_len + 1;

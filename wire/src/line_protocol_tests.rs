@@ -444,9 +444,9 @@ proptest! {
 mod original {
     use super::Cow;
 
-    pub(super) type Verdict = Result<(), Cow<'static, str>>;
+    pub(crate) type Verdict = Result<(), Cow<'static, str>>;
 
-    pub(super) fn scan_line(buf: &[u8], start: usize) -> usize {
+    pub(crate) fn scan_line(buf: &[u8], start: usize) -> usize {
         let (mut i, mut quoted, mut fields, mut equals, mut commas) = (start, false, false, 0, 0);
         while i < buf.len() {
             if buf[i] == b'\\' && i + 2 < buf.len() {
@@ -479,7 +479,7 @@ mod original {
         i
     }
 
-    pub(super) fn parse_point(buf: &[u8]) -> Verdict {
+    pub(crate) fn parse_point(buf: &[u8]) -> Verdict {
         let i = scan_key(buf)?;
         let i = scan_fields(buf, i)?;
         scan_time(buf, i)

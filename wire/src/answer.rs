@@ -76,7 +76,7 @@ pub fn encode<E>(
 }
 
 /// Integers up to here are exact in readers that hold numbers as doubles.
-pub(super) const EXACT_INTEGER: u64 = 1 << 53;
+pub(crate) const EXACT_INTEGER: u64 = 1 << 53;
 
 fn json<E>(result: &QueryResult, asked: &Asked<'_>, watch: Watch<'_, E>) -> Result<Vec<u8>, E> {
     let mut bounded = Bounded::new(512 + result.rows().min(1 << 20) * 24, watch);
@@ -128,7 +128,7 @@ fn json_series<E>(
 }
 
 /// The numbers of the statistics, with the names they have on the wire.
-pub(crate) fn counts(stats: &QueryStats) -> [(&'static str, u64); 7] {
+pub fn counts(stats: &QueryStats) -> [(&'static str, u64); 7] {
     [
         ("series", stats.series),
         ("points_scanned", stats.points_scanned),
@@ -177,7 +177,7 @@ fn comma(out: &mut Vec<u8>, index: usize) {
 }
 
 /// A JSON string.
-pub(crate) fn text(out: &mut Vec<u8>, text: &str) {
+pub fn text(out: &mut Vec<u8>, text: &str) {
     // Writing into memory cannot fail.
     let _ = serde_json::to_writer(out, text);
 }
@@ -270,7 +270,7 @@ fn boolean(out: &mut Vec<u8>, value: bool) {
 }
 
 /// One value as JSON; nothing is written and false given if there is none.
-pub(crate) fn cell(out: &mut Vec<u8>, values: &ResultValues, row: usize, format: &TimeFormat) -> bool {
+pub fn cell(out: &mut Vec<u8>, values: &ResultValues, row: usize, format: &TimeFormat) -> bool {
     match values {
         ResultValues::Time(v) => v[row].map(|ns| time(out, Some(ns), format)),
         ResultValues::Float(v) => {
@@ -285,7 +285,7 @@ pub(crate) fn cell(out: &mut Vec<u8>, values: &ResultValues, row: usize, format:
 }
 
 /// True if that row has a value.
-pub(crate) fn has(values: &ResultValues, row: usize) -> bool {
+pub fn has(values: &ResultValues, row: usize) -> bool {
     match values {
         ResultValues::Time(v) | ResultValues::Integer(v) => v[row].is_some(),
         ResultValues::Float(v) => v[row].is_some_and(f64::is_finite),
@@ -425,7 +425,7 @@ impl<'a> Table<'a> {
 /// How an export is written: one object a row, by itself or in one array, or a table. The columns that a query's JSON
 /// gives cannot be written for rows that follow each other without end.
 #[derive(Debug)]
-pub(crate) struct ExportWriter {
+pub struct ExportWriter {
     format: AnswerFormat,
     time_format: TimeFormat,
     head: ExportHead,
@@ -435,12 +435,12 @@ pub(crate) struct ExportWriter {
 
 impl ExportWriter {
     /// Writes rows that `head` describes.
-    pub(crate) fn new(format: AnswerFormat, time_format: TimeFormat, head: ExportHead) -> Self {
+    pub fn new(format: AnswerFormat, time_format: TimeFormat, head: ExportHead) -> Self {
         Self { format, time_format, head, is_empty: true }
     }
 
     /// Writes what stands before all rows.
-    pub(crate) fn head<E>(&self, bounded: &mut Bounded<'_, E>) -> Result<(), E> {
+    pub fn head<E>(&self, bounded: &mut Bounded<'_, E>) -> Result<(), E> {
         match self.format {
             AnswerFormat::Csv => return self.table().head(bounded),
             AnswerFormat::Json => bounded.bytes.push(b'['),
@@ -450,7 +450,7 @@ impl ExportWriter {
     }
 
     /// Writes some rows of one series.
-    pub(crate) fn rows<E>(
+    pub fn rows<E>(
         &mut self,
         bounded: &mut Bounded<'_, E>,
         series: &ResultSeries,
@@ -469,7 +469,7 @@ impl ExportWriter {
     }
 
     /// What stands behind all rows.
-    pub(crate) fn tail(&self) -> &'static [u8] {
+    pub fn tail(&self) -> &'static [u8] {
         if self.format == AnswerFormat::Json { b"]\n" } else { b"" }
     }
 
@@ -508,7 +508,7 @@ fn csv_cell(out: &mut Vec<u8>, values: &ResultValues, row: usize, format: &TimeF
 }
 
 /// A CSV cell (RFC 4180): quoted if it holds a comma, a quote, a line end or an outer blank.
-pub(super) fn csv_text(out: &mut Vec<u8>, text: &str) {
+pub fn csv_text(out: &mut Vec<u8>, text: &str) {
     let outer_blank = text.starts_with(' ') || text.ends_with(' ');
     if outer_blank || text.contains([',', '"', '\n', '\r']) {
         out.push(b'"');

@@ -30,7 +30,7 @@ fn decoded(text: &str) -> Result<String, String> {
             _ => out.push(byte),
         }
     }
-    String::from_utf8(out).map_err(|_| format!("{:?} in the URL is no UTF-8", crate::error::shortened(text)))
+    String::from_utf8(out).map_err(|_| format!("{:?} in the URL is no UTF-8", crate::text::shortened(text)))
 }
 
 fn hex(digit: u8) -> u8 {

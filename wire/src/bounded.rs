@@ -7,8 +7,8 @@
 pub type Watch<'a, E> = &'a mut dyn FnMut(&Vec<u8>) -> Result<(), E>;
 
 /// See the module.
-pub(crate) struct Bounded<'a, E> {
-    pub(crate) bytes: Vec<u8>,
+pub struct Bounded<'a, E> {
+    pub bytes: Vec<u8>,
     /// Length at which to look again.
     next_look: usize,
     watch: Watch<'a, E>,
@@ -17,21 +17,27 @@ pub(crate) struct Bounded<'a, E> {
 /// Bytes between two looks.
 const STEP_BYTES: usize = 64 * 1024;
 
+impl<E> std::fmt::Debug for Bounded<'_, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bounded").field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
 impl<'a, E> Bounded<'a, E> {
     /// `room` is made at once, so no more than the watch would allow should be asked for.
-    pub(crate) fn new(room: usize, watch: Watch<'a, E>) -> Self {
+    pub fn new(room: usize, watch: Watch<'a, E>) -> Self {
         Self { bytes: Vec::with_capacity(room), next_look: STEP_BYTES, watch }
     }
 
     /// Goes on behind what is written already.
-    pub(crate) fn behind(bytes: Vec<u8>, watch: Watch<'a, E>) -> Self {
+    pub fn behind(bytes: Vec<u8>, watch: Watch<'a, E>) -> Self {
         let next_look = bytes.len() + STEP_BYTES;
         Self { bytes, next_look, watch }
     }
 
     /// To be called after every value.
     #[inline]
-    pub(crate) fn check(&mut self) -> Result<(), E> {
+    pub fn check(&mut self) -> Result<(), E> {
         if self.bytes.len() < self.next_look { Ok(()) } else { self.look() }
     }
 
@@ -42,7 +48,7 @@ impl<'a, E> Bounded<'a, E> {
     }
 
     /// The bytes, after a last look.
-    pub(crate) fn finish(mut self) -> Result<Vec<u8>, E> {
+    pub fn finish(mut self) -> Result<Vec<u8>, E> {
         self.look()?;
         Ok(self.bytes)
     }

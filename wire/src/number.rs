@@ -13,7 +13,7 @@ const WHOLE_POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 1
 ///
 /// Digits below 2^53 over an exact power of ten: both operands are exact, so the one rounding of the division gives
 /// the nearest double (W. D. Clinger, "How to read floating point numbers accurately", 1990, section 4).
-pub(super) fn short_decimal(text: &[u8]) -> Option<f64> {
+pub(crate) fn short_decimal(text: &[u8]) -> Option<f64> {
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
         _ => (false, text),
@@ -45,15 +45,15 @@ pub(super) fn short_decimal(text: &[u8]) -> Option<f64> {
 
 /// A decimal at the beginning of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LeadingDecimal {
+pub(crate) struct LeadingDecimal {
     /// It begins with a minus.
-    pub(super) negative: bool,
+    pub(crate) negative: bool,
     /// Its digits as one number, at most seven.
-    pub(super) digits: u32,
+    pub(crate) digits: u32,
     /// How many of them stand behind the point; None without a point.
-    pub(super) decimals: Option<u32>,
+    pub(crate) decimals: Option<u32>,
     /// Its length in bytes.
-    pub(super) len: usize,
+    pub(crate) len: usize,
 }
 
 impl LeadingDecimal {
@@ -61,7 +61,7 @@ impl LeadingDecimal {
     /// one of more than seven bytes without its sign, and near the end of the text: eight bytes are looked at in one go,
     /// with no branch per digit.
     #[inline]
-    pub(super) fn read(text: &[u8]) -> Option<Self> {
+    pub(crate) fn read(text: &[u8]) -> Option<Self> {
         let negative = text.first() == Some(&b'-');
         let sign_len = usize::from(negative);
         let word = u64::from_le_bytes(*text.get(sign_len..)?.first_chunk()?);
@@ -92,7 +92,7 @@ impl LeadingDecimal {
 
     /// The double nearest to it; exact operands, one rounding, as in [`short_decimal`].
     #[inline]
-    pub(super) fn float(self) -> f64 {
+    pub(crate) fn float(self) -> f64 {
         let value = f64::from(self.digits) / POWERS[self.decimals.unwrap_or(0) as usize % POWERS.len()];
         // No branch: the sign of a reading around zero cannot be guessed.
         f64::from_bits(value.to_bits() ^ (u64::from(self.negative) << 63))
@@ -101,7 +101,7 @@ impl LeadingDecimal {
 
 /// The number that the digits at the beginning of `text` make, and how many they are; None if there are more than 19.
 #[inline]
-pub(super) fn leading_digits(text: &[u8]) -> Option<(u64, usize)> {
+pub(crate) fn leading_digits(text: &[u8]) -> Option<(u64, usize)> {
     let (mut number, mut count) = (0_u64, 0);
     while let Some(chunk) = text[count..].first_chunk() {
         let (places, others) = digits_of(u64::from_le_bytes(*chunk));
@@ -153,7 +153,7 @@ fn number_of_eight(places: u64) -> u64 {
 
 /// Appends a finite double as the shortest decimal that reads back as the same bits; whole numbers without a point,
 /// negative zero as `-0.0`.
-pub(crate) fn write_float(out: &mut Vec<u8>, value: f64) {
+pub fn write_float(out: &mut Vec<u8>, value: f64) {
     debug_assert!(value.is_finite());
     // Sensor readings have few decimals. If an integer of at most 15 digits over 10^k divides to the same bits, its
     // digits are the shortest ones, as k is the smallest that does and no two such decimals share a double.
@@ -191,7 +191,7 @@ fn write_scaled(out: &mut Vec<u8>, scaled: i64, decimals: u32) {
 }
 
 /// Appends an integer.
-pub(crate) fn write_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
+pub fn write_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 

@@ -6,7 +6,7 @@
 //! ```
 //! Promise: any text gives an expression or an error that names the place; nesting and length are bounded.
 
-use crate::error::shortened;
+use crate::text::shortened;
 use wattlog_engine::query::{Arithmetic, Expression};
 
 /// Longest text of an expression, in bytes.

@@ -47,10 +47,10 @@ const LADDER: [Every; 32] = [
 ];
 
 /// How many buckets may be asked for.
-pub(crate) const GRID_BUCKETS: RangeInclusive<u32> = 4..=10_000;
+pub const GRID_BUCKETS: RangeInclusive<u32> = 4..=10_000;
 
 /// The shape and the range of a grid over `start..end` in at most `most` buckets; none if no length would do.
-pub(crate) fn grid(
+pub fn grid(
     start: Timestamp,
     end: Timestamp,
     most: u32,

@@ -1,7 +1,7 @@
 //! Functions over results as text: `derivative(1h),moving_average(5)`.
 
 use super::time::parse_span;
-use crate::error::shortened;
+use crate::text::shortened;
 use wattlog_engine::query::{HistogramEdges, Step};
 
 /// Slope per second, unless another time is named.

@@ -280,7 +280,7 @@ impl From<&'static str> for Refusal {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     Float(f64),
     Integer(i64),
     Unsigned(u64),
@@ -524,7 +524,7 @@ fn value_end(bytes: &[u8], start: usize) -> usize {
     start + len
 }
 
-pub(super) fn parse_number(line: &str, start: usize) -> Result<(Value<'_>, usize), Cow<'static, str>> {
+pub(crate) fn parse_number(line: &str, start: usize) -> Result<(Value<'_>, usize), Cow<'static, str>> {
     const INVALID: Cow<'static, str> = Cow::Borrowed("invalid number");
     let bytes = line.as_bytes();
     let end = value_end(bytes, start);
@@ -578,7 +578,7 @@ fn out_of_range(kind: &str, function: &str, number: &str) -> Cow<'static, str> {
         .into()
 }
 
-pub(super) fn parse_boolean(bytes: &[u8], start: usize) -> Result<(Value<'_>, usize), Cow<'static, str>> {
+pub(crate) fn parse_boolean(bytes: &[u8], start: usize) -> Result<(Value<'_>, usize), Cow<'static, str>> {
     let end = value_end(bytes, start);
     let value = match &bytes[start..end] {
         b"t" | b"T" | b"true" | b"True" | b"TRUE" => true,

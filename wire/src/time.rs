@@ -10,7 +10,7 @@ use wattlog_model::Timestamp;
 
 /// Which of two instants a local time in the hour that comes twice means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fold {
+pub enum Fold {
     /// The first: for points and beginnings of ranges.
     Earlier,
     /// The second: for ends of ranges, so that the range holds both hours.
@@ -18,7 +18,7 @@ pub(crate) enum Fold {
 }
 
 /// Appends an instant as `2026-03-01T10:00:00Z`, with as many digits after the second as it needs.
-pub(crate) fn write_rfc3339(out: &mut Vec<u8>, ns: i64) {
+pub fn write_rfc3339(out: &mut Vec<u8>, ns: i64) {
     write_clock(out, ns);
     out.push(b'Z');
 }
@@ -27,7 +27,7 @@ pub(crate) fn write_rfc3339(out: &mut Vec<u8>, ns: i64) {
 ///
 /// Offsets of the nineteenth century have seconds, which RFC 3339 cannot say: they are cut to minutes, and the time is
 /// given by the offset so written.
-pub(crate) fn write_rfc3339_in(out: &mut Vec<u8>, ns: i64, zone: &Zone) {
+pub fn write_rfc3339_in(out: &mut Vec<u8>, ns: i64, zone: &Zone) {
     if *zone == Zone::UTC {
         return write_rfc3339(out, ns);
     }
@@ -67,7 +67,7 @@ fn write_clock(out: &mut Vec<u8>, ns: i64) {
 }
 
 /// The same as a text of its own.
-pub(crate) fn rfc3339(ns: i64) -> String {
+pub fn rfc3339(ns: i64) -> String {
     let mut out = Vec::with_capacity(30);
     write_rfc3339(&mut out, ns);
     out.into_iter().map(char::from).collect()
@@ -94,12 +94,12 @@ fn civil_from_days(days: i64) -> (i64, u32, u32) {
 }
 
 /// A time parameter of a query; `now` is the time of the request.
-pub(crate) fn parse_query_time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+pub fn parse_query_time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let invalid = || {
         format!(
             "{:?} is no time: write RFC 3339 with a zone (2026-03-01T10:00:00Z), a whole number with its unit \
              (1772359200s, ...ms, ...us, ...ns), now, or a span before now (-24h)",
-            crate::error::shortened(text)
+            crate::text::shortened(text)
         )
     };
     let text = text.trim();
@@ -165,7 +165,7 @@ fn parse_zoned(text: &str) -> Option<Result<Timestamp, String>> {
 ///
 /// A local time that comes twice (autumn) is one of its two instants, by `fold`; one that never comes (spring) is moved
 /// on by the length of the gap.
-pub(crate) fn parse_local_time(text: &str, zone: &TimeZone, fold: Fold) -> Result<Timestamp, String> {
+pub fn parse_local_time(text: &str, zone: &TimeZone, fold: Fold) -> Result<Timestamp, String> {
     let text = text.trim();
     if let Some(zoned) = parse_zoned(text) {
         return zoned;
@@ -176,7 +176,7 @@ pub(crate) fn parse_local_time(text: &str, zone: &TimeZone, fold: Fold) -> Resul
     let local: civil::DateTime = text.parse().map_err(|_| {
         format!(
             "{:?} is no time: write 2026-03-01T10:00:00Z, or 2026-03-01T10:00:00 for local time",
-            crate::error::shortened(text)
+            crate::text::shortened(text)
         )
     })?;
     let ambiguous = zone.to_ambiguous_timestamp(local);
@@ -188,11 +188,11 @@ pub(crate) fn parse_local_time(text: &str, zone: &TimeZone, fold: Fold) -> Resul
 }
 
 /// Length of a bucket: `90s`, `15m`, `1d`, `1w`, `1mo`, `1q`, `1y`.
-pub(crate) fn parse_every(text: &str) -> Result<Every, String> {
+pub fn parse_every(text: &str) -> Result<Every, String> {
     let invalid = || {
         format!(
             "{:?} is no length of a bucket: write a whole number and a unit (ns, us, ms, s, m, h, d, w, mo, q, y), as in 15m",
-            crate::error::shortened(text)
+            crate::text::shortened(text)
         )
     };
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -212,7 +212,7 @@ pub(crate) fn parse_every(text: &str) -> Result<Every, String> {
 }
 
 /// Nanoseconds of a span that may be negative: `6h`, `-15m`.
-pub(crate) fn parse_signed_span(text: &str) -> Result<i64, String> {
+pub fn parse_signed_span(text: &str) -> Result<i64, String> {
     match text.strip_prefix('-') {
         Some(span) => parse_span(span).map(|ns| -ns),
         None => parse_span(text),
@@ -220,11 +220,11 @@ pub(crate) fn parse_signed_span(text: &str) -> Result<i64, String> {
 }
 
 /// Nanoseconds of a positive span: `10s`, `15m`, `1d`.
-pub(crate) fn parse_span(text: &str) -> Result<i64, String> {
+pub fn parse_span(text: &str) -> Result<i64, String> {
     let invalid = || {
         format!(
             "{:?} is no span: write a whole number and a unit (ns, us, ms, s, m, h, d, w), as in 15m",
-            crate::error::shortened(text)
+            crate::text::shortened(text)
         )
     };
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

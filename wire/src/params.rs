@@ -9,7 +9,7 @@ use super::expression::parse_expression;
 use super::query_string::pairs;
 use super::steps::parse_steps;
 use super::time::{parse_every, parse_query_time, parse_signed_span, parse_span};
-use crate::error::shortened;
+use crate::text::shortened;
 use wattlog_engine::DeleteRequest;
 use wattlog_engine::query::{
     Aggregate, Computed, Fill, GroupBy, OnDamage, Order, OutputUnit, PriceSource, QueryRequest, Shape,
