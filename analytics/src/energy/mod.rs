@@ -10,9 +10,11 @@
 
 mod flow;
 mod shares;
+mod totals;
 
 pub use flow::{EnergyError, FlowEnergy, Flows, PowerSample, Powers, integrate_flows};
 pub use shares::{Choice, PeriodEnergy, PeriodSources, Quantity, Share, choose};
+pub use totals::{PartialSample, TotalEnergy, integrate_totals};
 
 pub(crate) use flow::zero_crossing;
 

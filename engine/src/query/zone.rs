@@ -30,6 +30,11 @@ impl Zone {
         self.0.iana_name().unwrap_or("UTC")
     }
 
+    /// The same for who reckons with calendars.
+    pub fn time_zone(&self) -> &TimeZone {
+        &self.0
+    }
+
     /// Seconds by which its clocks are ahead of UTC at `time` (nanoseconds since the epoch).
     pub fn offset_seconds(&self, time: i64) -> i32 {
         self.0.to_offset(instant(time)).seconds()

@@ -1,0 +1,293 @@
+//! Energy of days, months and years: sums of the rows that are kept, and of those that are yet to be.
+
+use super::compute::{of_device, refuse_damage};
+use super::{
+    DEVICE, DeviceQuarters, EnergyError, EnergyOptions, EnergyStatus, FIELDS, QUARTER_NS, QUARTERS,
+    QuarterRow, Values, place, quarter_of, quarters,
+};
+use crate::price::PricePiece;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use wattlog_engine::Engine;
+use wattlog_engine::query::{
+    Aggregate, Buckets, Every, Function, GroupBy, QueryControl, QueryError, QueryRequest, QueryResult, Shape,
+    Zone,
+};
+use wattlog_model::Timestamp;
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnergyRequest {
+    /// First instant; the period that it lies in begins there.
+    pub range: Range<i64>,
+    /// Length of a period: whole days, months or years.
+    pub every: Every,
+    /// Whose days they are.
+    pub zone: Zone,
+    /// Only this device.
+    pub device: Option<String>,
+    /// What bought energy costs, by rising time; none: no costs are computed.
+    pub import_prices: Option<Vec<PricePiece>>,
+    /// What sold energy brings.
+    pub export_prices: Option<Vec<PricePiece>>,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnergyAnswer {
+    /// By rising device.
+    pub devices: Vec<DeviceEnergy>,
+    /// Times within the range whose energies are still being computed: what is said of them is not the last word.
+    pub pending: Vec<Range<i64>>,
+}
+
+/// Periods of one device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceEnergy {
+    /// Value of its tag.
+    pub device: String,
+    /// By rising time; a period without any row is left out.
+    pub periods: Vec<Period>,
+}
+
+/// One period.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Period {
+    /// The part of the period that was asked for.
+    pub times: Range<i64>,
+    /// Sums by [`FIELDS`]; none where no quarter has a value.
+    pub values: Values,
+    /// What the bought energy cost; none without prices.
+    pub cost: Option<Money>,
+    /// What the sold energy brought; none without prices.
+    pub revenue: Option<Money>,
+}
+
+/// Money, by what it was for, and for how much of the energy a price was known.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Money {
+    /// PLN, of all energy with a price.
+    pub pln: f64,
+    /// Of it: bought for the house; sold by PV.
+    pub direct_pln: f64,
+    /// Of it: bought for the battery; sold by the battery.
+    pub battery_pln: f64,
+    /// Energy with a price, kWh.
+    pub priced_kwh: f64,
+}
+
+/// Answers `request`. Rows of quarters that are over come from the store; those since then are computed from their points.
+///
+/// # Errors
+/// See [`EnergyError`].
+pub fn answer(
+    engine: &Engine,
+    options: &EnergyOptions,
+    status: &EnergyStatus,
+    request: &EnergyRequest,
+    control: &QueryControl,
+) -> Result<EnergyAnswer, EnergyError> {
+    let range = &request.range;
+    let shape = Aggregate {
+        functions: vec![Function::Sum],
+        every: Some(request.every),
+        zone: request.zone.clone(),
+        ..Aggregate::default()
+    };
+    let buckets = Buckets::new(&shape, range.clone()).ok_or(QueryError::BadBucket)?;
+    // A range may begin within a quarter; whole quarters are what there is.
+    let horizon = status.horizon.unwrap_or(range.end).max(range.start);
+    let kept = range.start..range.end.min(horizon);
+    let mut sums = Sums { buckets, range: range.clone(), devices: BTreeMap::new() };
+    let ask = |fields: &[&str], shape| -> Result<QueryResult, EnergyError> {
+        let request = QueryRequest {
+            fields: Some(fields.iter().map(|name| (*name).to_owned()).collect()),
+            tags: request.device.as_deref().map(of_device).into_iter().collect(),
+            shape,
+            group_by: GroupBy::Keys(vec![DEVICE.to_owned()]),
+            ..QueryRequest::raw(&options.database, QUARTERS, Timestamp(kept.start), Timestamp(kept.end))
+        };
+        let result = engine.query(&request, control)?;
+        refuse_damage(&result)?;
+        Ok(result)
+    };
+    let mut priced = Vec::new();
+    if kept.start < kept.end {
+        let result = ask(&FIELDS, Shape::Aggregate(shape))?;
+        sums.add_sums(&result);
+        if request.import_prices.is_some() || request.export_prices.is_some() {
+            priced = ask(&PRICED, Shape::Raw)?.series;
+        }
+    }
+    for series in &priced {
+        let device = series.tags.first().map(|(_, value)| value.as_str()).unwrap_or_default();
+        let columns = PRICED.map(|name| series.column(name).map(|column| &column.values));
+        let mut money = Pricing::new(request);
+        for (row, time) in super::compute::times(series).enumerate() {
+            let kwh = columns.map(|values| values.and_then(|values| super::compute::number(values, row)));
+            money.add(&mut sums, device, time, kwh);
+        }
+    }
+    let live = quarter_of(horizon)..range.end;
+    let mut pending = status.pending.clone();
+    if live.start < live.end && status.horizon.is_some() {
+        // What is over since then is a quarter or two, unless points came from the future.
+        let computed = live.start..live.end.min(live.start.saturating_add(MOST_LIVE_NS));
+        for of_device in quarters(engine, options, &computed, request.device.as_deref(), control)? {
+            sums.add_rows(&of_device, request);
+        }
+    }
+    pending.retain(|range| range.start < request.range.end && request.range.start < range.end);
+    Ok(EnergyAnswer { devices: sums.finish(request), pending })
+}
+
+/// Quarters that are not kept yet are computed for this long a time.
+const MOST_LIVE_NS: i64 = 96 * QUARTER_NS;
+
+/// What prices are put on.
+const PRICED: [&str; 6] = [
+    "import_kwh",
+    "grid_to_house_kwh",
+    "grid_to_battery_kwh",
+    "export_kwh",
+    "pv_to_grid_kwh",
+    "battery_to_grid_kwh",
+];
+
+struct Sums {
+    buckets: Buckets,
+    range: Range<i64>,
+    /// By device and start of the period.
+    devices: BTreeMap<String, BTreeMap<i64, Sum>>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    values: Values,
+    cost: Money,
+    revenue: Money,
+}
+
+impl Sums {
+    fn of(&mut self, device: &str, time: i64) -> &mut Sum {
+        let start = self.buckets.of(time.clamp(self.range.start, self.range.end - 1)).start;
+        if !self.devices.contains_key(device) {
+            self.devices.insert(device.to_owned(), BTreeMap::new());
+        }
+        self.devices.get_mut(device).expect("it was just put there").entry(start).or_default()
+    }
+
+    fn add_sums(&mut self, result: &QueryResult) {
+        for series in &result.series {
+            let device = series.tags.first().map(|(_, value)| value.as_str()).unwrap_or_default();
+            let columns =
+                FIELDS.map(|name| series.column(&format!("{name}_sum")).map(|column| &column.values));
+            for (row, time) in super::compute::times(series).enumerate() {
+                let values =
+                    columns.map(|values| values.and_then(|values| super::compute::number(values, row)));
+                self.of(device, time).add(&values);
+            }
+        }
+    }
+
+    fn add_rows(&mut self, of_device: &DeviceQuarters, request: &EnergyRequest) {
+        let mut money = Pricing::new(request);
+        for QuarterRow { start, values } in &of_device.rows {
+            self.of(&of_device.device, *start).add(values);
+            money.add(self, &of_device.device, *start, PRICED.map(|name| values[place(name)]));
+        }
+    }
+
+    fn finish(self, request: &EnergyRequest) -> Vec<DeviceEnergy> {
+        let Self { buckets, range, devices } = self;
+        let period = |(start, sum): (i64, Sum)| {
+            let bucket = buckets.of(start);
+            Period {
+                times: bucket.start.max(range.start)..bucket.end.min(range.end),
+                values: sum.values,
+                cost: request.import_prices.is_some().then_some(sum.cost),
+                revenue: request.export_prices.is_some().then_some(sum.revenue),
+            }
+        };
+        let device = |(device, periods): (String, BTreeMap<i64, Sum>)| DeviceEnergy {
+            device,
+            periods: periods.into_iter().map(period).collect(),
+        };
+        devices.into_iter().map(device).collect()
+    }
+}
+
+impl Sum {
+    fn add(&mut self, values: &Values) {
+        for (sum, value) in self.values.iter_mut().zip(values) {
+            if let Some(value) = value {
+                *sum = Some(sum.unwrap_or_default() + value);
+            }
+        }
+    }
+}
+
+/// Prices for rows of rising time.
+struct Pricing<'a> {
+    import: Line<'a>,
+    export: Line<'a>,
+}
+
+struct Line<'a> {
+    pieces: &'a [PricePiece],
+    at: usize,
+}
+
+impl<'a> Pricing<'a> {
+    fn new(request: &'a EnergyRequest) -> Self {
+        let line =
+            |pieces: &'a Option<Vec<PricePiece>>| Line { pieces: pieces.as_deref().unwrap_or(&[]), at: 0 };
+        Self { import: line(&request.import_prices), export: line(&request.export_prices) }
+    }
+
+    fn add(&mut self, sums: &mut Sums, device: &str, time: i64, kwh: [Option<f64>; 6]) {
+        let [import, to_house, to_battery, export, of_pv, of_battery] = kwh;
+        let bought = self.import.mean(time).filter(|_| import.is_some());
+        let sold = self.export.mean(time).filter(|_| export.is_some());
+        if bought.is_none() && sold.is_none() {
+            return;
+        }
+        let sum = sums.of(device, time);
+        if let Some(price) = bought {
+            sum.cost.add(price, import, to_house, to_battery);
+        }
+        if let Some(price) = sold {
+            sum.revenue.add(price, export, of_pv, of_battery);
+        }
+    }
+}
+
+impl Line<'_> {
+    /// Mean price of the quarter from `time` on, if it has one all through; times rise.
+    fn mean(&mut self, time: i64) -> Option<f64> {
+        while self.pieces.get(self.at).is_some_and(|piece| piece.end <= time) {
+            self.at += 1;
+        }
+        let end = time.saturating_add(QUARTER_NS);
+        let (mut covered, mut sum) = (time, 0.0);
+        for piece in &self.pieces[self.at..] {
+            if piece.start > covered || covered >= end {
+                break;
+            }
+            let until = piece.end.min(end);
+            sum += piece.pln_kwh * (until - covered) as f64;
+            covered = until;
+        }
+        (covered >= end).then(|| sum / QUARTER_NS as f64)
+    }
+}
+
+impl Money {
+    fn add(&mut self, price: f64, kwh: Option<f64>, direct: Option<f64>, battery: Option<f64>) {
+        let kwh = kwh.unwrap_or_default();
+        self.pln += price * kwh;
+        self.direct_pln += price * direct.unwrap_or_default();
+        self.battery_pln += price * battery.unwrap_or_default();
+        self.priced_kwh += kwh;
+    }
+}

@@ -1,0 +1,243 @@
+//! Rows of quarters from points of power.
+
+use super::{DEVICE, EnergyOptions, FIELDS, QUARTER_NS, RAW, Values};
+use std::ops::Range;
+use wattlog_analytics::energy::{
+    Flows, PartialSample, PowerSample, Powers, integrate_flows, integrate_totals,
+};
+use wattlog_engine::Engine;
+use wattlog_engine::query::{
+    GroupBy, QueryControl, QueryError, QueryRequest, QueryResult, ResultSeries, ResultValues, Shape,
+    TagFilter, TagPredicate,
+};
+use wattlog_model::Timestamp;
+
+/// Rows of one device, by rising time; quarters without any covered time have none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceQuarters {
+    /// Value of the tag [`DEVICE`]; empty for points that have none.
+    pub device: String,
+    /// Its rows.
+    pub rows: Vec<QuarterRow>,
+}
+
+/// One quarter of an hour of one device.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QuarterRow {
+    /// Its first instant.
+    pub start: i64,
+    /// By [`FIELDS`]; what is not known is none.
+    pub values: Values,
+}
+
+/// Why energies could not be computed.
+#[derive(Debug, thiserror::Error)]
+pub enum EnergyError {
+    /// The points could not be asked for.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// Some of them cannot be read.
+    #[error("points of {RAW} cannot be read: {0}")]
+    Damaged(String),
+    /// What came out of the store is no series of powers.
+    #[error("points of {RAW} of device {device:?}: {reason}")]
+    Points {
+        /// Whose.
+        device: String,
+        /// What is wrong with them.
+        reason: String,
+    },
+}
+
+const POWERS: [&str; 4] = ["pv_power", "battery_power", "grid_power", "consumption"];
+
+/// Computes the quarters that begin in `range`, of one device or all. Reads points up to [`EnergyOptions::max_gap`] beyond it.
+pub fn quarters(
+    engine: &Engine,
+    options: &EnergyOptions,
+    range: &Range<i64>,
+    device: Option<&str>,
+    control: &QueryControl,
+) -> Result<Vec<DeviceQuarters>, EnergyError> {
+    let gap = options.max_gap_ns();
+    let asked = range.start.saturating_sub(gap)..range.end.saturating_add(QUARTER_NS).saturating_add(gap);
+    let result = engine.query(&request(options, &asked, device, Shape::Raw), control)?;
+    refuse_damage(&result)?;
+    let mut out = Vec::new();
+    for series in &result.series {
+        let device = series.tags.first().map(|(_, value)| value.clone()).unwrap_or_default();
+        let mut samples = samples_of(series);
+        // A house without a battery has none at any time; one whose battery did not answer today has one.
+        let is_silent = samples.iter().all(|sample| sample.battery_w.is_none());
+        if is_silent && !has_battery(engine, options, &device, control)? {
+            samples.iter_mut().for_each(|sample| sample.battery_w = Some(0.0));
+        }
+        let rows = rows_of(&samples, range, gap)
+            .map_err(|error| EnergyError::Points { device: device.clone(), reason: error.to_string() })?;
+        if !rows.is_empty() {
+            out.push(DeviceQuarters { device, rows });
+        }
+    }
+    Ok(out)
+}
+
+fn request(options: &EnergyOptions, range: &Range<i64>, device: Option<&str>, shape: Shape) -> QueryRequest {
+    QueryRequest {
+        fields: Some(POWERS.map(str::to_owned).to_vec()),
+        shape,
+        tags: device.map(of_device).into_iter().collect(),
+        group_by: GroupBy::Keys(vec![DEVICE.to_owned()]),
+        ..QueryRequest::raw(&options.database, RAW, Timestamp(range.start), Timestamp(range.end))
+    }
+}
+
+pub(super) fn of_device(device: &str) -> TagFilter {
+    TagFilter { key: DEVICE.to_owned(), predicate: TagPredicate::In(vec![device.to_owned()]) }
+}
+
+pub(super) fn refuse_damage(result: &QueryResult) -> Result<(), EnergyError> {
+    match result.partial.first() {
+        None => Ok(()),
+        Some(lost) => Err(EnergyError::Damaged(lost.reason.clone())),
+    }
+}
+
+fn has_battery(
+    engine: &Engine,
+    options: &EnergyOptions,
+    device: &str,
+    control: &QueryControl,
+) -> Result<bool, EnergyError> {
+    let all = i64::MIN..i64::MAX;
+    let mut request = request(options, &all, Some(device), Shape::Last);
+    request.fields = Some(vec!["battery_power".to_owned()]);
+    let result = engine.query(&request, control)?;
+    refuse_damage(&result)?;
+    Ok(result.rows() > 0)
+}
+
+/// Rows of a series as samples; of rows at one time the first that has a value gives it.
+fn samples_of(series: &ResultSeries) -> Vec<PartialSample> {
+    let [pv, battery, grid, house] = POWERS.map(|name| series.column(name).map(|column| &column.values));
+    let value = |of: Option<&ResultValues>, row| of.and_then(|values| number(values, row));
+    let mut samples: Vec<PartialSample> = Vec::with_capacity(series.rows());
+    for (row, time) in times(series).enumerate() {
+        let sample = PartialSample {
+            time: Timestamp(time),
+            pv_w: value(pv, row),
+            battery_w: value(battery, row),
+            grid_w: value(grid, row),
+            consumption_w: value(house, row),
+        };
+        match samples.last_mut().filter(|last| last.time == sample.time) {
+            None => samples.push(sample),
+            Some(last) => {
+                last.pv_w = last.pv_w.or(sample.pv_w);
+                last.battery_w = last.battery_w.or(sample.battery_w);
+                last.grid_w = last.grid_w.or(sample.grid_w);
+                last.consumption_w = last.consumption_w.or(sample.consumption_w);
+            }
+        }
+    }
+    samples
+}
+
+/// Times of the rows of a series.
+pub(super) fn times(series: &ResultSeries) -> impl Iterator<Item = i64> {
+    let times = match series.columns.first().map(|column| &column.values) {
+        Some(ResultValues::Time(times)) => times.as_slice(),
+        _ => &[],
+    };
+    times.iter().map(|time| time.unwrap_or_default())
+}
+
+/// A value as a number; none for booleans and texts.
+pub(crate) fn number(values: &ResultValues, row: usize) -> Option<f64> {
+    match values {
+        ResultValues::Float(values) => values[row],
+        ResultValues::Integer(values) => values[row].map(|value| value as f64),
+        ResultValues::Unsigned(values) => values[row].map(|value| value as f64),
+        _ => None,
+    }
+}
+
+fn rows_of(
+    samples: &[PartialSample],
+    range: &Range<i64>,
+    max_gap_ns: i64,
+) -> Result<Vec<QuarterRow>, wattlog_analytics::energy::EnergyError> {
+    let whole: Vec<PowerSample> = samples.iter().filter_map(whole_sample).collect();
+    let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return Ok(Vec::new()) };
+    let start = range.start.max(super::quarter_of(first.time.0));
+    let end = range.end.min(last.time.0.saturating_add(1));
+    let mut rows = Vec::new();
+    for start in (start..end).step_by(QUARTER_NS as usize) {
+        let quarter = Timestamp(start)..Timestamp(start.saturating_add(QUARTER_NS));
+        let near = |time: Timestamp| {
+            quarter.start.0.saturating_sub(max_gap_ns) <= time.0
+                && time.0 <= quarter.end.0.saturating_add(max_gap_ns)
+        };
+        let part = part_of(samples, |sample| near(sample.time), |sample| sample.time < quarter.start);
+        let total = integrate_totals(part, quarter.clone(), max_gap_ns)?;
+        let part = part_of(&whole, |sample| near(sample.time), |sample| sample.time < quarter.start);
+        let flows = integrate_flows(part, quarter, max_gap_ns)?;
+        let covered_ns = if flows.covered_ns > 0 {
+            flows.covered_ns
+        } else {
+            *total.covered_ns.iter().max().unwrap_or(&0)
+        };
+        if covered_ns > 0 {
+            let flows = (flows.covered_ns > 0).then_some(&flows.kwh);
+            rows.push(QuarterRow { start, values: values_of(&total.energy, flows, covered_ns) });
+        }
+    }
+    Ok(rows)
+}
+
+/// The samples that are near, which stand together; `before` is true for those of them and others that come first.
+fn part_of<T>(samples: &[T], near: impl Fn(&T) -> bool, before: impl Fn(&T) -> bool) -> &[T] {
+    let middle = samples.partition_point(before);
+    let start = samples[..middle].partition_point(|sample| !near(sample));
+    let end = middle + samples[middle..].partition_point(near);
+    &samples[start..end]
+}
+
+fn whole_sample(sample: &PartialSample) -> Option<PowerSample> {
+    Some(PowerSample {
+        time: sample.time,
+        powers: Powers {
+            pv_w: sample.pv_w?,
+            battery_w: sample.battery_w?,
+            grid_w: sample.grid_w?,
+            consumption_w: sample.consumption_w?,
+        },
+    })
+}
+
+fn values_of(
+    total: &wattlog_analytics::energy::PeriodEnergy,
+    flows: Option<&Flows>,
+    covered_ns: i64,
+) -> Values {
+    let flow = |of: fn(&Flows) -> f64| flows.map(of);
+    let values = [
+        total.pv_kwh,
+        total.charge_kwh,
+        total.discharge_kwh,
+        total.import_kwh,
+        total.export_kwh,
+        total.consumption_kwh,
+        flow(|f| f.pv_to_house),
+        flow(|f| f.pv_to_battery),
+        flow(|f| f.pv_to_grid),
+        flow(|f| f.battery_to_house),
+        flow(|f| f.battery_to_grid),
+        flow(|f| f.grid_to_house),
+        flow(|f| f.grid_to_battery),
+        flow(|f| f.source_left),
+        flow(|f| f.sink_left),
+        Some(covered_ns as f64 / 1e9),
+    ];
+    const { assert!(FIELDS.len() == 16) };
+    values.map(|value| value.map(|value| (value * 1e6).round() / 1e6))
+}

@@ -1,0 +1,448 @@
+//! Keeps the rows of quarters in step with the points: a thread that follows the change feed.
+//!
+//! The thread takes changes into a list of ranges to compute, computes the youngest day of it, writes its rows, and so on. What
+//! it has not computed yet is written with the rows, as is its place in the feed; so it goes on after a crash where it was,
+//! and what it does twice comes out the same.
+
+use super::compute::{number, of_device, refuse_damage, times};
+use super::{
+    DEVICE, DeviceQuarters, EnergyError, EnergyOptions, FIELDS, QUARTER_NS, QUARTERS, RAW, STATE, Values,
+    quarter_of, quarters,
+};
+use crate::pending::Pending;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use wattlog_engine::query::{
+    CancelFlag, Every, GroupBy, QueryControl, QueryError, QueryRequest, ResultValues, Shape, TagFilter,
+    TagPredicate, Zone,
+};
+use wattlog_engine::{
+    BucketRule, Cause, ChangeCursor, ChangeEvent, ChangeReader, ChangeRequest, ChangeStart, DeleteRequest,
+    Engine, WriteBatch, WriteError,
+};
+use wattlog_model::{Clock, TagSet, Timestamp};
+
+/// How it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EnergyStatus {
+    /// Ranges of time whose rows are not as their points are.
+    pub pending: Vec<Range<i64>>,
+    /// Rows of quarters before this instant are kept; those after it come when they are over. None: nothing is known yet.
+    pub horizon: Option<i64>,
+    /// Rows written since the start.
+    pub rows: u64,
+    /// Why it does not get on, if so.
+    pub error: Option<String>,
+}
+
+/// The thread, and how it stands.
+#[derive(Debug)]
+pub struct EnergyKeeper {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    engine: Engine,
+    options: EnergyOptions,
+    clock: Arc<dyn Clock>,
+    cancel: CancelFlag,
+    status: Mutex<EnergyStatus>,
+}
+
+/// One step computes at most this long a time.
+const STEP_NS: i64 = 86_400_000_000_000;
+/// Without anything to do it looks this often whether it is to stop.
+const LOOK: Duration = Duration::from_millis(250);
+/// After a failure it waits this long, then twice as long each time, and at most [`MOST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const MOST_PAUSE: Duration = Duration::from_secs(60);
+/// While nothing waits, the place in the feed is written this often: what a restart does again is bounded by it.
+const STATE_EVERY: Duration = Duration::from_secs(3600);
+
+impl EnergyKeeper {
+    /// Begins to follow.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(engine: Engine, options: EnergyOptions, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
+        let (cancel, status) = (CancelFlag::default(), Mutex::default());
+        let shared = Arc::new(Shared { engine, options, clock, cancel, status });
+        let follower = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("wattlog-energy".to_owned());
+        let thread = thread.spawn(move || follower.run())?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// How it stands.
+    pub fn status(&self) -> EnergyStatus {
+        self.shared.status.lock().clone()
+    }
+
+    /// What it was started with.
+    pub fn options(&self) -> &EnergyOptions {
+        &self.shared.options
+    }
+
+    /// Ends the thread after the step it is at.
+    pub fn stop(&self) {
+        self.shared.cancel.cancel();
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that keeps energies ended by itself");
+        }
+    }
+}
+
+impl Drop for EnergyKeeper {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What is written with the rows.
+#[derive(Debug, Serialize, Deserialize)]
+struct Written {
+    /// A [`ChangeCursor`].
+    cursor: String,
+    horizon: Option<i64>,
+    /// Start and end of what is to be computed.
+    pending: Vec<(i64, i64)>,
+}
+
+/// A place in the feed, and what is to be computed of what it told.
+struct Follower {
+    reader: ChangeReader,
+    pending: Pending,
+    /// End of the last quarter that is over.
+    horizon: Option<i64>,
+    state_at: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Energy(#[from] EnergyError),
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Shared {
+    fn run(&self) {
+        let mut pause = FIRST_PAUSE;
+        while !self.cancel.is_cancelled() {
+            match self.follow(&mut pause) {
+                Ok(()) => return,
+                Err(error) => {
+                    // A database that nobody wrote to yet is no failure.
+                    let is_new = matches!(&error, Failure::Query(QueryError::DatabaseNotFound(_)));
+                    if !is_new {
+                        tracing::warn!(%error, "energies are not kept: tried again in {pause:?}");
+                        self.status.lock().error = Some(error.to_string());
+                    }
+                    self.rest(pause);
+                    pause = if is_new { FIRST_PAUSE } else { (2 * pause).min(MOST_PAUSE) };
+                }
+            }
+        }
+    }
+
+    fn rest(&self, pause: Duration) {
+        let until = self.clock.monotonic() + pause;
+        let mut slept = Duration::ZERO;
+        // A clock that stands still must not hold up the stop.
+        while !self.cancel.is_cancelled() && self.clock.monotonic() < until && slept < pause {
+            std::thread::sleep(LOOK.min(pause));
+            slept += LOOK.min(pause);
+        }
+    }
+
+    /// Follows until told to stop, the store is closed, or something fails.
+    fn follow(&self, pause: &mut Duration) -> Result<(), Failure> {
+        let mut follower = self.restore()?;
+        self.tell(&follower);
+        loop {
+            let wait = if follower.pending.is_empty() { LOOK } else { Duration::ZERO };
+            let changes = follower.reader.next(wait, &self.cancel);
+            for event in &changes.events {
+                self.take(event, &mut follower);
+            }
+            self.clip(&mut follower.pending)?;
+            self.tell(&follower);
+            if self.cancel.is_cancelled() || changes.closed {
+                return Ok(());
+            }
+            if let Some(part) = follower.pending.youngest(STEP_NS) {
+                self.step(&part, &mut follower)?;
+                *pause = FIRST_PAUSE;
+                self.status.lock().error = None;
+                self.tell(&follower);
+            }
+        }
+    }
+
+    fn tell(&self, follower: &Follower) {
+        let mut status = self.status.lock();
+        status.pending = follower.pending.ranges().to_vec();
+        status.horizon = follower.horizon;
+    }
+
+    /// Goes on from what was written last; from nothing, all there is must be computed.
+    fn restore(&self) -> Result<Follower, Failure> {
+        let written = self.written()?;
+        let request = ChangeRequest {
+            database: Some(self.options.database.clone()),
+            measurement: Some(RAW.to_owned()),
+            buckets: Some(BucketRule {
+                every: Every::Nanos(QUARTER_NS as u64),
+                offset_ns: 0,
+                zone: Zone::UTC,
+            }),
+            // A step that reaches into the next quarter must have ended before a quarter is taken for finished.
+            grace_ns: self.options.max_gap_ns() as u64,
+            limit: 1000,
+            ..ChangeRequest::default()
+        };
+        let state_at = self.clock.monotonic();
+        if let Some(written) = written
+            && let Ok(cursor) = written.cursor.parse::<ChangeCursor>()
+        {
+            let reader = self.engine.changes(request, ChangeStart::After(cursor))?;
+            let pending = Pending::new(written.pending.iter().map(|(start, end)| *start..*end));
+            return Ok(Follower { reader, pending, horizon: written.horizon, state_at });
+        }
+        let reader = self.engine.changes(request, ChangeStart::Now)?;
+        let mut pending = Pending::default();
+        let known = self.engine.measurement(&self.options.database, RAW)?;
+        let times = known.and_then(|known| known.first.zip(known.last));
+        let mut horizon = None;
+        if let Some((first, last)) = times {
+            let newest =
+                quarter_of(last.0.min(self.clock.wall().0).saturating_sub(self.options.max_gap_ns()));
+            horizon = Some(newest);
+            pending.add(quarter_of(first.0)..newest);
+        }
+        Ok(Follower { reader, pending, horizon, state_at })
+    }
+
+    fn written(&self) -> Result<Option<Written>, Failure> {
+        let request = QueryRequest {
+            fields: Some(vec!["state".to_owned()]),
+            tags: vec![TagFilter {
+                key: "of".to_owned(),
+                predicate: TagPredicate::In(vec!["energy".to_owned()]),
+            }],
+            shape: Shape::Last,
+            ..QueryRequest::raw(&self.options.database, STATE, Timestamp(i64::MIN), Timestamp(i64::MAX))
+        };
+        let result = self.engine.query(&request, &self.control())?;
+        let texts = result.series.first().and_then(|series| series.column("state"));
+        let Some(ResultValues::String(texts)) = texts.map(|column| &column.values) else { return Ok(None) };
+        let text = texts.first().and_then(Option::as_ref);
+        // What cannot be read is as if there were none: then all is computed again.
+        Ok(text.and_then(|text| serde_json::from_str(text).ok()))
+    }
+
+    fn control(&self) -> QueryControl {
+        QueryControl { cancel: self.cancel.clone(), ..QueryControl::default() }
+    }
+
+    fn take(&self, event: &ChangeEvent, follower: &mut Follower) {
+        let gap = self.options.max_gap_ns();
+        match event {
+            ChangeEvent::Finished { bucket } => {
+                // What came into this quarter before it was over may have changed the step that leads into it.
+                follower.pending.add(quarter_of(bucket.start.saturating_sub(gap))..bucket.end);
+                follower.horizon = follower.horizon.max(Some(bucket.end));
+            }
+            ChangeEvent::Revised { bucket: times, cause, .. } | ChangeEvent::Dirty { times, cause, .. } => {
+                match cause {
+                    // Values are as they were; or they are hidden by age, or lost, and the rows outlive them.
+                    Cause::Meaning | Cause::Retention | Cause::Damage => {}
+                    _ => {
+                        let (start, end) = (times.start.saturating_sub(gap), times.end.saturating_add(gap));
+                        let end = quarter_of(end.saturating_sub(1)).saturating_add(QUARTER_NS);
+                        follower.pending.add(quarter_of(start)..end);
+                        if matches!(cause, Cause::Missed | Cause::Many) {
+                            // Quarters may have been finished among it.
+                            follower.horizon = follower.horizon.max(self.finished_by_now());
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The horizon as the newest point tells it.
+    fn finished_by_now(&self) -> Option<i64> {
+        let known = self.engine.measurement(&self.options.database, RAW).ok()??;
+        let newest = known.last?.0.min(self.clock.wall().0);
+        Some(quarter_of(newest.saturating_sub(self.options.max_gap_ns())))
+    }
+
+    /// Leaves out what no point can be in, or retention hides: rows of that stay as they are.
+    fn clip(&self, pending: &mut Pending) -> Result<(), Failure> {
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let mut times: Option<Range<i64>> = None;
+        for measurement in [RAW, QUARTERS] {
+            let known = self.engine.measurement(&self.options.database, measurement)?;
+            if let Some((first, last)) = known.and_then(|known| known.first.zip(known.last)) {
+                let (start, end) = (quarter_of(first.0), quarter_of(last.0).saturating_add(QUARTER_NS));
+                times = Some(times.map_or(start..end, |t| t.start.min(start)..t.end.max(end)));
+            }
+        }
+        let Some(mut times) = times else {
+            pending.clip(&(0..0));
+            return Ok(());
+        };
+        if let Some(cutoff) = self.cutoff() {
+            // The first quarter of which, and of whose surroundings, every point is still there.
+            let whole = cutoff.saturating_add(self.options.max_gap_ns()).saturating_add(QUARTER_NS - 1);
+            times.start = times.start.max(quarter_of(whole));
+        }
+        pending.clip(&times);
+        Ok(())
+    }
+
+    /// Points before this are hidden by age.
+    fn cutoff(&self) -> Option<i64> {
+        let rules = self.engine.retentions();
+        let of_raw = rules.iter().filter(|rule| {
+            rule.database == self.options.database
+                && rule.measurement.as_deref().is_none_or(|name| name == RAW)
+        });
+        of_raw.filter_map(|rule| rule.cutoff).map(|cutoff| cutoff.0).max()
+    }
+
+    /// Computes `part`, the youngest of what waits, and writes its rows.
+    fn step(&self, part: &Range<i64>, follower: &mut Follower) -> Result<(), Failure> {
+        let control = self.control();
+        let computed = match quarters(&self.engine, &self.options, part, None, &control) {
+            Ok(computed) => computed,
+            // They stay as they were, from when their points could be read.
+            Err(error @ (EnergyError::Damaged(_) | EnergyError::Points { .. })) => {
+                tracing::warn!(%error, from = part.start, to = part.end, "energies stay as they were");
+                follower.pending.done(part);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.remove_others(part, &computed, &control)?;
+        follower.pending.done(part);
+        let mut batch = WriteBatch::new(&self.options.database, None);
+        let mut rows = 0;
+        for device in &computed {
+            let slot = batch.series(QUARTERS, &tags(&device.device)?);
+            for row in &device.rows {
+                let mut out = batch.row(slot, Timestamp(row.start), rows);
+                for (name, value) in FIELDS.iter().zip(row.values) {
+                    if let Some(value) = value {
+                        out.float(name, value);
+                    }
+                }
+                rows += 1;
+            }
+        }
+        let now = self.clock.monotonic();
+        let is_backlog = part.end - part.start > QUARTER_NS || !follower.pending.is_empty();
+        if is_backlog || now.saturating_sub(follower.state_at) >= STATE_EVERY {
+            self.add_state(&mut batch, follower)?;
+            follower.state_at = now;
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let receipt = self.engine.write(batch)?;
+        if let Some(refused) = receipt.rejected.first() {
+            return Err(Failure::Other(format!("rows of {QUARTERS} were refused: {}", refused.reason)));
+        }
+        self.status.lock().rows += u64::from(rows);
+        Ok(())
+    }
+
+    fn add_state(&self, batch: &mut WriteBatch, follower: &Follower) -> Result<(), Failure> {
+        let written = Written {
+            cursor: follower.reader.cursor().to_string(),
+            horizon: follower.horizon,
+            pending: follower.pending.ranges().iter().map(|range| (range.start, range.end)).collect(),
+        };
+        let text = serde_json::to_string(&written).map_err(|error| Failure::Other(error.to_string()))?;
+        let tags = TagSet::new([("of", "energy")]).map_err(|error| Failure::Other(error.to_string()))?;
+        let slot = batch.series(STATE, &tags);
+        batch.row(slot, self.clock.wall(), u32::MAX).string("state", &text);
+        Ok(())
+    }
+
+    /// Deletes what is stored in `part` and did not come out: its points are gone. A row that is written again replaces the
+    /// values that it has, not those that it lacks.
+    fn remove_others(
+        &self,
+        part: &Range<i64>,
+        computed: &[DeviceQuarters],
+        control: &QueryControl,
+    ) -> Result<(), Failure> {
+        let request = QueryRequest {
+            fields: Some(FIELDS.map(str::to_owned).to_vec()),
+            group_by: GroupBy::Keys(vec![DEVICE.to_owned()]),
+            ..QueryRequest::raw(&self.options.database, QUARTERS, Timestamp(part.start), Timestamp(part.end))
+        };
+        let result = self.engine.query(&request, control)?;
+        refuse_damage(&result)?;
+        for series in &result.series {
+            let device = series.tags.first().map(|(_, value)| value.as_str()).unwrap_or_default();
+            let known = computed.iter().find(|known| known.device == device);
+            let rows: HashMap<i64, &Values> = known
+                .map(|known| known.rows.iter().map(|row| (row.start, &row.values)).collect())
+                .unwrap_or_default();
+            let gone: Vec<i64> = times(series).filter(|time| !rows.contains_key(time)).collect();
+            self.remove(device, None, &gone)?;
+            for (place, name) in FIELDS.iter().enumerate() {
+                let Some(column) = series.column(name) else { continue };
+                let is_gone = |(row, time): &(usize, i64)| {
+                    number(&column.values, *row).is_some()
+                        && rows.get(time).is_some_and(|values| values[place].is_none())
+                };
+                let gone: Vec<i64> =
+                    times(series).enumerate().filter(is_gone).map(|(_, time)| time).collect();
+                self.remove(device, Some(name), &gone)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a field, or all, of the rows at `gone`, which rise.
+    fn remove(&self, device: &str, field: Option<&str>, gone: &[i64]) -> Result<(), Failure> {
+        for run in gone.chunk_by(|a, b| b - a == QUARTER_NS) {
+            let request = DeleteRequest {
+                database: self.options.database.clone(),
+                retention_policy: None,
+                measurement: Some(QUARTERS.to_owned()),
+                fields: field.map(|field| vec![field.to_owned()]),
+                tags: vec![of_device(device)],
+                start: Timestamp(run[0]),
+                end: Timestamp(run[run.len() - 1].saturating_add(1)),
+            };
+            self.engine.delete(&request).map_err(|error| Failure::Other(error.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+fn tags(device: &str) -> Result<TagSet, Failure> {
+    let pairs = (!device.is_empty()).then_some((DEVICE, device));
+    TagSet::new(pairs).map_err(|error| Failure::Other(error.to_string()))
+}

@@ -1,0 +1,13 @@
+//! What is computed from points, kept beside them and in step with them.
+//!
+//! Promise: what is kept is what would be computed anew from the points as they are, but for what the change feed has not told
+//! yet or is being computed, and that is said. Nothing here is the only copy of anything: it may be deleted and comes back.
+//!
+//! The arithmetic is in `wattlog-analytics`, the reading and keeping in the engine; this crate decides what to compute when.
+
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
+pub mod energy;
+pub mod price;
+
+mod pending;

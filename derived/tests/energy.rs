@@ -1,0 +1,319 @@
+//! Energies by quarter against the points they come from: through late points, deletes, restarts and power cuts; and what is
+//! answered from them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wattlog_derived::energy::{
+    EnergyKeeper, EnergyOptions, EnergyRequest, FIELDS, QUARTER_NS, QUARTERS, RAW, Values, answer, quarters,
+};
+use wattlog_derived::price::{PRICES, StoredTariff};
+use wattlog_engine::io::sim::{Cut, Rng, SimDisk};
+use wattlog_engine::query::{Every, GroupBy, QueryControl, QueryRequest, ResultValues, Zone};
+use wattlog_engine::{DeleteRequest, Engine, Options, WriteBatch};
+use wattlog_model::{ManualClock, TagSet, Timestamp};
+
+const SECOND: i64 = 1_000_000_000;
+const HOUR: i64 = 3600 * SECOND;
+/// 2026-10-24T22:00:00Z: midnight in Warsaw, before the day with 25 hours.
+const START: i64 = 1_792_879_200 * SECOND;
+const GAP: i64 = 600 * SECOND;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Home {
+    disk: SimDisk,
+    clock: Arc<ManualClock>,
+    engine: Engine,
+    keeper: EnergyKeeper,
+}
+
+fn options() -> EnergyOptions {
+    EnergyOptions::new("wattlog")
+}
+
+impl Home {
+    fn open(disk: SimDisk, now: i64) -> Self {
+        let clock = Arc::new(ManualClock::new(Timestamp(now)));
+        let engine =
+            Engine::open(Arc::new(disk.clone()), Options::default(), clock.clone(), [7; 16]).unwrap();
+        let keeper = EnergyKeeper::start(engine.clone(), options(), clock.clone()).unwrap();
+        Self { disk, clock, engine, keeper }
+    }
+
+    fn write(&self, device: &str, points: impl IntoIterator<Item = (i64, [Option<f64>; 4])>) {
+        let mut batch = WriteBatch::new("wattlog", None);
+        let tags = [("device_id", device), ("data_source", "test")];
+        let tags = TagSet::new(tags.into_iter().filter(|(_, value)| !value.is_empty())).unwrap();
+        let slot = batch.series(RAW, &tags);
+        for (line, (time, powers)) in points.into_iter().enumerate() {
+            let mut row = batch.row(slot, Timestamp(time), line as u32);
+            let names = ["pv_power", "battery_power", "grid_power", "consumption"];
+            for (name, power) in names.into_iter().zip(powers) {
+                if let Some(power) = power {
+                    row.float(name, power);
+                }
+            }
+        }
+        if !batch.is_empty() {
+            assert_eq!(self.engine.write(batch).unwrap().rejected, []);
+        }
+    }
+
+    fn stored(&self) -> BTreeMap<(String, i64), Values> {
+        let request = QueryRequest {
+            group_by: GroupBy::Keys(vec!["device_id".to_owned()]),
+            ..QueryRequest::raw("wattlog", QUARTERS, Timestamp(i64::MIN), Timestamp(i64::MAX))
+        };
+        let mut out = BTreeMap::new();
+        for series in self.engine.query(&request, &QueryControl::default()).unwrap().series {
+            let ResultValues::Time(times) = &series.columns[0].values else { panic!("times come first") };
+            for (row, time) in times.iter().enumerate() {
+                let values = FIELDS.map(|name| match &series.column(name)?.values {
+                    ResultValues::Float(values) => values[row],
+                    _ => panic!("floats"),
+                });
+                out.insert((series.tags[0].1.clone(), time.unwrap()), values);
+            }
+        }
+        out
+    }
+
+    fn expected(&self, upto: i64) -> BTreeMap<(String, i64), Values> {
+        let range = START - 100 * HOUR..upto;
+        let rows = quarters(&self.engine, &options(), &range, None, &QueryControl::default()).unwrap();
+        let of = |d: wattlog_derived::energy::DeviceQuarters| {
+            d.rows.into_iter().map(move |row| ((d.device.clone(), row.start), row.values))
+        };
+        rows.into_iter().flat_map(of).collect()
+    }
+
+    /// Waits until the rows are as the points are, up to the quarter in which `newest` less the gap lies.
+    fn settle(&self, newest: i64, context: &str) -> BTreeMap<(String, i64), Values> {
+        let horizon = (newest - GAP).div_euclid(QUARTER_NS) * QUARTER_NS;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let (stored, expected) = (self.stored(), self.expected(horizon));
+            if stored == expected {
+                return stored;
+            }
+            if Instant::now() > until {
+                let differs = expected.iter().find(|(key, values)| stored.get(*key) != Some(values));
+                let extra = stored.iter().find(|(key, _)| !expected.contains_key(*key));
+                panic!(
+                    "{context}: {} rows, {} expected; first that differs {differs:?} (stored {:?}), extra {extra:?}, {:?}",
+                    stored.len(),
+                    expected.len(),
+                    differs.map(|(key, _)| stored.get(key)),
+                    self.keeper.status()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn powers(rng: &mut Rng) -> [Option<f64>; 4] {
+    let mut one = |most: u64| rng.chance(95).then(|| rng.below(most * 10) as f64 / 10.0);
+    let (pv, battery, grid, house) = (one(6000), one(8000), one(8000), one(3000));
+    [pv, battery.map(|w| w - 4000.0), grid.map(|w| w - 4000.0), house]
+}
+
+#[test]
+fn rows_follow_the_points_through_late_points_deletes_restarts_and_power_cuts() {
+    let first = std::env::var("WATTLOG_SEED").map_or(0, |seed| seed.parse().expect("WATTLOG_SEED: a number"));
+    for seed in first..first + 10 {
+        let mut rng = Rng::new(seed);
+        let mut disk = SimDisk::new(seed);
+        let mut head = START;
+        for life in 0..4 {
+            let home = Home::open(disk.clone(), head + SECOND);
+            for _ in 0..12 {
+                let device = *rng.pick(&["a", "b", ""]);
+                let step = *rng.pick(&[10 * SECOND, 60 * SECOND, 314 * SECOND, 700 * SECOND]);
+                let count = rng.below(60) as i64;
+                match rng.below(10) {
+                    0..5 => {
+                        let first = head;
+                        head += step * count;
+                        home.clock.set_wall(Timestamp(head + SECOND));
+                        home.write(device, (0..count).map(|i| (first + i * step, powers(&mut rng))));
+                    }
+                    5 | 6 => {
+                        let back = rng.below((head - START + HOUR) as u64) as i64;
+                        home.write(device, (0..count).map(|i| (head - back + i * step, powers(&mut rng))));
+                        head = head.max(head - back + count * step);
+                        home.clock.set_wall(Timestamp(head + SECOND));
+                    }
+                    7 => {
+                        let start = head - rng.below((head - START + HOUR) as u64) as i64;
+                        let request = DeleteRequest {
+                            database: "wattlog".to_owned(),
+                            retention_policy: None,
+                            measurement: Some(RAW.to_owned()),
+                            fields: None,
+                            tags: Vec::new(),
+                            start: Timestamp(start),
+                            end: Timestamp(start + rng.below(5 * HOUR as u64) as i64 + 1),
+                        };
+                        // Before anything was written there is nothing to delete from.
+                        let _ = home.engine.delete(&request);
+                    }
+                    8 => drop(home.engine.seal().unwrap()),
+                    _ => std::thread::sleep(Duration::from_millis(rng.below(60))),
+                }
+            }
+            if rng.chance(50) {
+                disk = home.disk.cut(Cut::from_seed(rng.next_u64()));
+                drop(home);
+            } else {
+                home.keeper.stop();
+                drop(home.keeper);
+                home.engine.close().unwrap();
+            }
+            assert!(life < 4);
+        }
+        // The clock of the last life may have been lost with points that nobody was told of.
+        let home = Home::open(disk, head + HOUR);
+        let newest = head + HOUR;
+        home.write("a", [(newest, [Some(1.0), Some(1.0), Some(1.0), Some(1.0)])]);
+        let rows = home.settle(newest, &format!("seed {seed}"));
+        assert!(!rows.is_empty(), "seed {seed} has points");
+    }
+}
+
+#[test]
+fn what_is_there_already_is_computed_and_deleting_points_takes_their_rows() {
+    let disk = SimDisk::new(1);
+    let flat = |hours: i64| {
+        (0..=hours * 60).map(|m| (START + m * 60 * SECOND, [Some(0.0), None, Some(-2000.0), Some(2000.0)]))
+    };
+    {
+        let clock = Arc::new(ManualClock::new(Timestamp(START + 100 * HOUR)));
+        let engine =
+            Engine::open(Arc::new(disk.clone()), Options::default(), clock.clone(), [7; 16]).unwrap();
+        let home = Home {
+            disk: disk.clone(),
+            clock: clock.clone(),
+            keeper: EnergyKeeper::start(engine.clone(), EnergyOptions::new("other"), clock).unwrap(),
+            engine,
+        };
+        home.write("a", flat(72));
+        assert!(home.stored().is_empty());
+        home.keeper.stop();
+        home.engine.clone().close().unwrap();
+    }
+    let home = Home::open(disk, START + 100 * HOUR);
+    let newest = START + 72 * HOUR;
+    let rows = home.settle(newest, "history");
+    assert_eq!(rows.len(), 72 * 4 - 1, "the last quarter is not over");
+    let row = &rows[&("a".to_owned(), START)];
+    let value = |name: &str| row[FIELDS.iter().position(|field| *field == name).unwrap()];
+    assert_eq!(value("import_kwh"), Some(0.5));
+    assert_eq!(value("grid_to_house_kwh"), Some(0.5), "a house without a battery has flows");
+    assert_eq!((value("charge_kwh"), value("covered_s")), (Some(0.0), Some(900.0)));
+    let request = DeleteRequest {
+        database: "wattlog".to_owned(),
+        retention_policy: None,
+        measurement: Some(RAW.to_owned()),
+        fields: None,
+        tags: Vec::new(),
+        start: Timestamp(START + 10 * HOUR),
+        end: Timestamp(START + 20 * HOUR + 1),
+    };
+    home.engine.delete(&request).unwrap();
+    let rows = home.settle(newest, "deleted");
+    assert_eq!(rows.len(), 62 * 4 - 1, "the quarters of the hole are gone, those beside it stay");
+}
+
+/// A year begins and a clock goes back: hours that are asked for are those of the zone, and a quarter that is not over counts.
+#[test]
+fn days_months_and_money_are_those_of_the_zone() {
+    let home = Home::open(SimDisk::new(2), START + 49 * HOUR);
+    // 2 kW bought all the time, from midnight to 1 h before midnight two days later; 10 s apart.
+    let newest = START + 48 * HOUR;
+    let points = (0..=48 * 360)
+        .map(|i| (START + i * 10 * SECOND, [Some(0.0), Some(-500.0), Some(-2000.0), Some(1500.0)]));
+    for body in points.collect::<Vec<_>>().chunks(5000) {
+        home.write("a", body.iter().copied());
+    }
+    home.settle(newest, "flat");
+    let zone = Zone::named("Europe/Warsaw").unwrap();
+    let tariff = serde_json::json!({ "builtin": "g12", "energy": { "fixed_pln_kwh": 0.5 } });
+    let tariff = StoredTariff::parse(&tariff).unwrap();
+    let range = START..START + 49 * HOUR;
+    let pieces = tariff.pieces(&home.engine, "wattlog", &range, &zone, &QueryControl::default()).unwrap();
+    let ask = |every, device: Option<&str>| {
+        let request = EnergyRequest {
+            range: range.clone(),
+            every,
+            zone: zone.clone(),
+            device: device.map(str::to_owned),
+            import_prices: Some(pieces.clone()),
+            export_prices: None,
+        };
+        let status = home.keeper.status();
+        answer(&home.engine, home.keeper.options(), &status, &request, &QueryControl::default()).unwrap()
+    };
+    let days = ask(Every::Days(1), None);
+    let [device] = days.devices.as_slice() else { panic!("{days:?}") };
+    let spans: Vec<i64> = device.periods.iter().map(|p| (p.times.end - p.times.start) / HOUR).collect();
+    assert_eq!(spans, [25, 24], "the clock goes back in the first night");
+    let import = |p: &wattlog_derived::energy::Period| p.values[3].unwrap();
+    assert!((import(&device.periods[0]) - 50.0).abs() < 1e-9, "{}", import(&device.periods[0]));
+    assert!(
+        (import(&device.periods[1]) - 46.0).abs() < 1e-9,
+        "up to the newest point: {}",
+        import(&device.periods[1])
+    );
+    assert!((device.periods[1].values[15].unwrap() - 23.0 * 3600.0).abs() < 1e-6);
+    // Cost by hand: energy of each piece of the tariff.
+    let cost: f64 = pieces
+        .iter()
+        .map(|p| 2.0 * (p.end.min(newest) - p.start.min(newest)) as f64 / HOUR as f64 * p.pln_kwh)
+        .sum();
+    assert!(pieces.iter().any(|p| (p.pln_kwh - pieces[0].pln_kwh).abs() > 0.1), "day and night differ");
+    let month = ask(Every::Months(1), Some("a"));
+    let [period] = month.devices[0].periods.as_slice() else { panic!("{month:?}") };
+    let money = period.cost.unwrap();
+    assert!((money.pln - cost).abs() < 1e-6, "{} {cost}", money.pln);
+    assert!((money.direct_pln - cost * 0.75).abs() < 1e-6 && (money.battery_pln - cost * 0.25).abs() < 1e-6);
+    assert!((money.priced_kwh - 96.0).abs() < 1e-9);
+    assert!(period.revenue.is_none());
+    assert!(ask(Every::Days(1), Some("b")).devices.is_empty());
+}
+
+#[test]
+fn market_prices_make_a_price_only_where_they_are() {
+    let home = Home::open(SimDisk::new(3), START + 49 * HOUR);
+    let mut batch = WriteBatch::new("wattlog", None);
+    for (product, price) in [("csdac-pln", 0.4), ("rce-pln", -0.1)] {
+        let slot = batch.series(PRICES, &TagSet::new([("source", "pse"), ("product", product)]).unwrap());
+        for quarter in (0..96).filter(|quarter| !(40..44).contains(quarter)) {
+            batch.row(slot, Timestamp(START + quarter * QUARTER_NS), 0).float("market_price", price);
+        }
+    }
+    assert!(home.engine.write(batch).unwrap().rejected.is_empty());
+    let range = START..START + 24 * HOUR;
+    let control = QueryControl::default();
+    let ask = |definition: serde_json::Value| {
+        let tariff = StoredTariff::parse(&definition).unwrap();
+        tariff.pieces(&home.engine, "wattlog", &range, &Zone::UTC, &control)
+    };
+    let sold = serde_json::json!({ "sold": true, "energy": { "market": { "product": "rce-pln" } } });
+    let pieces = ask(sold).unwrap();
+    assert!(pieces.iter().all(|piece| piece.pln_kwh == -0.1));
+    let covered: i64 = pieces.iter().map(|piece| piece.end - piece.start).sum();
+    // A price holds for an hour at most; a hole of an hour is thus bridged by what stands before it.
+    assert_eq!(covered, 24 * HOUR - QUARTER_NS);
+    let error = ask(serde_json::json!({ "builtin": "g11" })).unwrap_err().to_string();
+    assert!(error.contains("2 series of prices fit"), "{error}");
+    for (bad, wanted) in [
+        (serde_json::json!({}), "either `builtin` or `tariff`"),
+        (serde_json::json!({ "builtin": "g99" }), "g99"),
+        (serde_json::json!({ "builtin": "g11", "energy": { "fixed_pln_kwh": 600 } }), "at most 100"),
+        (serde_json::json!({ "builtin": "g11", "colour": 1 }), "colour"),
+    ] {
+        let error = StoredTariff::parse(&bad).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{bad}: {error}");
+    }
+}
