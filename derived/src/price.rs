@@ -3,8 +3,8 @@
 //! A stored tariff is a JSON object with
 //! - `builtin`: a name that `wattlog-analytics` knows (`g11`, `g12` ...), or `tariff`: a whole definition;
 //! - `energy`: `{"fixed_pln_kwh": 0.62}`, or `{"market": {"source": "pse", "product": "csdac-pln"}}` with the tags of the
-//!   series in the measurement `prices` whose `market_price` (PLN/kWh) is meant. Left out: `{"market": {}}`, the only series
-//!   there is;
+//!   series in the measurement `prices` whose `market_price` (PLN/kWh) is meant; of a list the first that has a price at an
+//!   instant counts. Left out: `{"market": {}}`, the only series there is;
 //! - for energy that is sold, `sold: true`: the price is the energy's alone, without distribution and fixed parts.
 //!
 //! Invariant: where no price is known there is no piece; a price is never made up.
@@ -67,7 +67,15 @@ enum Energy {
     /// The same at any time.
     FixedPlnKwh(f64),
     /// Tags of the series.
-    Market(BTreeMap<String, String>),
+    Market(Series),
+}
+
+/// Tags of one series, or of several in the order in which they count.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged)]
+enum Series {
+    One(BTreeMap<String, String>),
+    Several(Vec<BTreeMap<String, String>>),
 }
 
 #[derive(Deserialize)]
@@ -99,7 +107,7 @@ impl StoredTariff {
     pub fn parse(definition: &Value) -> Result<Self, PriceError> {
         let written: Written = serde_json::from_value(definition.clone())
             .map_err(|error| PriceError::Definition(error.to_string()))?;
-        let energy = written.energy.unwrap_or_else(|| Energy::Market(BTreeMap::new()));
+        let energy = written.energy.unwrap_or_else(|| Energy::Market(Series::One(BTreeMap::new())));
         if let Energy::FixedPlnKwh(price) = energy
             && !(price.is_finite() && price.abs() <= MAX_PRICE_PLN_KWH)
         {
@@ -132,15 +140,32 @@ impl StoredTariff {
         if range.start >= range.end {
             return Ok(Vec::new());
         }
-        let (points, max_age_ns) = match &self.energy {
+        let sources = match &self.energy {
             Energy::FixedPlnKwh(price) => {
-                (vec![(Timestamp(range.start), price * 1000.0)], range.end.saturating_sub(range.start))
+                let points = vec![(Timestamp(range.start), price * 1000.0)];
+                return self.over(&points, range.end.saturating_sub(range.start), range, zone);
             }
-            Energy::Market(tags) => market(engine, database, tags, range, control)?,
+            Energy::Market(Series::One(tags)) => std::slice::from_ref(tags),
+            Energy::Market(Series::Several(list)) => list.as_slice(),
         };
-        let market = MarketPrices { points: &points, max_age_ns };
+        let mut out = Vec::new();
+        for tags in sources {
+            let points = market(engine, database, tags, range, control)?;
+            out = filled(out, self.over(&points, LONGEST_PERIOD_NS, range, zone)?);
+        }
+        Ok(out)
+    }
+
+    /// Prices where `points` (PLN/MWh) hold.
+    fn over(
+        &self,
+        points: &[(Timestamp, f64)],
+        max_age_ns: i64,
+        range: &Range<i64>,
+        zone: &Zone,
+    ) -> Result<Vec<PricePiece>, PriceError> {
+        let mut out = Vec::new();
         if self.sold {
-            let mut out = Vec::new();
             for (place, (time, pln_mwh)) in points.iter().enumerate() {
                 let next = points.get(place + 1).map_or(i64::MAX, |(time, _)| time.0);
                 let start = time.0.max(range.start);
@@ -151,12 +176,12 @@ impl StoredTariff {
             }
             return Ok(out);
         }
+        let market = MarketPrices { points, max_age_ns };
         let piece = |p: &wattlog_analytics::tariff::TotalPiece<'_>| PricePiece {
             start: p.start.0,
             end: p.end.0,
             pln_kwh: p.total_pln_kwh,
         };
-        let mut out = Vec::new();
         let mut start = range.start;
         while start < range.end {
             let end = range.end.min(start.saturating_add(MAX_RANGE_NS));
@@ -169,14 +194,40 @@ impl StoredTariff {
     }
 }
 
-/// Market prices in PLN/MWh, and how long one holds at most.
+/// `first`, and where it has nothing, `second`; both rise.
+fn filled(first: Vec<PricePiece>, second: Vec<PricePiece>) -> Vec<PricePiece> {
+    if first.is_empty() {
+        return second;
+    }
+    let mut out = first.clone();
+    let mut at = 0;
+    for piece in second {
+        let mut start = piece.start;
+        while first.get(at).is_some_and(|held| held.end <= start) {
+            at += 1;
+        }
+        for held in first[at..].iter().take_while(|held| held.start < piece.end) {
+            if start < held.start {
+                out.push(PricePiece { start, end: held.start, ..piece });
+            }
+            start = start.max(held.end);
+        }
+        if start < piece.end {
+            out.push(PricePiece { start, ..piece });
+        }
+    }
+    out.sort_by_key(|piece| piece.start);
+    out
+}
+
+/// Market prices in PLN/MWh.
 fn market(
     engine: &Engine,
     database: &str,
     tags: &BTreeMap<String, String>,
     range: &Range<i64>,
     control: &QueryControl,
-) -> Result<(Vec<(Timestamp, f64)>, i64), PriceError> {
+) -> Result<Vec<(Timestamp, f64)>, PriceError> {
     let filter = |(key, value): (&String, &String)| TagFilter {
         key: key.clone(),
         predicate: TagPredicate::In(vec![value.clone()]),
@@ -193,11 +244,11 @@ fn market(
         let tags = format!("{tags:?}");
         return Err(PriceError::Ambiguous { count: result.series.len(), tags });
     }
-    let Some(series) = result.series.first() else { return Ok((Vec::new(), LONGEST_PERIOD_NS)) };
+    let Some(series) = result.series.first() else { return Ok(Vec::new()) };
     let prices = series.column(MARKET_PRICE).map(|column| &column.values);
     let times = series.columns.first().map(|column| &column.values);
     let (Some(ResultValues::Time(times)), Some(prices)) = (times, prices) else {
-        return Ok((Vec::new(), LONGEST_PERIOD_NS));
+        return Ok(Vec::new());
     };
     let mut points = Vec::with_capacity(times.len());
     for (row, time) in times.iter().enumerate() {
@@ -205,7 +256,7 @@ fn market(
             points.push((Timestamp(*time), price * 1000.0));
         }
     }
-    Ok((points, LONGEST_PERIOD_NS))
+    Ok(points)
 }
 
 /// Joins the pieces of tariffs that follow each other.

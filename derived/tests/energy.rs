@@ -305,7 +305,24 @@ fn market_prices_make_a_price_only_where_they_are() {
     let covered: i64 = pieces.iter().map(|piece| piece.end - piece.start).sum();
     // A price holds for an hour at most; a hole of an hour is thus bridged by what stands before it.
     assert_eq!(covered, 24 * HOUR - QUARTER_NS);
-    let error = ask(serde_json::json!({ "builtin": "g11" })).unwrap_err().to_string();
+    // Where the first has no price, the second counts.
+    let both = [serde_json::json!({ "product": "rce-pln" }), serde_json::json!({ "product": "gone" })];
+    let several = ask(serde_json::json!({ "sold": true, "energy": { "market": both } })).unwrap();
+    assert_eq!(several, pieces);
+    let mut batch = WriteBatch::new("wattlog", None);
+    let slot = batch.series(PRICES, &TagSet::new([("source", "old")]).unwrap());
+    for hour in 0..24 {
+        batch.row(slot, Timestamp(START + hour * HOUR), 0).float("market_price", 0.25);
+    }
+    home.engine.write(batch).unwrap();
+    let both = [serde_json::json!({ "product": "rce-pln" }), serde_json::json!({ "source": "old" })];
+    let several = ask(serde_json::json!({ "sold": true, "energy": { "market": both } })).unwrap();
+    assert!(several.windows(2).all(|pair| pair[0].end == pair[1].start), "no hole, no overlap");
+    let filled: i64 = several.iter().filter(|p| p.pln_kwh == 0.25).map(|p| p.end - p.start).sum();
+    assert_eq!(filled, QUARTER_NS);
+    let error = ask(serde_json::json!({ "builtin": "g11", "energy": { "market": { "source": "pse" } } }))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("2 series of prices fit"), "{error}");
     for (bad, wanted) in [
         (serde_json::json!({}), "either `builtin` or `tariff`"),

@@ -11,8 +11,8 @@ use crate::handlers::records::routes::{
 };
 use crate::handlers::records::{configurations, sessions as charging};
 use crate::handlers::{
-    admin, changes, delete as deletion, energy_data, export, front_page, health, metrics, openapi, query,
-    retention, schema, status, write,
+    admin, changes, delete as deletion, energy, energy_data, export, front_page, health, metrics, openapi,
+    query, retention, schema, status, write,
 };
 use crate::state::ServerState;
 use axum::Router;
@@ -94,6 +94,7 @@ pub(crate) fn table() -> Vec<Route> {
         Route::get("/api/v1/export", Read, get(export::export)),
         Route::get("/api/v1/queries/slow", Read, get(query::slow)),
         Route::get("/api/v1/changes", Read, get(changes::changes)),
+        Route::get("/api/v1/energy", Read, get(energy::energy)),
         Route::get("/api/v1/databases", Read, get(schema::databases)),
         Route::get("/api/v1/measurements", Read, get(schema::measurements)),
         Route::get("/api/v1/measurements/{measurement}", Read, get(schema::measurement)),

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use wattlog_derived::energy::EnergyKeeper;
 use wattlog_engine::query::{QueryMemory, Zone};
 use wattlog_engine::{Engine, MetricsSnapshot};
 use wattlog_ledger::Ledger;
@@ -53,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) metrics: ServerMetrics,
     pub(crate) store: Store,
     ledger: OnceLock<Ledger>,
+    energy: OnceLock<Arc<EnergyKeeper>>,
     /// Bodies of records that are read as JSON at a time.
     record_turns: Semaphore,
     pub(crate) queries: Queries,
@@ -124,6 +126,7 @@ impl ServerState {
             metrics: ServerMetrics::default(),
             store: Store::new(&limits),
             ledger: OnceLock::new(),
+            energy: OnceLock::new(),
             record_turns: Semaphore::new(RECORDS_AT_A_TIME),
             stopping: AtomicBool::new(false),
             queries: Queries::new(options.slow_query_time.0, options.slow_queries),
@@ -163,6 +166,18 @@ impl ServerState {
         let starting =
             || ApiError::unavailable("starting: the ledger is not open yet", Duration::from_secs(1));
         self.shared.ledger.get().ok_or_else(starting)
+    }
+
+    /// Joins what keeps energies. A second one is ignored and false is given.
+    pub fn set_energy(&self, keeper: Arc<EnergyKeeper>) -> bool {
+        self.shared.energy.set(keeper).is_ok()
+    }
+
+    /// What keeps energies, once it is joined.
+    pub(crate) fn energy(&self) -> Result<Arc<EnergyKeeper>, ApiError> {
+        let starting =
+            || ApiError::unavailable("starting: energies are not kept yet", Duration::from_secs(1));
+        self.shared.energy.get().cloned().ok_or_else(starting)
     }
 
     /// A turn to read a record.

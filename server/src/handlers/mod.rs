@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod changes;
 pub(crate) mod delete;
+pub(crate) mod energy;
 pub(crate) mod energy_data;
 pub(crate) mod export;
 pub(crate) mod front_page;

@@ -7,6 +7,7 @@ pub(crate) mod configurations;
 pub(crate) mod routes;
 pub(crate) mod sessions;
 
+use super::energy::check_tariff;
 use super::health::json_response;
 use crate::body;
 use crate::budget::Peer;
@@ -20,6 +21,8 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::any::Any;
+use wattlog_ledger::schema::Tariff;
 use wattlog_ledger::{Actor, Change, Expected, Listing, Order, Page, Record, Stored};
 use wattlog_model::Timestamp;
 use wattlog_wire::shortened;
@@ -53,8 +56,17 @@ pub(super) async fn create<R: Record>(
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
     let (told, actor, _) = receive::<R>(state, request).await?;
+    check(&told)?;
     let stored = state.ledger()?.insert(told, &actor).await?;
     one(StatusCode::CREATED, &stored)
+}
+
+/// What the ledger cannot tell of a record: whether a tariff can be reckoned with.
+fn check<R: Record>(told: &R) -> Result<(), ApiError> {
+    match (told as &dyn Any).downcast_ref::<Tariff>() {
+        Some(tariff) => check_tariff(tariff),
+        None => Ok(()),
+    }
 }
 
 /// `GET` of one.
@@ -71,6 +83,7 @@ pub(super) async fn replace<R: Record>(
 ) -> Result<Response<Body>, ApiError> {
     let id = number::<R>(id)?;
     let (told, actor, headers) = receive::<R>(state, request).await?;
+    check(&told)?;
     let outcome = state.ledger()?.update(id, expected(&headers)?, told, &actor).await?;
     one(StatusCode::OK, &outcome.stored)
 }

@@ -1,0 +1,360 @@
+//! Energy and money by day, month and year.
+
+use super::health::json_response;
+use crate::error::ApiError;
+use crate::state::ServerState;
+use crate::url::QueryPairs;
+use crate::wire::time::{parse_query_time, write_rfc3339_in};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use serde_json::{Map, Value, json};
+use std::ops::Range;
+use std::sync::Arc;
+use wattlog_analytics::energy::{Flows, Share};
+use wattlog_derived::energy::{
+    self, EnergyAnswer, EnergyError, EnergyKeeper, EnergyRequest, FIELDS, Money, Period, Values,
+};
+use wattlog_derived::price::{PriceError, PricePiece, StoredTariff, join};
+use wattlog_engine::Engine;
+use wattlog_engine::query::{Aggregate, Buckets, Every, QueryControl, Zone};
+use wattlog_ledger::schema::{Direction, Tariff};
+use wattlog_ledger::{Ledger, Listing, Stored};
+use wattlog_model::Timestamp;
+use wattlog_wire::answer::csv_text;
+use wattlog_wire::shortened;
+
+/// Energy of days, months or years: by source and sink, with costs, revenues and shares.
+#[utoipa::path(get, path = "/api/v1/energy", tag = "meaning",
+    params(
+        ("period" = Option<String>, Query, description = "day (default), month or year"),
+        ("start" = Option<String>, Query, description = "Beginning, as for /api/v1/query; default: of 31 days, 12 months or 20 years, at the beginning of the first"),
+        ("end" = Option<String>, Query, description = "End, not included; default now"),
+        ("tz" = Option<String>, Query, description = "IANA zone of the periods; default the home zone"),
+        ("device_id" = Option<String>, Query, description = "Only this device"),
+        ("format" = Option<String>, Query, description = "json (default), csv")),
+    responses(
+        (status = 200, description = "`{\"period\",\"tz\",\"currency\",\"devices\":[{\"device_id\",\"periods\":[{\"start\",\"end\",\"coverage\",\"pv_kwh\",..,\"cost\",\"revenue\"}]}],\"pending\",\"notes\"}`"),
+        (status = 400, description = "A parameter is wrong; the message names it"),
+        (status = 503, description = "Too many queries at a time, or out of time")))]
+pub(crate) async fn energy(
+    State(state): State<ServerState>,
+    query: QueryPairs,
+) -> Result<Response<Body>, ApiError> {
+    let now = state.shared.clock.wall();
+    let asked = Asked::parse(query, &state.shared.bucket_zone, now)?;
+    let keeper = state.energy()?;
+    // Without the ledger there are energies all the same.
+    let tariffs = match state.ledger() {
+        Ok(ledger) => tariffs(ledger).await,
+        Err(error) => Err(error.message.clone()),
+    };
+    let text = format!("energy {} {}", asked.period.name(), asked.zone.name());
+    let (answer, asked, notes) = state
+        .query("energy", text, move |engine, control, _| {
+            let (prices, notes) = prices(engine, &keeper, &tariffs, &asked, control);
+            let [import_prices, export_prices] = prices;
+            let request = EnergyRequest {
+                range: asked.range.clone(),
+                every: asked.period.every(),
+                zone: asked.zone.clone(),
+                device: asked.device.clone(),
+                import_prices,
+                export_prices,
+            };
+            let answer = energy::answer(engine, keeper.options(), &keeper.status(), &request, control);
+            Ok((answer.map_err(refusal)?, asked, notes))
+        })
+        .await?;
+    if asked.is_csv {
+        let mut response = Response::new(Body::from(csv(&answer, &asked)));
+        let csv = HeaderValue::from_static("text/csv; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, csv);
+        return Ok(response);
+    }
+    Ok(json_response(StatusCode::OK, told(&answer, &asked, &notes).to_string()))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PeriodLength {
+    Day,
+    Month,
+    Year,
+}
+
+impl PeriodLength {
+    const ALL: [Self; 3] = [Self::Day, Self::Month, Self::Year];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Month => "month",
+            Self::Year => "year",
+        }
+    }
+
+    fn every(self) -> Every {
+        match self {
+            Self::Day => Every::Days(1),
+            Self::Month => Every::Months(1),
+            Self::Year => Every::Months(12),
+        }
+    }
+
+    /// Days back from now in which the first period begins that is shown if no other is asked for.
+    fn shown_days(self) -> i64 {
+        match self {
+            Self::Day => 30,
+            Self::Month => 335,
+            Self::Year => 19 * 365,
+        }
+    }
+}
+
+/// Most periods of an answer, of each device.
+const MOST_PERIODS: i64 = 40_000;
+
+struct Asked {
+    period: PeriodLength,
+    range: Range<i64>,
+    zone: Zone,
+    device: Option<String>,
+    is_csv: bool,
+}
+
+impl Asked {
+    fn parse(query: QueryPairs, home: &Zone, now: Timestamp) -> Result<Self, ApiError> {
+        let [period, start, end, tz, device, format] =
+            query.only(["period", "start", "end", "tz", "device_id", "format"])?;
+        let bad = |text: String| ApiError::bad_request(text);
+        let period = match period.as_deref() {
+            None => PeriodLength::Day,
+            Some(text) => PeriodLength::ALL
+                .into_iter()
+                .find(|known| known.name() == text)
+                .ok_or_else(|| bad(format!("period: day, month or year, not {:?}", shortened(text))))?,
+        };
+        let zone = match tz.as_deref() {
+            None => home.clone(),
+            Some(name) => Zone::named(name).ok_or_else(|| {
+                bad(format!("tz: {:?} is no IANA time zone: write one like Europe/Warsaw", shortened(name)))
+            })?,
+        };
+        let time = |name: &str, text: Option<String>| {
+            text.map(|text| parse_query_time(&text, now).map_err(|error| bad(format!("{name}: {error}"))))
+                .transpose()
+        };
+        let end = time("end", end)?.unwrap_or(now).0;
+        let start = match time("start", start)? {
+            Some(start) => start.0,
+            None => {
+                let back = end.saturating_sub(period.shown_days() * Timestamp::DAY_NS);
+                let rule =
+                    Aggregate { every: Some(period.every()), zone: zone.clone(), ..Aggregate::default() };
+                Buckets::new(&rule, back..end).map_or(back, |buckets| buckets.of(back).start)
+            }
+        };
+        if start >= end {
+            return Err(bad("start: must be before end".to_owned()));
+        }
+        if end.saturating_sub(start) / Timestamp::DAY_NS > MOST_PERIODS {
+            return Err(bad(format!("start: at most {MOST_PERIODS} days before end")));
+        }
+        let is_csv = match format.as_deref() {
+            None | Some("json") => false,
+            Some("csv") => true,
+            Some(other) => return Err(bad(format!("format: json or csv, not {:?}", shortened(other)))),
+        };
+        Ok(Self { period, range: start..end, zone, device, is_csv })
+    }
+
+    /// By the clock of the zone, with its offset.
+    fn time(&self, ns: i64) -> String {
+        let mut out = Vec::new();
+        write_rfc3339_in(&mut out, ns, &self.zone);
+        out.into_iter().map(char::from).collect()
+    }
+}
+
+async fn tariffs(ledger: &Ledger) -> Result<Vec<Stored<Tariff>>, String> {
+    let mut listing = Listing { limit: Listing::MAX_LIMIT, ..Listing::all() };
+    let mut found = Vec::new();
+    loop {
+        let page = ledger.list::<Tariff>(&listing).await.map_err(|error| error.to_string())?;
+        found.extend(page.records);
+        let Some(next) = page.next else { return Ok(found) };
+        listing.after = Some(next);
+    }
+}
+
+/// Prices of what is bought and sold over the range, and why they are not whole.
+fn prices(
+    engine: &Engine,
+    keeper: &Arc<EnergyKeeper>,
+    tariffs: &Result<Vec<Stored<Tariff>>, String>,
+    asked: &Asked,
+    control: &QueryControl,
+) -> ([Option<Vec<PricePiece>>; 2], Vec<String>) {
+    let mut notes = Vec::new();
+    let tariffs = match tariffs {
+        Ok(tariffs) => tariffs,
+        Err(error) => {
+            notes.push(format!("no money: {error}"));
+            return ([None, None], notes);
+        }
+    };
+    let mut of = |direction: Direction, what: &str| {
+        let mut found = Vec::new();
+        let held = tariffs.iter().filter(|tariff| tariff.record.direction == direction);
+        for tariff in held.map(|stored| &stored.record) {
+            let end = tariff.valid_until.map_or(i64::MAX, |end| end.0);
+            let times = tariff.valid_from.0.max(asked.range.start)..end.min(asked.range.end);
+            if times.start >= times.end {
+                continue;
+            }
+            let pieces = StoredTariff::parse(&tariff.definition).and_then(|parsed| {
+                parsed.pieces(engine, &keeper.options().database, &times, &asked.zone, control)
+            });
+            match pieces {
+                Ok(pieces) => found.push(pieces),
+                Err(error) => notes.push(format!("tariff {:?}: {error}", tariff.name)),
+            }
+        }
+        if found.is_empty() {
+            notes.push(format!("no {what}: the ledger has no tariff for that time (POST /api/v1/tariffs)"));
+        }
+        (!found.is_empty()).then(|| join(found))
+    };
+    let prices = [of(Direction::Import, "cost"), of(Direction::Export, "revenue")];
+    (prices, notes)
+}
+
+fn refusal(error: EnergyError) -> ApiError {
+    match error {
+        EnergyError::Query(error) => error.into(),
+        other => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "damaged", other.to_string()),
+    }
+}
+
+/// A tariff that can be reckoned with, before it is stored.
+///
+/// # Errors
+/// 400 that says what is wrong with its definition.
+pub(super) fn check_tariff(tariff: &Tariff) -> Result<(), ApiError> {
+    let checked = StoredTariff::parse(&tariff.definition);
+    checked.map(drop).map_err(|error| match error {
+        PriceError::Definition(text) => ApiError::bad_request(format!("definition: {text}")),
+        other => ApiError::bad_request(format!("definition: {other}")),
+    })
+}
+
+fn told(answer: &EnergyAnswer, asked: &Asked, notes: &[String]) -> Value {
+    let devices: Vec<Value> = answer
+        .devices
+        .iter()
+        .map(|device| {
+            let periods: Vec<Value> =
+                device.periods.iter().map(|period| period_json(period, asked)).collect();
+            json!({ "device_id": device.device, "periods": periods })
+        })
+        .collect();
+    let range = |range: &Range<i64>| {
+        let (start, end) = (range.start.max(asked.range.start), range.end.min(asked.range.end));
+        json!({ "start": asked.time(start), "end": asked.time(end) })
+    };
+    let pending: Vec<Value> = answer.pending.iter().map(range).collect();
+    json!({
+        "period": asked.period.name(), "tz": asked.zone.name(), "currency": "PLN",
+        "devices": devices, "pending": pending, "notes": notes,
+    })
+}
+
+fn period_json(period: &Period, asked: &Asked) -> Value {
+    let mut out = Map::new();
+    out.insert("start".into(), asked.time(period.times.start).into());
+    out.insert("end".into(), asked.time(period.times.end).into());
+    out.insert("coverage".into(), json!(coverage(period)));
+    for (name, value) in energies(&period.values) {
+        out.insert(name.into(), json!(value));
+    }
+    let [consumption, sufficiency] = shares(&period.values);
+    out.insert("self_consumption".into(), json!(consumption));
+    out.insert("self_sufficiency".into(), json!(sufficiency));
+    let money = |of: Option<Money>, direct: &str| {
+        of.map(|money| {
+            json!({
+                "pln": rounded(money.pln), direct: rounded(money.direct_pln),
+                "battery_pln": rounded(money.battery_pln), "priced_kwh": rounded(money.priced_kwh),
+            })
+        })
+    };
+    out.insert("cost".into(), json!(money(period.cost, "house_pln")));
+    out.insert("revenue".into(), json!(money(period.revenue, "pv_pln")));
+    Value::Object(out)
+}
+
+/// Energies with their names; what is in seconds is told as coverage.
+fn energies(values: &Values) -> impl Iterator<Item = (&'static str, Option<f64>)> {
+    let named = FIELDS.into_iter().zip(*values).filter(|(name, _)| name.ends_with("_kwh"));
+    named.map(|(name, value)| (name, value.map(rounded)))
+}
+
+/// Sums of milliwatt hours are shown as such.
+fn rounded(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}
+
+fn coverage(period: &Period) -> f64 {
+    let covered_s = period.values[FIELDS.len() - 1].unwrap_or_default();
+    rounded(covered_s / ((period.times.end - period.times.start) as f64 / 1e9))
+}
+
+fn shares(values: &Values) -> [Option<f64>; 2] {
+    let value = |name: &str| values[FIELDS.iter().position(|field| *field == name)?];
+    let flows = || {
+        Some(Flows {
+            pv_to_house: value("pv_to_house_kwh")?,
+            pv_to_battery: value("pv_to_battery_kwh")?,
+            pv_to_grid: value("pv_to_grid_kwh")?,
+            battery_to_house: value("battery_to_house_kwh")?,
+            battery_to_grid: value("battery_to_grid_kwh")?,
+            grid_to_house: value("grid_to_house_kwh")?,
+            grid_to_battery: value("grid_to_battery_kwh")?,
+            ..Flows::default()
+        })
+    };
+    let share = |share: Option<Share>| share.map(|share| rounded(share.share));
+    let Some(flows) = flows() else { return [None, None] };
+    [share(flows.self_consumption()), share(flows.self_sufficiency())]
+}
+
+fn csv(answer: &EnergyAnswer, asked: &Asked) -> Vec<u8> {
+    let mut out = Vec::new();
+    let names = FIELDS.into_iter().filter(|name| name.ends_with("_kwh"));
+    let head = ["device_id", "start", "end", "coverage"].into_iter().chain(names);
+    let money = ["self_consumption", "self_sufficiency", "cost_pln", "revenue_pln"];
+    line(&mut out, head.chain(money).map(str::to_owned));
+    let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+    for device in &answer.devices {
+        for period in &device.periods {
+            let head = [device.device.clone(), asked.time(period.times.start), asked.time(period.times.end)];
+            let pln = |money: Option<Money>| money.map(|money| rounded(money.pln));
+            let tail = shares(&period.values).into_iter().chain([pln(period.cost), pln(period.revenue)]);
+            let values = std::iter::once(Some(coverage(period)))
+                .chain(energies(&period.values).map(|(_, value)| value))
+                .chain(tail);
+            line(&mut out, head.into_iter().chain(values.map(number)));
+        }
+    }
+    out
+}
+
+fn line(out: &mut Vec<u8>, cells: impl Iterator<Item = String>) {
+    for (at, text) in cells.enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        csv_text(out, &text);
+    }
+    out.extend_from_slice(b"\r\n");
+}
