@@ -1,0 +1,188 @@
+//! Dry runs, comparisons that find something, stores elsewhere, stores in use, and what is refused.
+
+use crate::asked::{Answers, rows};
+use crate::{Home, file, made_tree};
+use serde_json::json;
+use std::fs;
+use std::path::Path;
+
+/// Every file below a folder with its bytes.
+fn look(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                all.push((path.display().to_string(), Vec::new()));
+                folders.push(path);
+            } else {
+                all.push((path.display().to_string(), fs::read(&path).unwrap()));
+            }
+        }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn a_dry_run_writes_nothing_and_tells_the_same() {
+    let (tree, _) = made_tree(3);
+    let home = Home::new();
+    let (source, before) = (look(tree.path()), look(home.path()));
+    let (code, dry) = home.import(tree.path(), &["--dry-run"]);
+    assert_eq!(look(home.path()), before, "no folder was made");
+    assert_eq!(look(tree.path()), source, "the source is only read");
+    let (wet_code, wet) = home.import(tree.path(), &[]);
+    assert_eq!(look(tree.path()), source, "the source is only read");
+    assert_eq!(code, wet_code);
+    for part in ["read", "points", "refused", "refusals", "skipped", "device", "tariff"] {
+        assert_eq!(dry[part], wet[part], "{part}");
+    }
+    assert_eq!((dry["dry_run"].clone(), wet["dry_run"].clone()), (json!(true), json!(false)));
+    for table in ["decisions", "sessions", "reports"] {
+        assert_eq!(dry["records"][table]["stored"], wet["records"][table]["stored"], "{table}");
+    }
+    // A second dry run does not know what is done, and changes nothing either.
+    let before = look(&home.data());
+    home.import(tree.path(), &["--dry-run"]);
+    assert_eq!(look(&home.data()), before);
+}
+
+#[test]
+fn a_planted_difference_is_found() {
+    let (tree, _) = made_tree(4);
+    let home = Home::new();
+    home.import(tree.path(), &[]);
+    let server = home.serve();
+    let row = rows(&server, "energy_data")
+        .into_iter()
+        .find(|row| row.contains("\"migration\"") && row.contains("battery_temp"))
+        .unwrap();
+    let row: serde_json::Value = serde_json::from_str(&row).unwrap();
+    let line = format!(
+        "energy_data,data_source=migration,device_id={},location=home battery_temp=99.25 {}",
+        row["device_id"].as_str().expect("a tag"),
+        row["time"].as_i64().expect("milliseconds")
+    );
+    let exact = row["time"].as_i64().unwrap();
+    assert_eq!(server.post("/write?db=wattlog&precision=ms", line.as_bytes()).0, 204);
+    let session = crate::asked::records(&server, "sessions").remove(0);
+    let removed = crate::support::request(
+        &server.address,
+        "DELETE",
+        &format!("/api/v1/sessions/{}", session["id"]),
+        b"",
+    )
+    .unwrap();
+    assert!(server.stop().success());
+    let (code, report) = home.import(tree.path(), &["--validate"]);
+    assert_eq!(code, 65);
+    let differences: Vec<&str> = report["validation"]["differences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one.as_str().unwrap())
+        .collect();
+    let found = |word: &str| differences.iter().any(|one| one.contains(word));
+    assert!(found("battery_temp"), "time {exact}: {differences:#?}");
+    if removed.0 < 300 {
+        assert!(found("sessions") && found("not in the ledger"), "{differences:#?}");
+    }
+    assert!(differences.len() <= 2, "{differences:#?}");
+}
+
+#[test]
+fn rows_that_live_only_in_the_log_of_a_store_elsewhere_are_read() {
+    let (tree, made) = made_tree(5);
+    let home = Home::new();
+    let store = tree.path().join("data/goodwe_energy.db");
+    assert!(store.with_extension("db-wal").exists(), "the generator leaves a log");
+    let (_, report) = home.import(&tree.path().join("out"), &["--db", store.to_str().unwrap()]);
+    let told = file(&report, "goodwe_energy.db");
+    let expected = &made.files["data/goodwe_energy.db"];
+    assert_eq!(
+        told["kinds"]["reading"]["kept"].as_u64(),
+        expected.kept.get(&wattlog_migrate::Kind::Reading).copied()
+    );
+    assert_eq!(
+        told["kinds"]["decision"]["kept"].as_u64(),
+        expected.kept.get(&wattlog_migrate::Kind::Decision).copied()
+    );
+}
+
+#[test]
+fn every_reading_of_a_made_up_tree_can_be_asked_for() {
+    let (tree, made) = made_tree(7);
+    let home = Home::new();
+    home.import(tree.path(), &[]);
+    let server = home.serve();
+    let mut got = std::collections::BTreeMap::new();
+    let target = "/api/v1/export?measurement=energy_data&start=2020-01-01T00:00:00Z&end=2030-01-01T00:00:00Z&format=ndjson&time_format=ns";
+    let (status, text) = server.try_get(target).unwrap();
+    assert_eq!(status, 200, "{text}");
+    for line in text.lines().filter(|line| line.contains("\"migration\"")) {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let Some(power) = row["pv_power"].as_f64() else { continue };
+        let key = format!("reading/{}/{}", row["device_id"].as_str().unwrap(), row["time"]);
+        got.insert(key, power as i64);
+    }
+    assert_eq!(got, made.readings);
+    assert!(server.stop().success());
+}
+
+#[test]
+fn a_running_server_keeps_its_store_and_says_what_to_do() {
+    let (tree, _) = made_tree(6);
+    let home = Home::new();
+    let server = home.serve();
+    let output = home.run(tree.path(), &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    assert!(said.contains("stop wattlog, import, start it again"), "{said}");
+    // A dry run needs no store.
+    assert!(home.run(tree.path(), &["--dry-run"]).status.code().is_some_and(|code| code == 65 || code == 0));
+    assert!(server.stop().success());
+}
+
+#[test]
+fn points_beyond_a_retention_are_told_and_the_rest_is_stored() {
+    let (tree, _) = made_tree(6);
+    let home = Home::new();
+    let config = format!("{}databases: {{ wattlog: {{ retention: 2d }} }}\n", crate::QUIET);
+    fs::write(home.path().join("wattlog.yaml"), config).unwrap();
+    let (code, report) = home.import(tree.path(), &[]);
+    assert_eq!(code, 65);
+    let told = report["refusals"].as_array().unwrap();
+    assert!(told.iter().any(|one| one["reason"].as_str().unwrap().contains("beyond retention")), "{told:?}");
+    assert!(report["records"]["decisions"]["stored"].as_u64().unwrap() > 0, "the ledger has no retention");
+}
+
+#[test]
+fn the_name_of_a_device_is_that_of_all_its_points() {
+    let (tree, _) = made_tree(8);
+    let home = Home::new();
+    home.import(tree.path(), &["--device", "roof", "--location", "barn", "--validate"]);
+    let answers = Answers::of(&home);
+    let readings = &answers.points["energy_data"];
+    assert!(!readings.is_empty());
+    assert!(readings.iter().all(|row| row.contains("\"roof\"") && row.contains("\"barn\"")), "{readings:?}");
+    assert!(answers.records["decisions"].iter().all(|one| one.contains("\"device_id\":\"roof\"")));
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused() {
+    let (tree, _) = made_tree(8);
+    let home = Home::new();
+    let said = |more: &[&str], source: &Path| {
+        let output = home.run(source, more);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, text) = said(&[], Path::new("nowhere"));
+    assert!(code == Some(2) && text.contains("no such folder"), "{text}");
+    assert_eq!(said(&["--dry-run", "--validate"], tree.path()).0, Some(2));
+    assert_eq!(said(&["--device", "a,b"], tree.path()).0, Some(2));
+    let (code, text) = said(&["--db", "nowhere.db"], tree.path());
+    assert!(code == Some(74) && text.contains("nowhere.db"), "{text}");
+    assert!(!home.data().exists(), "nothing was made");
+}
