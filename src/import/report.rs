@@ -6,8 +6,9 @@
 use super::points::word_of;
 use super::validate::Validation;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
+use std::sync::Arc;
 use wattlog_ledger::Action;
 use wattlog_migrate::{FileReport, Position, Refusal, Report, Skipped};
 
@@ -59,6 +60,9 @@ pub(crate) struct Tally {
     refusals: Vec<Refusal>,
     /// Records that somebody changed since they were imported, and where the source has them.
     kept: Vec<String>,
+    /// Files of which the store or the ledger refused something.
+    #[serde(skip)]
+    pub(super) unfinished: HashSet<Arc<str>>,
 }
 
 /// What became of records of one kind.
@@ -96,7 +100,13 @@ impl Tally {
         }
     }
 
-    /// Counts and tells a refusal of a store.
+    /// The same of what may be stored another time (more room for series): its file is not done.
+    pub(super) fn refuse_for_now(&mut self, position: &Position, reason: String) {
+        self.unfinished.insert(position.file.clone());
+        self.refuse(position, reason);
+    }
+
+    /// Counts and tells a refusal that will always be one.
     pub(super) fn refuse(&mut self, position: &Position, reason: String) {
         self.refused += 1;
         self.tell(Refusal { position: position.clone(), reason });
@@ -141,18 +151,14 @@ impl ImportReport {
             self.skipped.len()
         );
         for (kind, counts) in &self.read.kinds {
-            let _ = writeln!(
-                out,
-                "read     {:<15} {} records: {} taken ({} of them in place of earlier ones), {} duplicates, {} replaced \
-                 within their file, {} refused",
-                word_of(kind),
-                counts.read,
-                counts.kept,
-                counts.superseding,
-                counts.duplicate,
-                counts.replaced,
-                counts.refused
-            );
+            let fates = [
+                (counts.kept, "taken"),
+                (counts.superseding, "of them in place of earlier ones"),
+                (counts.duplicate, "duplicates"),
+                (counts.replaced, "replaced within their file"),
+                (counts.refused, "refused"),
+            ];
+            let _ = writeln!(out, "read     {:<15} {} records: {}", word_of(kind), counts.read, told(&fates));
         }
         for (rule, count) in &self.read.repairs {
             let _ = writeln!(out, "repaired {:<25} {count}", word_of(rule));
@@ -162,11 +168,12 @@ impl ImportReport {
             let _ = writeln!(out, "stored   {measurement:<15} {count} points {word}");
         }
         for (table, fates) in &self.tally.records {
-            let _ = writeln!(
-                out,
-                "stored   {table:<15} {} records {word}, {} there already, {} kept as somebody changed them",
-                fates.stored, fates.unchanged, fates.kept
-            );
+            let fates = [
+                (fates.stored, word),
+                (fates.unchanged, "there already"),
+                (fates.kept, "kept as somebody changed them"),
+            ];
+            let _ = writeln!(out, "stored   {table:<15} records: {}", told(&fates));
         }
         if self.tally.already > 0 {
             let _ = writeln!(out, "stored   {} records of files that were stored before", self.tally.already);
@@ -203,6 +210,13 @@ impl ImportReport {
         };
         out
     }
+}
+
+/// Counts with their words, those of nothing left out.
+fn told(fates: &[(u64, &str)]) -> String {
+    let there: Vec<String> =
+        fates.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+    if there.is_empty() { "none".to_owned() } else { there.join(", ") }
 }
 
 fn line_of_file(file: &FileReport) -> String {

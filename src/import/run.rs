@@ -125,10 +125,9 @@ impl Plan {
         Ok((source, tree))
     }
 
-    /// The mark of a file: what it is now, and what would be made of it.
-    fn mark(&self, file: &FoundFile, database: &str) -> Result<u64, Failure> {
-        let failed = |error: std::io::Error| Failure::io(format!("read {}", file.path.display()), &error);
-        let stamp = files::stamp(&file.path).map_err(failed)?;
+    /// The mark of a file: what it is now, and what would be made of it. None if it is gone, which the reader will tell.
+    fn mark(&self, file: &FoundFile, database: &str) -> Option<u64> {
+        let stamp = files::stamp(&file.path).ok()?;
         let mut log = file.path.as_os_str().to_owned();
         log.push("-wal");
         // Only a store has one, and not always.
@@ -137,7 +136,7 @@ impl Plan {
         let zone = self.home.zone.iana_name().unwrap_or_default();
         let tariff = format!("{:?}", self.home.tariff);
         let numbers = format!("{} {stamp:?} {log:?}", done::RULES);
-        Ok(done::hash(&[
+        Some(done::hash(&[
             file.name.as_bytes(),
             numbers.as_bytes(),
             serial.as_bytes(),
@@ -180,7 +179,7 @@ pub(crate) async fn run(plan: &Plan, stores: Option<&Stores>, mode: Mode) -> Res
     let mut files_done_before = 0;
     for file in &plan.tree.files {
         // Looked at before it is read: what is appended meanwhile makes another mark.
-        let mark = stores.map(|stores| plan.mark(file, &stores.database)).transpose()?;
+        let mark = stores.and_then(|stores| plan.mark(file, &stores.database));
         importer.file_is_done =
             mark.is_some_and(|mark| importer.done.as_ref().is_some_and(|done| done.has(mark)));
         if let Err(error) = read_file(file, &mut context, &mut importer).await {
@@ -189,7 +188,7 @@ pub(crate) async fn run(plan: &Plan, stores: Option<&Stores>, mode: Mode) -> Res
         if importer.file_is_done {
             files_done_before += 1;
         } else {
-            importer.marks.extend(mark);
+            importer.marks.extend(mark.map(|mark| (file.name.clone(), mark)));
         }
         let due = importer.marks.len() >= MOST_MARKS || importer.marked.elapsed() >= MARK_EVERY;
         if due || importer.batch.is_full() {
@@ -243,7 +242,7 @@ struct Importer<'a> {
     done: Option<Done>,
     batch: Batch,
     /// Of files whose last record is in the batch or stored.
-    marks: Vec<u64>,
+    marks: Vec<(Arc<str>, u64)>,
     marked: Instant,
     tally: Tally,
     file_is_done: bool,
@@ -263,8 +262,12 @@ impl Importer<'_> {
             return Ok(());
         };
         batch.store(stores, &self.actor, &mut self.tally).await?;
-        if !self.marks.is_empty() {
-            done.add(&std::mem::take(&mut self.marks), &stores.ledger, &self.actor).await?;
+        let unfinished = &self.tally.unfinished;
+        let marks = std::mem::take(&mut self.marks).into_iter();
+        let done_now: Vec<u64> =
+            marks.filter(|(file, _)| !unfinished.contains(file)).map(|(_, mark)| mark).collect();
+        if !done_now.is_empty() {
+            done.add(&done_now, &stores.ledger, &self.actor).await?;
         }
         Ok(())
     }

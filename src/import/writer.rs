@@ -109,7 +109,9 @@ fn write(stores: &Stores, rows: &[(Point, Arc<Position>)], tally: &mut Tally) ->
                 for (line, (point, position)) in rows.iter().enumerate() {
                     match refused.remove(&line) {
                         None => tally.point(&point.measurement),
-                        Some(reason) => tally.refuse(position, format!("{}: {reason}", point.measurement)),
+                        Some(reason) => {
+                            tally.refuse_for_now(position, format!("{}: {reason}", point.measurement));
+                        }
                     }
                 }
                 return Ok(());
@@ -120,7 +122,7 @@ fn write(stores: &Stores, rows: &[(Point, Arc<Position>)], tally: &mut Tally) ->
                 return write(stores, second, tally);
             }
             Err(error @ (WriteError::TooLarge { .. } | WriteError::TooScattered { .. })) => {
-                tally.refuse(&rows[0].1, format!("{}: {error}", rows[0].0.measurement));
+                tally.refuse_for_now(&rows[0].1, format!("{}: {error}", rows[0].0.measurement));
                 return Ok(());
             }
             Err(WriteError::Overloaded { retry_after }) if attempt < ATTEMPTS => {
@@ -173,7 +175,7 @@ pub(super) async fn put<R: Record>(
     for (record, position) in ours {
         match ledger.put(record, actor).await {
             Ok(outcome) => tally.entry(R::TABLE, outcome.action),
-            Err(error) if is_of_one_record(&error) => tally.refuse(&position, chain(&error)),
+            Err(error) if is_of_one_record(&error) => tally.refuse_for_now(&position, chain(&error)),
             Err(error) => return Err(refused(&error)),
         }
     }

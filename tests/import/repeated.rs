@@ -1,8 +1,8 @@
 //! Twice is once: nothing is added, nothing that somebody changed is lost, and what is new is found.
 
-use crate::asked::{Answers, records};
+use crate::asked::{Answers, Row, records};
 use crate::{Home, made_tree};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fs;
 
 #[test]
@@ -44,8 +44,8 @@ fn what_is_new_is_stored_and_later_files_still_win() {
         let rows = crate::asked::rows(&server, "energy_data");
         assert!(server.stop().success());
         assert_eq!(rows.len(), 1);
-        let row: Value = serde_json::from_str(&rows[0]).unwrap();
-        (row["pv_power"].as_f64().unwrap(), row["battery_soc"].as_f64().unwrap())
+        let fields = Row::of(&rows[0]).fields;
+        (fields["pv_power"].as_f64().unwrap(), fields["battery_soc"].as_f64().unwrap())
     };
     assert_eq!(home.import(tree.path(), &["--validate"]).0, 0);
     assert_eq!(power(&home), (6.0, 50.0));
@@ -75,7 +75,7 @@ fn a_record_that_somebody_changed_stays_as_it_is() {
         "PUT /api/v1/decisions/{id} HTTP/1.1\r\nHost: x\r\nIf-Match: \"{version}\"\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    let answer = raw(&server.address, &request);
+    let answer = crate::raw(&server.address, &request);
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(server.stop().success());
     // Everything is new again: another change of every file's time.
@@ -91,15 +91,6 @@ fn a_record_that_somebody_changed_stays_as_it_is() {
         records(&server, "decisions").into_iter().filter(|one| one["reason"] == "corrected by hand").count();
     assert_eq!(reasons, 1);
     assert!(server.stop().success());
-}
-
-fn raw(address: &str, request: &str) -> String {
-    use std::io::{Read as _, Write as _};
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 fn touch(folder: &std::path::Path) {
