@@ -364,6 +364,9 @@ pub(crate) struct OptimiserArgs {
     /// Read everything and report, write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Store everything anew, also files that are done: after points were deleted that are wanted back
+    #[arg(long, conflicts_with = "dry_run", requires = "folder")]
+    pub(crate) again: bool,
     /// Read the source again afterwards and compare it with what was stored
     #[arg(long, conflicts_with = "dry_run", requires = "folder")]
     pub(crate) validate: bool,

@@ -10,7 +10,7 @@ use crate::config::{self, Loaded, Surroundings};
 use crate::databases::{self, Databases};
 use crate::failure::{Failure, Kind, chain};
 use crate::import::settings::Settings;
-use crate::import::{self, Home, ImportReport, Mode, Plan, Stores};
+use crate::import::{self, Files, Home, ImportReport, Mode, Plan, Stores};
 use crate::{files, logging, memory, serve};
 use serde_json::json;
 use std::path::Path;
@@ -33,7 +33,8 @@ pub(crate) fn run(source: &Import) -> Result<(), Failure> {
     write_configuration(arguments, settings.as_ref())?;
     let Some((folder, tree)) = scanned else { return configuration_alone(arguments, settings.as_ref()) };
     let home = Home::new(serial, arguments.device.as_deref(), &arguments.location, settings.as_ref())?;
-    let plan = Plan { folder, tree, home, settings };
+    let files = if arguments.again { Files::All } else { Files::NewOnes };
+    let plan = Plan { folder, tree, home, settings, files };
     let runtime = serve::runtime()?;
     let report = runtime.block_on(import(arguments, &plan));
     runtime.shutdown_background();

@@ -6,7 +6,8 @@
 //! Invariants
 //! 1. Every run reads every file, in the same order: what one file proves about another (which pass of a repeated hour,
 //!    which record is a duplicate) is known again. Only the storing is left out for files that are done.
-//! 2. A file is marked done after the store acknowledged its points under `always` and the ledger committed its records.
+//! 2. A file is marked done if it was read to its end, after the store acknowledged all of its points under `always` and the
+//!    ledger committed its records.
 //! 3. A record that takes the place of one written in this run is written, also from a file that is done: the later of two
 //!    records wins in the store as it does in one run.
 //! 4. A record of the ledger that somebody else changed last stays as it is.
@@ -29,4 +30,4 @@ mod validate;
 mod writer;
 
 pub(crate) use report::ImportReport;
-pub(crate) use run::{Home, Mode, Plan, Stores, device_name, run, serial_of};
+pub(crate) use run::{Files, Home, Mode, Plan, Stores, device_name, run, serial_of};

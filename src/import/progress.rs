@@ -21,8 +21,7 @@ impl Progress {
     pub(super) fn new(what: &'static str, files: usize, bytes: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(bytes);
-            let style =
-                ProgressStyle::with_template("{prefix} [{bar:40}] {percent}% {bytes_per_sec} {eta}  {msg}");
+            let style = ProgressStyle::with_template("{prefix} [{bar:30}] {percent}% {eta} {wide_msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
             bar.set_prefix(what);
             bar

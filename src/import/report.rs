@@ -206,7 +206,8 @@ impl ImportReport {
         }
         let _ = match self.tally.refused {
             0 => writeln!(out, "nothing was refused"),
-            refused => writeln!(out, "{refused} refused; the rest is {word}"),
+            refused if self.dry_run => writeln!(out, "{refused} refused; the rest would be stored"),
+            refused => writeln!(out, "{refused} refused; the rest is stored"),
         };
         out
     }

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use wattlog_ledger::schema::{Device, DeviceKind};
 use wattlog_ledger::{Actor, LedgerError};
 use wattlog_migrate::{
-    Context, Error, FoundFile, G12, Limits, Options, Out, OutError, Place as InFile, Position, Record,
-    Refusal, Tariff, Tree, find_device, read_file,
+    Context, Error, FileKind, FileReport, FoundFile, G12, Limits, Options, Out, OutError, Place as InFile,
+    Position, Record, Refusal, Tariff, Tree, find_device, read_file,
 };
 use wattlog_model::{FieldKind, FieldMeaning, Timestamp};
 
@@ -106,6 +106,17 @@ pub(crate) struct Plan {
     pub(crate) tree: Tree,
     pub(crate) home: Home,
     pub(crate) settings: Option<Settings>,
+    /// Which files are stored.
+    pub(crate) files: Files,
+}
+
+/// Which files are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Files {
+    /// Those that are not done.
+    NewOnes,
+    /// All of them, done or not.
+    All,
 }
 
 impl Plan {
@@ -126,7 +137,7 @@ impl Plan {
     }
 
     /// The mark of a file: what it is now, and what would be made of it. None if it is gone, which the reader will tell.
-    fn mark(&self, file: &FoundFile, database: &str) -> Option<u64> {
+    fn mark(&self, file: &FoundFile, stores: &Stores) -> Option<u64> {
         let stamp = files::stamp(&file.path).ok()?;
         let mut log = file.path.as_os_str().to_owned();
         log.push("-wal");
@@ -144,7 +155,9 @@ impl Plan {
             location.as_bytes(),
             zone.as_bytes(),
             tariff.as_bytes(),
-            database.as_bytes(),
+            stores.database.as_bytes(),
+            // A ledger in PostgreSQL outlives the folder of a store.
+            &stores.engine.store_id().0,
         ]))
     }
 }
@@ -179,15 +192,15 @@ pub(crate) async fn run(plan: &Plan, stores: Option<&Stores>, mode: Mode) -> Res
     let mut files_done_before = 0;
     for file in &plan.tree.files {
         // Looked at before it is read: what is appended meanwhile makes another mark.
-        let mark = stores.and_then(|stores| plan.mark(file, &stores.database));
-        importer.file_is_done =
-            mark.is_some_and(|mark| importer.done.as_ref().is_some_and(|done| done.has(mark)));
+        let mark = stores.and_then(|stores| plan.mark(file, stores));
+        importer.file_is_done = plan.files == Files::NewOnes
+            && mark.is_some_and(|mark| importer.done.as_ref().is_some_and(|done| done.has(mark)));
         if let Err(error) = read_file(file, &mut context, &mut importer).await {
             return Err(importer.failure.take().unwrap_or_else(|| read_failed(&error)));
         }
         if importer.file_is_done {
             files_done_before += 1;
-        } else {
+        } else if context.report().files.last().is_some_and(|read| was_read(file, read)) {
             importer.marks.extend(mark.map(|mark| (file.name.clone(), mark)));
         }
         let due = importer.marks.len() >= MOST_MARKS || importer.marked.elapsed() >= MARK_EVERY;
@@ -231,6 +244,13 @@ pub(crate) async fn run(plan: &Plan, stores: Option<&Stores>, mode: Mode) -> Res
         report.validation = Some(validate::compare(plan, stores, &actor).await?);
     }
     Ok(report)
+}
+
+/// Whether a file was read to its end. One that could not be opened, or a store that could not be read further, may be whole
+/// the next time without looking changed.
+fn was_read(file: &FoundFile, read: &FileReport) -> bool {
+    let found_something = !read.shapes.is_empty() || !read.kinds.is_empty();
+    read.unread == 0 || (found_something && file.kind == FileKind::Json)
 }
 
 /// Takes records and stores them in batches.

@@ -1,6 +1,8 @@
 //! `wattlog import optimiser` as its user drives it: the optimiser's own files, made-up trees of every era, and every way to
 //! be interrupted. What was imported is asked of a running server, never of the files of the store.
 
+#[path = "../../ledger/tests/support/cluster.rs"]
+mod cluster;
 #[path = "../../migrate/tests/support/mod.rs"]
 mod migrate_support;
 #[path = "../support/mod.rs"]

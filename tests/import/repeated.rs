@@ -16,7 +16,10 @@ fn twice_is_once() {
     assert_eq!(before.records["decisions"].len(), made.decisions.len());
     let (_, second) = home.import(tree.path(), &["--validate"]);
     assert_eq!(second["validation"]["differences"], json!([]));
-    assert_eq!(second["files_done_before"], json!(made.files.len()));
+    // What gave nothing but refusals may be readable next time.
+    let readable = made.files.values().filter(|file| file.unread == 0 || !file.read.is_empty()).count();
+    assert!(readable < made.files.len());
+    assert_eq!(second["files_done_before"], json!(readable));
     assert_eq!(second["points"], json!({}), "nothing is written again");
     assert_eq!(second["records"], json!({}));
     assert_eq!(second["read"], first["read"], "the same was read");

@@ -83,6 +83,10 @@ fn a_planted_difference_is_found() {
     let found = |word: &str| differences.iter().any(|one| one.contains(word));
     assert!(found("battery_temp") && found("not in the ledger"), "{differences:#?}");
     assert_eq!(differences.len(), 2, "{differences:#?}");
+    // What was deleted or overwritten is there again if it is wanted.
+    let (_, report) = home.import(tree.path(), &["--validate", "--again"]);
+    assert_eq!(report["files_done_before"], 0);
+    assert_eq!(report["validation"]["differences"], json!([]));
 }
 
 #[test]
@@ -154,6 +158,27 @@ fn points_beyond_a_retention_are_told_and_the_rest_is_stored() {
     let (_, report) = home.import(tree.path(), &["--validate"]);
     assert!(report["points"]["energy_data"].as_u64().unwrap() > 0, "{report}");
     assert_eq!(report["validation"]["differences"], json!([]));
+}
+
+#[test]
+fn a_ledger_in_postgresql_takes_the_records_and_outlives_a_store() {
+    let Some(cluster) = crate::cluster::Cluster::start(&[]) else { return };
+    let (tree, made) = made_tree(9);
+    let home = Home::new();
+    let config = format!("ledger: {{ url: {} }}\n", json!(cluster.url("postgres")));
+    fs::write(home.path().join("wattlog.yaml"), config).unwrap();
+    let (_, first) = home.import(tree.path(), &["--validate"]);
+    assert_eq!(first["validation"]["differences"], json!([]));
+    assert_eq!(first["records"]["decisions"]["stored"], json!(made.decisions.len()));
+    let (_, second) = home.import(tree.path(), &[]);
+    assert_eq!((&second["points"], &second["records"]), (&json!({}), &json!({})));
+    // A new store knows nothing, whatever the ledger remembers of another.
+    fs::remove_dir_all(home.data()).unwrap();
+    let (_, third) = home.import(tree.path(), &["--validate"]);
+    assert_eq!(third["files_done_before"], 0);
+    assert_eq!(third["points"], first["points"]);
+    assert_eq!(third["records"]["sessions"]["stored"], 0, "{third}");
+    assert_eq!(third["validation"]["differences"], json!([]));
 }
 
 #[test]
