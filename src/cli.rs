@@ -35,6 +35,9 @@ pub(crate) enum Command {
     Dump(DumpArgs),
     /// Read all that is left of a damaged store, as line protocol or CSV; changes nothing, exit code 65 if something is lost
     Salvage(SalvageArgs),
+    /// Take over what another program kept
+    #[command(subcommand)]
+    Import(Import),
     /// Check, print or explain the configuration
     Config(ConfigArgs),
     /// Probe a running server: exit code 0 if it is well, 69 if not
@@ -325,6 +328,58 @@ pub(crate) struct SalvageArgs {
 pub(crate) enum SalvageFormat {
     Lp,
     Csv,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Import {
+    /// The GoodWe price optimiser's files and store; exit code 65 if something was refused or differs (docs/migration.md)
+    Optimiser(Box<OptimiserArgs>),
+}
+
+/// wattlog's own configuration is found as by `serve` without a flag: `$WATTLOG_CONFIG`, `./wattlog.yaml` and so on.
+#[derive(Debug, Args)]
+pub(crate) struct OptimiserArgs {
+    /// Folder of the optimiser, the one that holds `out` and `data`; only read
+    #[arg(value_name = "DIR", required_unless_present = "config")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Its SQLite store, if that lies elsewhere
+    #[arg(long, value_name = "FILE", requires = "folder")]
+    pub(crate) db: Option<PathBuf>,
+    /// The optimiser's settings (master_coordinator_config.yaml): zone and tariff of the import, and a configuration for wattlog
+    /// on standard output, the report then being on standard error
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// File to make for that configuration
+    #[arg(long, value_name = "FILE", requires = "config", conflicts_with = "dry_run")]
+    pub(crate) config_out: Option<PathBuf>,
+    /// Folder of the store [default: that of the configuration, or the XDG data folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// What the inverter is called, as in collector.devices[].id [default: its serial number, if a file names it]
+    #[arg(long, value_name = "ID", value_parser = tag_value)]
+    pub(crate) device: Option<String>,
+    /// The tag location, as in collector.devices[].location
+    #[arg(long, value_name = "NAME", default_value = "home", value_parser = tag_value)]
+    pub(crate) location: String,
+    /// Read everything and report, write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Store everything anew, also files that are done: after points were deleted that are wanted back
+    #[arg(long, conflicts_with = "dry_run", requires = "folder")]
+    pub(crate) again: bool,
+    /// Read the source again afterwards and compare it with what was stored
+    #[arg(long, conflicts_with = "dry_run", requires = "folder")]
+    pub(crate) validate: bool,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn tag_value(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > 128 || text.chars().any(|c| c.is_control() || matches!(c, ',' | '=')) {
+        return Err("1 to 128 bytes without control characters, commas and equal signs".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 #[derive(Debug, Args)]

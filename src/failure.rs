@@ -63,6 +63,11 @@ impl Failure {
         self.message.is_empty()
     }
 
+    /// Another process is at work.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.kind == Kind::Busy
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.kind as u8)
     }

@@ -1,11 +1,13 @@
-//! Files that are no part of a store: configuration, secrets, input of `write`, the folder of a demo.
+//! Files that are no part of a store: configuration, secrets, input of `write`, the folder of a demo, stamps of what is
+//! imported.
 //!
 //! The one home of `std::fs` in this crate. Files of a store belong to `wattlog_engine::io`.
 #![expect(clippy::disallowed_methods, reason = "this is the module that may")]
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 /// Longest configuration or secret, in bytes: more is a mistake in the path.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
@@ -39,6 +41,21 @@ pub(crate) fn create_new(path: &Path) -> io::Result<Box<dyn Write>> {
 /// Makes `path` and its parents, if they are not there.
 pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
+}
+
+/// Length and time of the last change of a file, in bytes and in nanoseconds since 1970 (0 where the system keeps none).
+pub(crate) fn stamp(path: &Path) -> io::Result<(u64, i128)> {
+    let data = fs::metadata(path)?;
+    let changed = data.modified().ok().map_or(0, |changed| match changed.duration_since(UNIX_EPOCH) {
+        Ok(since) => since.as_nanos() as i128,
+        Err(before) => -(before.duration().as_nanos() as i128),
+    });
+    Ok((data.len(), changed))
+}
+
+/// The path by which a file or folder is always known; as it was given if it cannot be followed.
+pub(crate) fn canonical(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Whether a folder holds nothing at all.

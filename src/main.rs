@@ -10,6 +10,7 @@ mod databases;
 mod devices;
 mod failure;
 mod files;
+mod import;
 mod logging;
 mod memory;
 mod notify;

@@ -28,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wattlog_collector::Collector;
+use wattlog_derived::energy::{EnergyKeeper, EnergyOptions};
 use wattlog_engine::io::ReadMode;
 use wattlog_engine::io::os::OsDisk;
 use wattlog_engine::options::Midnights;
@@ -234,6 +235,7 @@ pub(crate) struct Appliance {
     state: ServerState,
     http: Task,
     units: Task,
+    energy: Arc<EnergyKeeper>,
     /// None once the databases are as configured.
     databases: Option<Task>,
     /// None only while one replaces another.
@@ -257,6 +259,11 @@ impl Appliance {
             return Err(Failure::new(Kind::General, "the HTTP side already has a store"));
         }
         let units = spawn_units(&engine, config.units.clone());
+        let energy = EnergyOptions::new(&config.server.default_database);
+        let energy = EnergyKeeper::start(engine.clone(), energy, clock.clone())
+            .map_err(|error| Failure::io("start the thread that keeps energies", &error))?;
+        let energy = Arc::new(energy);
+        front.state.set_energy(energy.clone());
         let collector = Collector::new(config.collector.clone())
             .map_err(|error| Failure::from_error(Kind::Config, &error))?;
         let database = &config.server.default_database;
@@ -272,6 +279,7 @@ impl Appliance {
             state: front.state,
             http: front.http,
             units,
+            energy,
             databases,
             collector,
         })
@@ -346,8 +354,12 @@ impl Appliance {
         if let Some(databases) = self.databases {
             databases.stop("databases").await;
         }
-        let engine = self.engine;
-        let closed = tokio::task::spawn_blocking(move || engine.close()).await;
+        let (engine, energy) = (self.engine, self.energy);
+        let close = move || {
+            energy.stop();
+            engine.close()
+        };
+        let closed = tokio::task::spawn_blocking(close).await;
         self.ledger.close().await;
         closed
             .map_err(|error| Failure::from_error(Kind::General, &error))?

@@ -340,6 +340,11 @@ impl Engine {
         &self.inner.shared
     }
 
+    /// Which store this is: drawn when it was made, the same for as long as it lives, in every copy of it too.
+    pub fn store_id(&self) -> StoreId {
+        self.inner.shared.store
+    }
+
     /// What opening found and did.
     pub fn recovery_report(&self) -> &RecoveryReport {
         &self.inner.report

@@ -488,7 +488,10 @@ pub(crate) fn bind<'q>(sql: &str, values: &[Value]) -> Query<'q, Any, AnyArgumen
     for value in values {
         query = match value {
             Value::Int(value) => query.bind(*value),
-            Value::Real(value) => query.bind(*value),
+            Value::Real(Some(value)) => query.bind(*value),
+            // Told as f32 it reaches PostgreSQL as the double that the column is: `sqlx::any` (0.9) exchanges the two for a null, and
+            // a statement that was prepared with a null of four bytes refuses the first number of eight.
+            Value::Real(None) => query.bind(None::<f32>),
             Value::Text(value) => query.bind(value.clone()),
         };
     }

@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod demo;
 mod health;
+mod import;
 mod line;
 mod query;
 mod salvage;
@@ -30,6 +31,7 @@ pub(crate) fn run(arguments: Cli) -> Result<(), Failure> {
         Command::Check(arguments) => check::check(&arguments),
         Command::Dump(arguments) => check::dump(&arguments),
         Command::Salvage(arguments) => salvage::run(&arguments),
+        Command::Import(source) => import::run(&source),
     }
 }
 

@@ -328,6 +328,18 @@ pub(crate) fn load(surroundings: &Surroundings) -> Result<Loaded, ConfigError> {
     Ok(Loaded { config, file: gathered.origins.file, secret_paths: gathered.secret_paths })
 }
 
+/// A YAML document as a tree, whoever it is of.
+pub(crate) fn parse_yaml(text: &str) -> Result<Value, String> {
+    sources::parse(text)
+}
+
+/// Whether a text that this program wrote would be accepted, whatever `${NAME}` and `file:` stand for.
+pub(crate) fn check_text(text: &str) -> Result<(), String> {
+    let mut tree = sources::parse(text)?;
+    sources::fill_in(&mut tree);
+    from_tree(tree).map(|_| ()).map_err(|error| error.to_string())
+}
+
 fn from_tree(tree: Value) -> Result<Config, PathError> {
     if let Some(section) = LATER.into_iter().find(|name| tree.get(name).is_some()) {
         return Err(PathError::at(section, "not part of this version"));

@@ -109,7 +109,7 @@ pub(super) fn gather(surroundings: &Surroundings) -> Result<Gathered, ConfigErro
 }
 
 /// A YAML document as a tree; an empty one is an empty map.
-fn parse(text: &str) -> Result<Value, String> {
+pub(super) fn parse(text: &str) -> Result<Value, String> {
     match serde_saphyr::from_str::<Option<Value>>(text) {
         Ok(None | Some(Value::Null)) => Ok(Value::Object(Map::new())),
         Ok(Some(tree @ Value::Object(_))) => Ok(tree),
@@ -193,6 +193,22 @@ fn expand(
             Ok(())
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+    }
+}
+
+/// Puts a word for every `${NAME}` and `file:PATH`, where only the form of the rest counts.
+pub(super) fn fill_in(value: &mut Value) {
+    match value {
+        Value::Object(map) => map.values_mut().for_each(fill_in),
+        Value::Array(items) => items.iter_mut().for_each(fill_in),
+        Value::String(text) if text.starts_with("file:") => "word".clone_into(text),
+        Value::String(text) => {
+            while let Some(start) = text.find("${") {
+                let Some(len) = text[start..].find('}') else { return };
+                text.replace_range(start..=start + len, "word");
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -50,6 +50,20 @@ on_both! {
         }
     }
 
+    async fn a_number_that_was_not_known_in_one_record_is_stored_in_the_next(place) {
+        // A null took the place of four bytes in the statement that PostgreSQL keeps, and the first number of eight was refused.
+        let ledger = place.open().await;
+        let energies = [None, Some(5.5), None, Some(-0.0), Some(0.25)];
+        for (number, energy) in energies.into_iter().enumerate() {
+            let told = json!({"session_id": number.to_string(), "kind": "charging", "start": "2026-03-01T10:00:00Z", "source": "grid",
+                "status": "active", "energy_kwh": energy, "total_cost": energy});
+            ledger.insert(serde_json::from_value::<Session>(told).unwrap(), &actor()).await.unwrap();
+        }
+        let stored = ledger.list::<Session>(&Listing::all()).await.unwrap().records;
+        let stored: Vec<Option<f64>> = stored.into_iter().map(|one| one.record.energy_kwh).collect();
+        assert_eq!(stored, energies);
+    }
+
     async fn what_is_too_long_is_refused_and_a_long_name_of_an_actor_is_cut(place) {
         let ledger = place.open().await;
         let wish = |bytes: usize| Preference { owner: String::new(), name: "n".into(), value: json!("x".repeat(bytes)) };
