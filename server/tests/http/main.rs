@@ -3,6 +3,7 @@
 mod changes;
 mod docs;
 mod drawings;
+mod energy;
 mod exports;
 mod lifecycle;
 mod limits;

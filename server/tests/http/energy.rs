@@ -1,0 +1,128 @@
+//! Energy over HTTP: from points that were pushed, with tariffs of the ledger.
+
+use crate::support::{NOW, Running, Setup};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use wattlog_derived::energy::{EnergyKeeper, EnergyOptions};
+use wattlog_ledger::{Backend, Ledger, LedgerOptions};
+
+const MINUTE: i64 = 60_000_000_000;
+
+async fn home() -> (Running, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut setup = Setup::default();
+    setup.server.home_zone = "Europe/Warsaw".to_owned();
+    let running = setup.start().await;
+    let options = LedgerOptions::new(Backend::Sqlite(folder.path().join("ledger.db")));
+    assert!(running.state.set_ledger(Ledger::new(options, running.clock.clone()).unwrap()));
+    let options = EnergyOptions::new("wattlog");
+    let keeper = EnergyKeeper::start(running.engine.clone(), options, running.clock.clone()).unwrap();
+    assert!(running.state.set_energy(Arc::new(keeper)));
+    (running, folder)
+}
+
+/// 3 kW from the roof, 1 kW used, 2 kW sold until an hour before now; then 0.5 kW bought.
+fn day() -> String {
+    let points = (-600..=0).map(|minute| {
+        let (pv, grid, house) = if minute <= -60 { (3000, 2000, 1000) } else { (0, -500, 500) };
+        let time = NOW.0 + minute * MINUTE;
+        format!("energy_data,device_id=roof pv_power={pv},grid_power={grid},consumption={house} {time}\n")
+    });
+    points.collect()
+}
+
+async fn ask(running: &Running, target: &str) -> Value {
+    let answer = running.get(target).await;
+    assert_eq!(answer.status, 200, "{target}: {}", answer.text());
+    answer.json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_and_months_with_money_where_there_is_a_tariff() {
+    let (running, _folder) = home().await;
+    running.store(&day()).await;
+    let tariff = |direction: &str, definition: Value| json!({ "name": direction, "direction": direction, "valid_from": "2026-01-01T00:00:00Z", "definition": definition });
+    let refused =
+        running.post("/api/v1/tariffs", tariff("import", json!({ "builtin": "g99" })).to_string()).await;
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    assert!(refused.text().contains("definition"), "{}", refused.text());
+    let today = "/api/v1/energy?start=2026-03-01T00:00:00%2B01:00";
+    // The last quarters are computed from their points, so the answer is whole at once or as soon as the rest is kept.
+    let whole = |answer: &Value| {
+        let period = answer["devices"][0]["periods"][0].clone();
+        answer["pending"] == json!([])
+            && period["covered_s"].is_null()
+            && period["export_kwh"] == json!(18.013333)
+    };
+    running.until("the day to be computed", async |running| whole(&ask(running, today).await)).await;
+    let bare = ask(&running, today).await;
+    let period = &bare["devices"][0]["periods"][0];
+    assert_eq!(period["cost"], Value::Null);
+    assert!(bare["notes"][0].as_str().unwrap().contains("POST /api/v1/tariffs"), "{bare}");
+
+    let bought = json!({ "builtin": "g11", "energy": { "fixed_pln_kwh": 0.5 } });
+    let sold = json!({ "sold": true, "energy": { "fixed_pln_kwh": 0.3 } });
+    for tariff in [tariff("import", bought), tariff("export", sold)] {
+        let made = running.post("/api/v1/tariffs", tariff.to_string()).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+    }
+    let told = ask(&running, today).await;
+    let device = &told["devices"][0];
+    assert_eq!(
+        (&told["period"], &told["tz"], &device["device_id"]),
+        (&json!("day"), &json!("Europe/Warsaw"), &json!("roof"))
+    );
+    let period = &device["periods"][0];
+    assert_eq!(period["start"], "2026-03-01T00:00:00+01:00");
+    assert_eq!(period["end"], "2026-03-01T11:00:00+01:00");
+    // 10 of 11 hours have points.
+    assert_eq!(period["coverage"], json!(0.909091));
+    // In the minute in which it turns, power passes zero after four fifths: 2 kW fall to 0, then half a kW rises.
+    assert_eq!(period["revenue"]["priced_kwh"], period["export_kwh"]);
+    let near = |value: &Value, wanted: f64| (value.as_f64().unwrap() - wanted).abs() < 2e-6;
+    assert!(near(&period["revenue"]["pln"], 18.013333 * 0.3), "{period}");
+    let price = period["cost"]["pln"].as_f64().unwrap() / period["import_kwh"].as_f64().unwrap();
+    assert!(price > 0.5 + 0.0892, "energy, fixed part and distribution: {price}");
+    assert_eq!((&period["charge_kwh"], &period["pv_to_battery_kwh"]), (&json!(0.0), &json!(0.0)));
+    assert!(
+        near(&period["pv_to_grid_kwh"], 18.008333) || near(&period["pv_to_grid_kwh"], 18.013333),
+        "{period}"
+    );
+
+    let month = ask(&running, "/api/v1/energy?period=month&device_id=roof").await;
+    let last = month["devices"][0]["periods"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(last["start"], "2026-03-01T00:00:00+01:00");
+    assert_eq!(last["export_kwh"], period["export_kwh"]);
+    assert_eq!(ask(&running, "/api/v1/energy?device_id=none").await["devices"], json!([]));
+
+    let csv = running.get(&format!("{today}&format=csv")).await.text();
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 2, "{csv}");
+    assert!(
+        lines[0].starts_with("device_id,start,end,coverage,pv_kwh,")
+            && lines[0].ends_with(",cost_pln,revenue_pln")
+    );
+    assert_eq!(lines[0].split(',').count(), lines[1].split(',').count());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_asked_is_refused_by_name() {
+    let (running, _folder) = home().await;
+    for (query, wanted) in [
+        ("period=week", "period"),
+        ("tz=Warsaw", "tz"),
+        ("start=now&end=-1d", "start"),
+        ("start=soon", "start"),
+        ("start=1700-01-01T00:00:00Z&end=2200-01-01T00:00:00Z", "start"),
+        ("format=xml", "format"),
+        ("colour=red", "colour"),
+    ] {
+        let answer = running.get(&format!("/api/v1/energy?{query}")).await;
+        assert_eq!(answer.status, 400, "{query}: {}", answer.text());
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(wanted), "{query}: {message}");
+    }
+    // Before anything was stored there is no database, and no energy.
+    let answer = running.get("/api/v1/energy").await;
+    assert!(matches!(answer.status, 200 | 404), "{}", answer.text());
+}
