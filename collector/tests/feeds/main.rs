@@ -1,0 +1,7 @@
+//! Feeds and messages: recorded shapes, months with both clock changes through every fault, hostile bytes, a broker.
+
+mod hostile;
+mod messages;
+mod month;
+mod shapes;
+mod store;
