@@ -22,22 +22,16 @@ pub struct FeedsConfig {
     /// Wait after so many failed tries, and before a day that is not whole yet is asked for again: 1 min to 6 h.
     pub rest: Interval,
     /// Day-ahead prices, settlement prices and Kompas codes of the Polish grid operator.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pse: Option<PseConfig>,
     /// Day-ahead prices of the ENTSO-E transparency platform.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub entsoe: Option<EntsoeConfig>,
     /// Day-ahead prices of Energy-Charts.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub energy_charts: Option<EnergyChartsConfig>,
     /// Exchange rates of the Polish national bank; with them prices in EUR get a price in PLN.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub nbp: Option<NbpConfig>,
     /// Weather forecasts.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub open_meteo: Option<OpenMeteoConfig>,
     /// Weather observed at a Polish station.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub imgw: Option<ImgwConfig>,
 }
 

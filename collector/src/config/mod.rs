@@ -37,7 +37,6 @@ pub struct CollectorConfig {
     /// Price, rate and weather services.
     pub feeds: FeedsConfig,
     /// Messages of a broker.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mqtt: Option<MqttConfig>,
 }
 

@@ -14,8 +14,8 @@ use reqwest::{Client, StatusCode, Url, redirect};
 use std::time::Duration;
 use wattlog_model::Timestamp;
 
-/// Most bytes of one answer.
-pub(crate) const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+/// Most bytes of one answer; a week of prices has a tenth of it.
+pub(crate) const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 /// A service that asks for a longer rest is asked again after this.
 pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 

@@ -73,7 +73,7 @@ struct Answer {
 
 impl Runner {
     pub(crate) fn new(index: usize, service: Service, config: &FeedsConfig, around: Surroundings) -> Self {
-        let zone = TimeZone::get(&config.zone).unwrap_or(TimeZone::UTC);
+        let zone = TimeZone::get(&config.zone).expect("the configuration's check refuses other zones");
         let terms = Terms {
             zone: zone.clone(),
             backfill_days: config.backfill_days.into(),
@@ -207,6 +207,7 @@ impl Runner {
     async fn fetch(&self, ask: Ask, now: Timestamp) -> Result<Option<Answer>, LookError> {
         let mut answer = Answer { rows: Vec::new(), refused: 0, first_refusal: None, proof: None };
         let (mut url, mut visited) = (self.service.request(ask, now), HashSet::new());
+        let mut len = 0;
         loop {
             let shown = self.fetcher.hide(url.as_str());
             self.note(|status| status.requests += 1);
@@ -216,6 +217,11 @@ impl Runner {
                 Fetched::Unchanged => return Ok(None),
                 Fetched::Body { status, body, validators } => (status, body, validators),
             };
+            len += body.len();
+            if len > MAX_LOOK_BYTES {
+                let reason = format!("all pages together are longer than {MAX_LOOK_BYTES} bytes");
+                return Err(LookError::Paging { url: shown, reason });
+            }
             let parsed = self.service.parse(status, &body).map_err(|error| {
                 let error = ParseError(self.fetcher.hide(&error.to_string()));
                 LookError::Parse { url: shown.clone(), error }
@@ -278,9 +284,7 @@ impl Runner {
         };
         let date = day::local(row.time, &self.zone).date();
         let Some(rate) = self.around.rates.for_day(date) else {
-            self.note(|status| {
-                status.note = Some(format!("no rate of exchange for {date}: price in EUR only"));
-            });
+            self.tell(Some(format!("no rate of exchange for {date} yet: price in EUR only")));
             return (row, false);
         };
         self.note_age(date, rate);
@@ -293,8 +297,19 @@ impl Runner {
     fn note_age(&self, date: Date, rate: RateOfDay) {
         let age = date.since(rate.date).map_or(0, |span| span.get_days());
         let old = || format!("prices of {date} are converted with the rate of {}, {age} days old", rate.date);
-        let note = (age > USUAL_AGE_DAYS).then(old);
-        self.note(|status| status.note = note);
+        self.tell((age > USUAL_AGE_DAYS).then(old));
+    }
+
+    /// Notes what is to be known of the values; once in the log.
+    fn tell(&self, note: Option<String>) {
+        self.note(|status| {
+            if status.note != note {
+                if let Some(note) = &note {
+                    tracing::info!(feed = self.service.name, note, "to be known of prices");
+                }
+                status.note = note;
+            }
+        });
     }
 
     fn remember(&mut self, row: &Row, is_whole: bool) {
@@ -404,6 +419,7 @@ fn next_page(url: &Url, next: &str, visited: &HashSet<String>) -> Result<Url, St
 
 /// Most requests of one look: a week of quarters has seven pages.
 const MAX_PAGES: usize = 50;
+const MAX_LOOK_BYTES: usize = 8 * 1024 * 1024;
 /// Most points handed over at once.
 const PARCEL_POINTS: usize = 500;
 const MAX_VALIDATORS: usize = 64;

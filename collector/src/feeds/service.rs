@@ -39,7 +39,7 @@ enum Kind {
 impl Service {
     /// All that are configured, rates first; the configuration has passed its check.
     pub(crate) fn all(config: &FeedsConfig) -> Vec<Self> {
-        let zone = TimeZone::get(&config.zone).unwrap_or(TimeZone::UTC);
+        let zone = TimeZone::get(&config.zone).expect("the configuration's check refuses other zones");
         let mut all = Vec::new();
         let mut add = |name: String, measurement, tags: &[(&str, &str)], url: &str, kind| {
             let pairs = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));

@@ -94,7 +94,13 @@ impl Receiver {
 
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         // What is not acknowledged by then stays with the broker.
-        shutdown.run_until_cancelled(self.receive_for_ever()).await;
+        let receive = async {
+            loop {
+                self.receive_for_ever().await;
+                tokio::time::sleep(BEGUN_ANEW).await;
+            }
+        };
+        shutdown.run_until_cancelled(receive).await;
         self.note(|status| status.is_connected = false);
     }
 
@@ -123,9 +129,10 @@ impl Receiver {
             tokio::select! {
                 outcome = outcome_of(&mut storing), if storing.is_some() => {
                     let Some(done) = storing.take() else { continue };
-                    // None: the collector ends around us.
-                    let Some(rejected) = outcome else { return };
-                    self.settled(&client, done, rejected);
+                    match outcome {
+                        Some(rejected) => self.settled(&client, done, rejected),
+                        None => self.take_back(done),
+                    }
                 }
                 told = news.recv(), if has_room => match told {
                     Some(told) => self.heard(told),
@@ -245,6 +252,14 @@ impl Receiver {
                 self.stored.add(key(&arrived.publish));
             }
             self.acknowledge(client, &arrived);
+        }
+    }
+
+    /// The call ended without an outcome: its messages are stored with the next one.
+    fn take_back(&mut self, undone: Storing) {
+        for arrived in undone.messages.into_iter().rev() {
+            self.backlog_bytes += arrived.publish.payload.len();
+            self.backlog.push_front(arrived);
         }
     }
 
@@ -388,4 +403,6 @@ const REQUESTS: usize = 65_536 + 64;
 const REMEMBERED: usize = 65_536;
 /// A longer packet ends the connection: no device sends it.
 const MAX_PACKET_BYTES: usize = 2 * 1024 * 1024;
+/// Rest before a connection's task that ended by itself is begun anew.
+const BEGUN_ANEW: Duration = Duration::from_secs(1);
 const CERTIFICATES_AGAIN: Duration = Duration::from_secs(60);
