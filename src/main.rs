@@ -10,6 +10,7 @@ mod databases;
 mod devices;
 mod failure;
 mod files;
+mod known;
 mod logging;
 mod memory;
 mod notify;
