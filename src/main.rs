@@ -11,6 +11,7 @@ mod devices;
 mod failure;
 mod files;
 mod import;
+mod known;
 mod logging;
 mod memory;
 mod notify;

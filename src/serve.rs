@@ -15,6 +15,7 @@ use crate::config::{Config, ReadWay};
 use crate::databases::{self, Databases};
 use crate::devices::Devices;
 use crate::failure::{Failure, Kind, chain};
+use crate::known::EngineKnown;
 use crate::logging::Reload;
 use crate::sink::EngineSink;
 use crate::units::{self, Units};
@@ -390,7 +391,9 @@ fn spawn_collector(
     state: &ServerState,
 ) -> Task {
     // Process numbers repeat in containers, where every start may be number 1.
-    let collector = collector.with_seed(u64::from(std::process::id()) ^ clock.wall().0.unsigned_abs());
+    let collector = collector
+        .with_seed(u64::from(std::process::id()) ^ clock.wall().0.unsigned_abs())
+        .with_known(Arc::new(EngineKnown::new(engine.clone(), database)));
     devices.watch(collector.status());
     let state = state.clone();
     let count_stored = Arc::new(move |points| state.count_ingested(IngestSource::Collector, points));

@@ -1,9 +1,11 @@
-//! Starts a task per device, one for the system's metrics and one that carries points to the sink; stops them in
-//! order: devices first, then what they left is delivered.
+//! Starts a task per device and per feed, one for messages, one for the system's metrics and one that carries points to
+//! the sink; stops them in order: devices and the like first, then what they left is delivered.
 
 use crate::config::{CollectorConfig, ConfigError};
 use crate::device::Device;
+use crate::feeds::{Deposit, Feeds, Known, NothingKnown, Runner, Service, Surroundings};
 use crate::goodwe;
+use crate::mqtt::{Mapping, Receiver};
 use crate::outbox::{Meanings, Outbox};
 use crate::sink::Sink;
 use crate::status::StatusHandle;
@@ -13,14 +15,20 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use wattlog_model::Clock;
+use wattlog_model::{Clock, Timestamp};
 
 /// A collector that was configured and not started yet.
-#[derive(Debug)]
 pub struct Collector {
     config: CollectorConfig,
     seed: u64,
     status: StatusHandle,
+    known: Arc<dyn Known>,
+}
+
+impl std::fmt::Debug for Collector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Collector").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 /// How long the last points may take to be stored when the collector stops.
@@ -33,8 +41,19 @@ impl Collector {
     /// As [`CollectorConfig::check`].
     pub fn new(config: CollectorConfig) -> Result<Self, ConfigError> {
         config.check()?;
-        let status = StatusHandle::new(&config.devices, config.buffer_points);
-        Ok(Self { config, seed: 0, status })
+        let feeds = Service::all(&config.feeds).into_iter().map(|service| service.name);
+        let mut status = StatusHandle::new(&config.devices, config.buffer_points).with_feeds(feeds);
+        if let Some(mqtt) = &config.mqtt {
+            status = status.with_mqtt(mqtt.url.clone());
+        }
+        Ok(Self { config, seed: 0, status, known: Arc::new(NothingKnown) })
+    }
+
+    /// Asks this store what it has, so that feeds fetch only what is missing.
+    #[must_use]
+    pub fn with_known(mut self, known: Arc<dyn Known>) -> Self {
+        self.known = known;
+        self
     }
 
     /// Seeds the jitter of reconnections; a number of this machine's own keeps a fleet from knocking in step.
@@ -58,6 +77,14 @@ impl Collector {
             meanings.add(goodwe::MEASUREMENT, goodwe::fields(family));
         }
         meanings.add(system::MEASUREMENT, system::fields());
+        for (measurement, fields) in Feeds::meanings(&self.config.feeds) {
+            meanings.add(measurement, fields);
+        }
+        for (measurement, fields) in
+            self.config.mqtt.as_ref().map(Mapping::new).iter().flat_map(Mapping::meanings)
+        {
+            meanings.add(measurement, fields);
+        }
 
         let mut tasks = JoinSet::new();
         for (index, config) in self.config.devices.into_iter().enumerate() {
@@ -71,10 +98,38 @@ impl Collector {
         }
         if self.config.system_metrics.enabled {
             let interval = self.config.system_metrics.interval.0;
-            let (status, outbox, over) = (self.status.clone(), Arc::clone(&outbox), shutdown.clone());
+            let (status, outbox, clock) = (self.status.clone(), Arc::clone(&outbox), Arc::clone(&clock));
+            let over = shutdown.clone();
             let begin = move || {
                 let (outbox, clock) = (Arc::clone(&outbox), Arc::clone(&clock));
                 SystemMetrics::new(interval, status.clone(), outbox, clock).run(over.clone())
+            };
+            tasks.spawn(keep_running(begin, shutdown.clone()));
+        }
+        let around = Surroundings {
+            deposit: Arc::clone(&outbox) as Arc<dyn Deposit>,
+            known: self.known,
+            clock: Arc::clone(&clock),
+            rates: Arc::default(),
+            status: self.status.clone(),
+            seed: self.seed,
+        };
+        for (index, service) in Service::all(&self.config.feeds).into_iter().enumerate() {
+            let (config, around, over) = (self.config.feeds.clone(), around.clone(), shutdown.clone());
+            let begin = move || {
+                let runner = Runner::new(index, service.clone(), &config, around.clone());
+                let (clock, over) = (Arc::clone(&around.clock), over.clone());
+                // A look that is cut off has stored whole parcels or none; the rest is fetched at the next start.
+                async move { over.run_until_cancelled(feed_for_ever(runner, clock)).await.unwrap_or_default() }
+            };
+            tasks.spawn(keep_running(begin, shutdown.clone()));
+        }
+        if let Some(config) = self.config.mqtt {
+            let (status, outbox, clock) = (self.status.clone(), Arc::clone(&outbox), Arc::clone(&clock));
+            let (seed, over) = (self.seed, shutdown.clone());
+            let begin = move || {
+                let (status, outbox, clock) = (status.clone(), Arc::clone(&outbox), Arc::clone(&clock));
+                Receiver::new(&config, seed, status, outbox, clock).run(over.clone())
             };
             tasks.spawn(keep_running(begin, shutdown.clone()));
         }
@@ -101,6 +156,24 @@ impl Collector {
         }
     }
 }
+
+/// Looks whenever a feed is due. The wall clock may jump, so it is asked again within a minute.
+async fn feed_for_ever(mut runner: Runner, clock: Arc<dyn Clock>) {
+    let mut due = Timestamp::MIN;
+    loop {
+        let now = clock.wall();
+        if due <= now || now.0 < due.0.saturating_sub(LONGEST_WAIT_NS) {
+            due = runner.step().await;
+        }
+        let wait = due.0.saturating_sub(clock.wall().0).max(0).unsigned_abs();
+        tokio::time::sleep(Duration::from_nanos(wait).min(LOOK_AT_CLOCK)).await;
+    }
+}
+
+/// Between two looks at the wall clock.
+const LOOK_AT_CLOCK: Duration = Duration::from_mins(1);
+/// Nothing waits longer than to the next change of the day, unless the clock was set back.
+const LONGEST_WAIT_NS: i64 = 26 * 3_600_000_000_000;
 
 /// Runs a task that ends at shutdown alone. One that panics has a fault of ours in it: it is said, and the task begun
 /// anew.

@@ -1,4 +1,4 @@
-//! Polls inverters and the machine itself, and gives points to a sink.
+//! Polls inverters and the machine itself, fetches prices and weather, hears a broker, and gives points to a sink.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -33,15 +33,17 @@
 //! ```
 //!
 //! Promises: it never writes to a device (function 3 is the only one in the code); a point holds only values that were
-//! read in its own cycle; nothing a device or the store does ends a loop; what is dropped is counted.
+//! read in its own cycle; nothing a device, a service, a broker or the store does ends a loop; what is dropped is counted.
 //! Not here: the store (it is behind [`Sink`]), the configuration file, HTTP.
 
 mod collector;
 pub mod config;
 mod device;
+pub mod feeds;
 pub mod goodwe;
 mod link;
 pub mod modbus;
+pub mod mqtt;
 mod outbox;
 mod poll;
 mod seed;
@@ -53,5 +55,6 @@ mod system;
 pub use collector::Collector;
 pub use config::CollectorConfig;
 pub use device::{Probe, probe};
+pub use feeds::{Feeds, Known, NothingKnown};
 pub use sink::{BoxFuture, Sink, SinkError};
 pub use status::{CollectorStatus, StatusHandle};

@@ -4,7 +4,8 @@
 //! 1. Waiting points and those of the call in flight are at most `capacity` together; beyond it the oldest that waits
 //!    is dropped and counted.
 //! 2. A refused batch goes back to the front, so points are offered in the order they came.
-//! 3. A device never waits for the store.
+//! 3. A device never waits for the store. Feeds and messages do: each hands over one parcel at a time and hears when it
+//!    is stored, so nothing of theirs is dropped, and as many parcels wait as there are of them.
 //! 4. A point that was pushed is counted once: as stored, rejected or dropped, or as waiting.
 
 use crate::sink::{Sink, SinkError};
@@ -13,7 +14,7 @@ use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wattlog_model::{FieldMeaning, Point};
@@ -37,11 +38,36 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Point>,
+    parcels: VecDeque<Parcel>,
+    /// The last call carried a parcel: the next one carries points of devices if there are any.
+    parcel_was_last: bool,
     /// Who gave the points of the call in flight.
     in_flight: Vec<Giver>,
     /// Durations of the calls since they were asked for last.
     calls: u32,
     calls_took: Duration,
+}
+
+/// Points whose giver waits until they are stored.
+#[derive(Debug)]
+struct Parcel {
+    points: Vec<Point>,
+    /// Hears how many of the points were rejected.
+    stored: oneshot::Sender<u64>,
+}
+
+/// What one call to the store carries.
+enum Load {
+    Batch(Vec<Point>),
+    Parcel(Parcel),
+}
+
+impl Load {
+    fn points(&self) -> &[Point] {
+        match self {
+            Self::Batch(points) | Self::Parcel(Parcel { points, .. }) => points,
+        }
+    }
 }
 
 /// Place of a device in the status; none for the program's own metrics.
@@ -59,6 +85,15 @@ impl Outbox {
         self.trim(&mut queue);
         drop(queue);
         self.filled.notify_one();
+    }
+
+    /// Hands points over and answers when they are stored: how many were rejected for good. None if the collector ends
+    /// before. A caller that stops waiting takes them back, unless they are on their way.
+    pub(crate) fn hand_over(&self, points: Vec<Point>) -> impl Future<Output = Option<u64>> + Send + 'static {
+        let (stored, hears) = oneshot::channel();
+        self.queue.lock().parcels.push_back(Parcel { points, stored });
+        self.filled.notify_one();
+        async move { hears.await.ok() }
     }
 
     /// Mean duration of the calls to the store since this was asked last.
@@ -101,15 +136,33 @@ impl Outbox {
         self.status.buffer(|buffer| buffer.waiting = queue.waiting.len() + queue.in_flight.len());
     }
 
-    /// Counts a batch that the store has decided on; `rejected` are places in it.
-    fn count_decided(&self, batch: &[Point], rejected: &[usize]) {
-        let rejected: Vec<&Point> = rejected.iter().filter_map(|place| batch.get(*place)).collect();
+    /// Counts a load that the store has decided on; `rejected` are places in it.
+    fn count_decided(&self, load: &Load, rejected: &[usize]) {
+        let points = load.points();
+        let rejected: Vec<&Point> = rejected.iter().filter_map(|place| points.get(*place)).collect();
         self.status.buffer(|buffer| {
             buffer.rejected += rejected.len() as u64;
-            buffer.stored += (batch.len() - rejected.len()) as u64;
+            buffer.stored += (points.len() - rejected.len()) as u64;
         });
+        if matches!(load, Load::Parcel(_)) {
+            return;
+        }
         for device in rejected.into_iter().filter_map(|point| self.status.giver_of(point)) {
             self.status.device(device, |device| device.rejected += 1);
+        }
+    }
+
+    /// What the next call carries: points of devices and parcels in turn.
+    fn take_load(&self) -> Option<Load> {
+        let mut queue = self.queue.lock();
+        queue.parcels.retain(|parcel| !parcel.stored.is_closed());
+        let is_turn = queue.waiting.is_empty() || !queue.parcel_was_last;
+        let parcel = if is_turn { queue.parcels.pop_front() } else { None };
+        queue.parcel_was_last = parcel.is_some();
+        drop(queue);
+        match parcel {
+            Some(parcel) => Some(Load::Parcel(parcel)),
+            None => Some(self.take()).filter(|batch| !batch.is_empty()).map(Load::Batch),
         }
     }
 
@@ -134,6 +187,22 @@ impl Outbox {
         self.trim(&mut queue);
     }
 
+    /// Takes the outcome of a call; a load that was refused goes back to the front.
+    fn settle(&self, took: Duration, load: Load, outcome: Outcome) {
+        match (load, outcome) {
+            (Load::Batch(points), Outcome::Refused) => self.done(took, points),
+            (Load::Batch(_), Outcome::Decided { .. }) => self.done(took, Vec::new()),
+            (Load::Parcel(parcel), outcome) => {
+                self.done(took, Vec::new());
+                match outcome {
+                    Outcome::Refused => self.queue.lock().parcels.push_front(parcel),
+                    // Whoever does not wait any more is told by the store itself when it asks again.
+                    Outcome::Decided { rejected } => drop(parcel.stored.send(rejected)),
+                }
+            }
+        }
+    }
+
     /// Carries points to the sink, until it is `closed` and nothing is left. How long the store may take for the last
     /// ones is the caller's to decide.
     pub(crate) async fn deliver(
@@ -144,42 +213,41 @@ impl Outbox {
     ) {
         let mut retry = RETRY_FIRST;
         loop {
-            let batch = self.take();
-            if batch.is_empty() {
+            let Some(load) = self.take_load() else {
                 tokio::select! {
                     () = self.filled.notified() => continue,
                     // Devices have stopped before: nothing is added behind this look.
                     () = closed.cancelled() => if self.queue.lock().waiting.is_empty() { return } else { continue },
                 }
-            }
+            };
             let asked = Instant::now();
-            let outcome = sink.store(batch.clone()).await;
+            let outcome = sink.store(load.points().to_vec()).await;
             let took = asked.elapsed();
             let wait = match outcome {
                 Ok(()) => {
                     // Whoever waits for stored points finds their units too.
-                    meanings.tell(&batch, &*sink).await;
-                    self.count_decided(&batch, &[]);
-                    self.done(took, Vec::new());
+                    meanings.tell(load.points(), &*sink).await;
+                    self.count_decided(&load, &[]);
+                    self.settle(took, load, Outcome::Decided { rejected: 0 });
                     None
                 }
                 Err(SinkError::Rejected { points, reason }) => {
-                    self.count_decided(&batch, &points);
-                    self.done(took, Vec::new());
+                    self.count_decided(&load, &points);
+                    self.settle(took, load, Outcome::Decided { rejected: points.len() as u64 });
                     tracing::warn!(points = points.len(), reason, "the store rejected points for good");
                     None
                 }
                 Err(SinkError::Refused { retry_after, reason }) => {
                     self.status.buffer(|buffer| buffer.refusals += 1);
                     if retry == RETRY_FIRST {
-                        let points = batch.len();
+                        let points = load.points().len();
                         tracing::warn!(
                             points,
                             reason,
                             "the store takes no points for now, they wait in memory"
                         );
                     }
-                    self.done(took, batch);
+                    self.settle(took, load, Outcome::Refused);
                     Some(retry_after.unwrap_or(retry))
                 }
             };
@@ -197,38 +265,45 @@ impl Outbox {
     }
 }
 
+/// What a call to the store came to.
+enum Outcome {
+    Refused,
+    Decided { rejected: u64 },
+}
+
 /// Units and kinds, told to the sink once per field, after the field was first stored.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Meanings {
     /// What is not told yet, by measurement and field.
-    known: HashMap<(&'static str, String), FieldMeaning>,
+    known: HashMap<(Arc<str>, String), FieldMeaning>,
 }
 
 impl Meanings {
-    pub(crate) fn add(&mut self, measurement: &'static str, meanings: Vec<FieldMeaning>) {
-        self.known
-            .extend(meanings.into_iter().map(|meaning| ((measurement, meaning.field.clone()), meaning)));
+    pub(crate) fn add(&mut self, measurement: &str, meanings: Vec<FieldMeaning>) {
+        let measurement: Arc<str> = measurement.into();
+        let keyed = |meaning: FieldMeaning| ((Arc::clone(&measurement), meaning.field.clone()), meaning);
+        self.known.extend(meanings.into_iter().map(keyed));
     }
 
     async fn tell(&mut self, batch: &[Point], sink: &dyn Sink) {
-        let mut news: HashMap<&'static str, Vec<FieldMeaning>> = HashMap::new();
+        let mut news: HashMap<Arc<str>, Vec<FieldMeaning>> = HashMap::new();
         for ((measurement, field), meaning) in &self.known {
             let stored = |point: &Point| {
-                point.measurement == *measurement && point.fields.iter().any(|(name, _)| name == field)
+                *point.measurement == **measurement && point.fields.iter().any(|(name, _)| name == field)
             };
             if batch.iter().any(stored) {
-                news.entry(measurement).or_default().push(meaning.clone());
+                news.entry(Arc::clone(measurement)).or_default().push(meaning.clone());
             }
         }
         for (measurement, meanings) in news {
             let fields: Vec<String> = meanings.iter().map(|meaning| meaning.field.clone()).collect();
-            match sink.describe(measurement, meanings).await {
+            match sink.describe(&measurement, meanings).await {
                 Ok(()) => {
                     for field in fields {
-                        self.known.remove(&(measurement, field));
+                        self.known.remove(&(Arc::clone(&measurement), field));
                     }
                 }
-                Err(error) => tracing::debug!(measurement, %error, "units are told again later"),
+                Err(error) => tracing::debug!(%measurement, %error, "units are told again later"),
             }
         }
     }
@@ -322,7 +397,7 @@ mod tests {
             |id: &str, time: i64| Point { tags: TagSet::new([("device_id", id)]).unwrap(), ..point(time) };
         outbox.push(of("barn", 1));
         let batch = outbox.take();
-        outbox.count_decided(&batch, &[0]);
+        outbox.count_decided(&Load::Batch(batch), &[0]);
         outbox.done(Duration::ZERO, Vec::new());
         outbox.push(of("roof", 2));
         let _in_flight = outbox.take();

@@ -15,6 +15,10 @@ pub struct CollectorStatus {
     pub devices: Vec<DeviceStatus>,
     /// Points on their way to the store.
     pub buffer: BufferStatus,
+    /// One entry per feed, rates first.
+    pub feeds: Vec<FeedStatus>,
+    /// The broker's messages, if one is configured.
+    pub mqtt: Option<MqttStatus>,
 }
 
 /// Whether a device answers.
@@ -178,18 +182,96 @@ pub struct BufferStatus {
     pub refusals: u64,
 }
 
+/// One feed of prices, rates or weather.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct FeedStatus {
+    /// As in `pse/rce-pln`.
+    pub name: String,
+    /// When it was asked last.
+    pub last_attempt: Option<Timestamp>,
+    /// When it gave an answer that could be used and stored last, also one without news.
+    pub last_success: Option<Timestamp>,
+    /// Why the last look failed; none after one that did not. Without secrets.
+    pub last_error: Option<String>,
+    /// When it is asked next.
+    pub next_due: Option<Timestamp>,
+    /// Looks begun, each of one or more requests.
+    pub looks: u64,
+    /// Requests sent.
+    pub requests: u64,
+    /// Looks that brought nothing.
+    pub failed_looks: u64,
+    /// Those of them since the last success.
+    pub consecutive_failures: u64,
+    /// Points stored: periods, rates or hours, republished ones anew.
+    pub stored: u64,
+    /// Points that the store rejected for good.
+    pub rejected: u64,
+    /// Rows of answers that could not be used.
+    pub refused_rows: u64,
+    /// What is to be known of the values, as the age of a rate of exchange.
+    pub note: Option<String>,
+}
+
+/// The messages of a broker.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct MqttStatus {
+    /// Host and port as configured.
+    pub address: String,
+    /// Whether there is a connection.
+    pub is_connected: bool,
+    /// Connections made.
+    pub connections: u64,
+    /// Why the last one ended or could not be made; none while there is one.
+    pub last_error: Option<String>,
+    /// When the last message came.
+    pub last_message: Option<Timestamp>,
+    /// Messages that came, repeated ones too.
+    pub messages: u64,
+    /// Points stored.
+    pub stored: u64,
+    /// Points that the store rejected for good.
+    pub rejected: u64,
+    /// Messages acknowledged.
+    pub acknowledged: u64,
+    /// Messages delivered again that were stored before.
+    pub repeated: u64,
+    /// Messages left out because the broker kept them from before and they do not tell their time.
+    pub retained: u64,
+    /// Messages left out because they were too long.
+    pub too_long: u64,
+    /// Messages that gave no value.
+    pub unusable: u64,
+    /// What was wrong with the last of them.
+    pub last_unusable: Option<String>,
+}
+
 /// Reads the collector's status; clone freely.
 #[derive(Debug, Clone)]
 pub struct StatusHandle {
     devices: Arc<Vec<Mutex<DeviceStatus>>>,
     buffer: Arc<Mutex<BufferStatus>>,
+    feeds: Arc<Vec<Mutex<FeedStatus>>>,
+    mqtt: Option<Arc<Mutex<MqttStatus>>>,
 }
 
 impl StatusHandle {
     pub(crate) fn new(devices: &[DeviceConfig], capacity: usize) -> Self {
         let devices = devices.iter().map(|device| Mutex::new(DeviceStatus::new(device))).collect();
         let buffer = BufferStatus { capacity, ..BufferStatus::default() };
-        Self { devices: Arc::new(devices), buffer: Arc::new(Mutex::new(buffer)) }
+        let (devices, buffer) = (Arc::new(devices), Arc::new(Mutex::new(buffer)));
+        Self { devices, buffer, feeds: Arc::default(), mqtt: None }
+    }
+
+    pub(crate) fn with_feeds(mut self, names: impl Iterator<Item = String>) -> Self {
+        let feed = |name| Mutex::new(FeedStatus { name, ..FeedStatus::default() });
+        self.feeds = Arc::new(names.map(feed).collect());
+        self
+    }
+
+    pub(crate) fn with_mqtt(mut self, address: String) -> Self {
+        self.mqtt = Some(Arc::new(Mutex::new(MqttStatus { address, ..MqttStatus::default() })));
+        self
     }
 
     /// The status now.
@@ -197,6 +279,8 @@ impl StatusHandle {
         CollectorStatus {
             devices: self.devices.iter().map(|device| device.lock().clone()).collect(),
             buffer: *self.buffer.lock(),
+            feeds: self.feeds.iter().map(|feed| feed.lock().clone()).collect(),
+            mqtt: self.mqtt.as_ref().map(|mqtt| mqtt.lock().clone()),
         }
     }
 
@@ -212,5 +296,15 @@ impl StatusHandle {
 
     pub(crate) fn buffer<T>(&self, change: impl FnOnce(&mut BufferStatus) -> T) -> T {
         change(&mut self.buffer.lock())
+    }
+
+    pub(crate) fn feed<T>(&self, index: usize, change: impl FnOnce(&mut FeedStatus) -> T) -> T {
+        change(&mut self.feeds[index].lock())
+    }
+
+    pub(crate) fn mqtt(&self, change: impl FnOnce(&mut MqttStatus)) {
+        if let Some(mqtt) = &self.mqtt {
+            change(&mut mqtt.lock());
+        }
     }
 }

@@ -29,7 +29,7 @@ pub(super) const MEASUREMENTS: [&str; 7] = [
     "prices",
     "pv_forecasts",
     "tariff_prices",
-    "weather",
+    "weather_data",
 ];
 
 /// Which inverter and where, as tags say it.
@@ -136,10 +136,10 @@ pub(super) fn state(state: &SystemState) -> Result<Point, String> {
 pub(super) fn weather(weather: &Weather, place: &Place, names: &mut Names) -> Result<Point, String> {
     let mut fields = Fields::default();
     for (name, value) in &weather.fields {
-        fields.number(if *name == "solar_irradiance" { "shortwave_radiation" } else { name }, Some(*value));
+        fields.number(if *name == "solar_irradiance" { "irradiance" } else { name }, Some(*value));
     }
     let source = names.tag(weather.source.as_deref().unwrap_or(OPTIMISER));
-    Ok(fields.point("weather", tags(&[("source", &source), ("location", &place.location)])?, weather.at))
+    Ok(fields.point("weather_data", tags(&[("source", &source), ("location", &place.location)])?, weather.at))
 }
 
 /// Originals of what was repaired about a point, each a point of its own beside it.
@@ -184,14 +184,14 @@ pub(super) fn meanings(measurement: &str) -> Vec<FieldMeaning> {
             ("decision_count", "", FieldKind::Counter),
             ("pv_power", "W", FieldKind::Linear),
         ],
-        "weather" => &[
+        "weather_data" => &[
             ("temperature", "C", FieldKind::Linear),
             ("humidity", "%", FieldKind::Linear),
             ("pressure", "hPa", FieldKind::Linear),
             ("wind_speed", "m/s", FieldKind::Linear),
             ("wind_direction", "deg", FieldKind::Linear),
             ("cloud_cover", "%", FieldKind::Linear),
-            ("shortwave_radiation", "W/m2", FieldKind::Linear),
+            ("irradiance", "W/m2", FieldKind::Linear),
             ("precipitation", "mm", FieldKind::Linear),
         ],
         _ => &[],

@@ -4,16 +4,28 @@
 //! refused, durations carry their unit in the value (`10s`), every key but `id` and `host` has a default.
 //! Not here: where the file lies and how environment variables override it (the root crate).
 
+mod feeds;
 mod interval;
+mod mqtt;
+mod secret;
+#[cfg(test)]
+mod tests;
 
+pub use feeds::{
+    EnergyChartsConfig, EntsoeConfig, FeedsConfig, ImgwConfig, NbpConfig, OpenMeteoConfig, PseConfig,
+    PseProduct,
+};
 pub use interval::{Interval, InvalidInterval};
+pub(crate) use mqtt::segment_number;
+pub use mqtt::{MqttConfig, MqttFieldConfig, MqttType, TimeConfig, TimeFormat, TopicConfig};
+pub use secret::Secret;
 
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::time::Duration;
 
 /// The `collector:` section.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CollectorConfig {
     /// Inverters to poll.
@@ -22,6 +34,10 @@ pub struct CollectorConfig {
     pub system_metrics: SystemMetricsConfig,
     /// Points kept in memory while the store refuses to take them; beyond it the oldest are dropped and counted.
     pub buffer_points: usize,
+    /// Price, rate and weather services.
+    pub feeds: FeedsConfig,
+    /// Messages of a broker.
+    pub mqtt: Option<MqttConfig>,
 }
 
 impl CollectorConfig {
@@ -35,6 +51,8 @@ impl Default for CollectorConfig {
             devices: Vec::new(),
             system_metrics: SystemMetricsConfig::default(),
             buffer_points: Self::DEFAULT_BUFFER_POINTS,
+            feeds: FeedsConfig::default(),
+            mqtt: None,
         }
     }
 }
@@ -311,6 +329,14 @@ pub enum ConfigError {
         /// What is allowed.
         range: &'static str,
     },
+    /// A value that cannot be used.
+    #[error("collector{place}: {message}")]
+    Unusable {
+        /// Path of the key below `collector`.
+        place: String,
+        /// What is wrong and what to write.
+        message: String,
+    },
     /// A block that the device's family does not have.
     #[error("collector.devices[{index}].blocks: family {family:?} has no block {block}")]
     NoSuchBlock {
@@ -375,7 +401,8 @@ impl CollectorConfig {
             let (place, given) = (".buffer_points".to_owned(), self.buffer_points.to_string());
             return Err(ConfigError::OutOfRange { place, given, range: "1..10000000" });
         }
-        Ok(())
+        self.feeds.check()?;
+        self.mqtt.as_ref().map_or(Ok(()), MqttConfig::check)
     }
 }
 
@@ -391,88 +418,9 @@ fn within(
     Err(ConfigError::OutOfRange { place, given: given.to_string(), range: text })
 }
 
+fn bad(place: String, message: String) -> ConfigError {
+    ConfigError::Unusable { place, message }
+}
+
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(json: &str) -> Result<CollectorConfig, serde_json::Error> {
-        serde_json::from_str(json)
-    }
-
-    #[test]
-    fn two_keys_are_enough_and_the_rest_has_defaults() {
-        let config = parse(r#"{"devices":[{"id":"roof","host":"10.0.0.9"}]}"#).unwrap();
-        config.check().unwrap();
-        let device = &config.devices[0];
-        assert_eq!((device.port(), device.unit()), (502, 0xF7));
-        assert_eq!(device.interval, Interval::from_secs(10));
-        assert_eq!(device.blocks(), Family::Et.blocks());
-        assert_eq!(config.buffer_points, CollectorConfig::DEFAULT_BUFFER_POINTS);
-        assert_eq!(device, &DeviceConfig::new("roof", "10.0.0.9"));
-    }
-
-    #[test]
-    fn what_is_written_is_read_back_equal() {
-        let mut config = CollectorConfig::default();
-        let mut device = DeviceConfig::new("roof", "inverter.lan");
-        device.blocks = Some(vec![BlockName::Meter, BlockName::Running]);
-        device.pause = Interval::from_millis(150);
-        config.devices.push(device);
-        let text = serde_json::to_string(&config).unwrap();
-        assert_eq!(parse(&text).unwrap(), config);
-        assert_eq!(config.devices[0].blocks(), [BlockName::Running, BlockName::Meter]);
-    }
-
-    #[test]
-    fn blocks_are_called_by_one_name() {
-        for block in [Family::Et, Family::Dt].into_iter().flat_map(Family::blocks) {
-            assert_eq!(serde_json::to_value(block).unwrap(), block.name());
-        }
-    }
-
-    #[test]
-    fn unknown_keys_and_bad_durations_are_refused() {
-        for bad in [
-            r#"{"device":[]}"#,
-            r#"{"devices":[{"id":"a","host":"h","intervall":"10s"}]}"#,
-            r#"{"devices":[{"id":"a","host":"h","interval":"10"}]}"#,
-            r#"{"devices":[{"id":"a","host":"h","interval":"ten s"}]}"#,
-            r#"{"devices":[{"id":"a","host":"h","interval":"99999999999999999999h"}]}"#,
-            r#"{"devices":[{"id":"a","host":"h","family":"es"}]}"#,
-            r#"{"devices":[{"host":"h"}]}"#,
-        ] {
-            assert!(parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_configuration_that_cannot_run_names_the_key() {
-        let check = |change: &dyn Fn(&mut DeviceConfig)| {
-            let mut device = DeviceConfig::new("roof", "h");
-            change(&mut device);
-            let config = CollectorConfig { devices: vec![device], ..CollectorConfig::default() };
-            config.check().unwrap_err().to_string()
-        };
-        assert_eq!(check(&|d| d.host.clear()), "collector.devices[0].host is empty");
-        let text = check(&|d| d.interval = Interval::from_millis(500));
-        assert_eq!(text, "collector.devices[0].interval: 500ms is outside 1s..10m");
-        assert_eq!(check(&|d| d.retries = 99), "collector.devices[0].retries: 99 is outside 0..10");
-        // Nothing was asked, and the device was called silent for ever.
-        assert_eq!(check(&|d| d.blocks = Some(vec![])), "collector.devices[0].blocks is empty");
-        assert!(check(&|d| d.wake = true).contains("udp only"));
-        let text = check(&|d| {
-            d.family = Family::Dt;
-            d.blocks = Some(vec![BlockName::Battery]);
-        });
-        assert_eq!(text, "collector.devices[0].blocks: family Dt has no block battery");
-
-        let twice = vec![DeviceConfig::new("a", "h"), DeviceConfig::new("a", "i")];
-        let config = CollectorConfig { devices: twice, ..CollectorConfig::default() };
-        assert_eq!(config.check(), Err(ConfigError::DuplicateId { id: "a".into() }));
-        let config = CollectorConfig { buffer_points: 0, ..CollectorConfig::default() };
-        assert!(config.check().is_err());
-    }
-}

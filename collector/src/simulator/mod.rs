@@ -1,11 +1,14 @@
-//! Inverters that are not there: a real Modbus TCP server and a real UDP responder over registers of our choice.
+//! Inverters that are not there: a real Modbus TCP server and a real UDP responder over registers of our choice. Beside
+//! them the services of [`feeds`] and a [`broker`] for messages.
 //!
 //! Two sources: recorded answers of a folder, or a live plant. [`Faults`] can be switched while it runs. Nothing here
 //! is a shortcut for the collector: it talks to these servers through the operating system's sockets.
 
+pub mod broker;
 mod captures;
 mod discovery;
 mod faults;
+pub mod feeds;
 mod image;
 pub mod plant;
 mod tcp;

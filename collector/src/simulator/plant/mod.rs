@@ -15,6 +15,8 @@ mod sun;
 mod walker;
 mod weather;
 
+pub(super) use price::pln_per_kwh as market_price;
+
 use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::Arc;

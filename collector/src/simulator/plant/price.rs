@@ -8,7 +8,7 @@ const DAY_LEVEL: u64 = 0x51;
 const QUARTER_NOISE: u64 = 0x52;
 
 /// PLN/kWh for the quarter that holds `time`, in steps of 0.01 PLN/MWh. May be negative at a sunny noon.
-pub(super) fn pln_per_kwh(seed: u64, time: Timestamp, local_offset_ns: i64) -> f64 {
+pub(in crate::simulator) fn pln_per_kwh(seed: u64, time: Timestamp, local_offset_ns: i64) -> f64 {
     let quarter = time.0.div_euclid(QUARTER_NS);
     let local_ns = time.0.saturating_add(local_offset_ns);
     let day = local_ns.div_euclid(Timestamp::DAY_NS);

@@ -1,0 +1,8 @@
+//! Feeds and messages: recorded shapes, months with both clock changes through every fault, hostile bytes, a broker.
+
+mod collecting;
+mod hostile;
+mod messages;
+mod month;
+mod shapes;
+mod store;
