@@ -13,6 +13,7 @@ mod files;
 mod logging;
 mod memory;
 mod notify;
+mod readings;
 mod serve;
 mod signals;
 mod sink;

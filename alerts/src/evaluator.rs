@@ -169,15 +169,8 @@ impl Evaluator {
             Some(Ok(_)) => rule.definition.clone(),
             _ => Value::Null,
         };
-        let unit = match &definition {
-            Some(Ok(definition)) => match samples::field_with_unit(definition) {
-                Some(field) => self.readings.unit(&field).await,
-                None => None,
-            },
-            _ => None,
-        };
         let zone = self.zone.clone();
-        let context = Context { number, rule, silences, zone: &zone, unit: unit.as_deref(), now };
+        let mut context = Context { number, rule, silences, zone: &zone, unit: None, now };
         let mut deliveries = 0;
 
         let latest = known.memory.machine.last.map_or(i64::MIN, |last| last.time.0);
@@ -219,6 +212,12 @@ impl Evaluator {
             // It was checked when it was read.
             let Ok(judged) = evaluate(&analytic, machine, &batch.samples, batch.until) else { break };
             self.status.took(batch.samples.len() as u64, &judged.ignored);
+            if !judged.transitions.is_empty()
+                && context.unit.is_none()
+                && let Some(field) = samples::field_with_unit(&definition)
+            {
+                context.unit = self.readings.unit(&field).await;
+            }
             let findings = known.memory.take(judged.state, &judged.transitions, &definition, &context);
             let is_due = batch.until.0.saturating_sub(known.stored.0) >= CHECKPOINT_NS;
             if !findings.is_empty() || known.version == 0 || is_due {

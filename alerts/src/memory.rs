@@ -40,7 +40,7 @@ pub(crate) struct Context<'a> {
     pub(crate) silences: &'a [AlertSilence],
     pub(crate) zone: &'a TimeZone,
     /// Unit of the field, if it is known.
-    pub(crate) unit: Option<&'a str>,
+    pub(crate) unit: Option<String>,
     pub(crate) now: Timestamp,
 }
 
@@ -61,8 +61,13 @@ impl Memory {
         self.machine = machine;
         let mut findings = Vec::with_capacity(transitions.len());
         for transition in transitions {
-            let message =
-                message::of_transition(context.rule, definition, transition, context.unit, context.zone);
+            let message = message::of_transition(
+                context.rule,
+                definition,
+                transition,
+                context.unit.as_deref(),
+                context.zone,
+            );
             findings.push(self.finding(transition, message, context));
         }
         findings
@@ -96,8 +101,13 @@ impl Memory {
         // The event is there already, under this key; it is made known as it was stored, with deliveries.
         let rule = format!("{}-{}", context.number, self.generation);
         let transition = Transition { rule, episode, to: PhaseName::Firing, time: context.now, value: None };
-        let message =
-            message::of_transition(context.rule, definition, &transition, context.unit, context.zone);
+        let message = message::of_transition(
+            context.rule,
+            definition,
+            &transition,
+            context.unit.as_deref(),
+            context.zone,
+        );
         let event = event(&transition, EventState::Firing, message, false, context);
         Some(AlertFinding { event, channels: context.rule.channels.clone() })
     }

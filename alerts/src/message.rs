@@ -49,7 +49,15 @@ pub(crate) fn of_transition(
     if !rule.note.trim().is_empty() {
         text.push_str(&format!(" {}", rule.note.trim()));
     }
-    Message { title: title(&rule.name, transition.to), text }
+    Message { title: title(&rule.name, transition.to), text: storable(&text) }
+}
+
+/// Without control characters but line breaks, and no longer than people read: names and notes come from outside, and an event that
+/// cannot be stored would never be told.
+fn storable(text: &str) -> String {
+    const MAX_CHARS: usize = 4_000;
+    let plain = |c: char| if c.is_control() && c != '\n' { ' ' } else { c };
+    text.chars().map(plain).take(MAX_CHARS).collect()
 }
 
 /// What is said when an episode ends because the rule does.
@@ -236,6 +244,15 @@ mod tests {
             "{}",
             rising.text
         );
+    }
+
+    #[test]
+    fn whatever_a_rule_is_called_its_message_can_be_stored() {
+        let field = "a\0b\u{7}".repeat(3_000);
+        let hostile = json!({"input": {"field": {"measurement": "m\0", "field": field}}, "condition": {"above": {"fire": 1, "clear": 1}}});
+        let said = said(hostile, PhaseName::Firing, Some(1.0), Some("\0")).text;
+        assert_eq!(said.chars().count(), 4_000);
+        assert!(!said.contains(char::is_control));
     }
 
     #[test]
