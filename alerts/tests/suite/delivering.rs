@@ -202,3 +202,32 @@ async fn a_delivery_that_a_clock_ahead_put_off_is_sent() {
     .await;
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_on_one_ledger_tell_each_event_once() {
+    let hook = Server::start(vec![]).await;
+    let config = config(json!({"hook": webhook(&hook)}), 30);
+    let (home, fired) = firing_home(&["hook"]).await;
+    for number in 0..15 {
+        home.rule(&format!("more {number}"), soc_below(0), &["hook"]).await;
+    }
+    let other = Home {
+        ledger: home.reopened(),
+        folder: tempfile::tempdir().unwrap(),
+        plant: home.plant.clone(),
+        clock: home.clock.clone(),
+    };
+    let both = [Running::start(&home, &config), Running::start(&other, &config)];
+    settled(&home, 16).await;
+    home.plant.put_at("battery_soc", Timestamp(fired.0 + 1), 50.0);
+    let all = settled(&home, 32).await;
+    assert!(all.iter().all(|one| one.status == DeliveryStatus::Delivered && one.attempts == 1), "{all:?}");
+    let mut keys: Vec<String> = hook.keys().into_iter().map(|heard| heard.0).collect();
+    assert_eq!(keys.len(), 32);
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 32);
+    for running in both {
+        running.stop().await;
+    }
+}
