@@ -205,7 +205,8 @@ async fn a_delivery_that_a_clock_ahead_put_off_is_sent() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_on_one_ledger_tell_each_event_once() {
-    let hook = Server::start(vec![]).await;
+    // Slow enough for the other process to look meanwhile.
+    let hook = Server::start(vec![Act::Late; 20]).await;
     let config = config(json!({"hook": webhook(&hook)}), 30);
     let (home, fired) = firing_home(&["hook"]).await;
     for number in 0..15 {

@@ -328,6 +328,8 @@ async fn a_clock_that_was_ahead_does_not_stop_a_rule() {
 async fn a_long_stop_is_evaluated_as_far_back_as_the_look_back() {
     let mut run = Run::new().await;
     run.home.rule("battery low", soc_below(0), &["phone"]).await;
+    let silent = json!({"input": {"field": {"measurement": "energy_data", "field": "battery_soc"}}, "condition": {"absent": {"longer_than_ns": 60 * SECOND}}});
+    run.home.rule("silent", silent, &[]).await;
     run.home.plant.put("battery_soc", 0, 50.0);
     run.until(10).await;
     let day = 86_400;
@@ -342,6 +344,9 @@ async fn a_long_stop_is_evaluated_as_far_back_as_the_look_back() {
     run.check(&[
         ("battery low", "firing", 3 * day + 20_000, false),
         ("battery low", "resolved", 3 * day + 20_001, false),
+        // The end of a batch is no silence.
+        ("silent", "firing", 60, false),
+        ("silent", "resolved", 3 * day, false),
     ])
     .await;
     // The state reaches to the last batch at least.

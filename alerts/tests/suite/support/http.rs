@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex};
 pub enum Act {
     /// This status, and `Retry-After` if there is one.
     Answer(u16, Option<&'static str>),
+    /// 200, after a fifth of a second.
+    Late,
     /// Nothing, for ever.
     Hang,
     /// The whole body is read, then the connection ends.
@@ -36,7 +38,7 @@ impl Taken {
     }
 
     pub fn is_acknowledged(&self) -> bool {
-        matches!(self.act, Act::Answer(200..=299, _))
+        matches!(self.act, Act::Answer(200..=299, _) | Act::Late)
     }
 }
 
@@ -93,6 +95,10 @@ async fn take(State(script): State<Arc<Script>>, headers: HeaderMap, bytes: Byte
                 response.headers_mut().insert("retry-after", after.parse().unwrap());
             }
             response
+        }
+        Act::Late => {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            StatusCode::OK.into_response()
         }
         Act::Hang => std::future::pending().await,
         // The server ends a connection whose handler panics; what it prints is no failure of the test.
