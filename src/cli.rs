@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Write(WriteArgs),
     /// Ask a running server; a table, CSV, JSON or a plot comes back
     Query(Box<QueryArgs>),
+    /// Send a test message by a channel of alerts, or by all: exit code 69 if one was not acknowledged
+    Alert(AlertArgs),
     /// Be a device that is not there
     #[command(subcommand)]
     Simulate(Simulate),
@@ -58,6 +60,23 @@ pub(crate) struct ConfigFile {
     /// Configuration file [default: $WATTLOG_CONFIG, ./wattlog.yaml, the XDG folder, /etc/wattlog/wattlog.yaml]
     #[arg(long = "config", global = true, value_name = "FILE")]
     pub(crate) path: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AlertArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    #[command(subcommand)]
+    pub(crate) command: AlertCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlertCommand {
+    /// Send one message and wait for its acknowledgement; nothing is stored or tried again
+    Test {
+        /// Name of the channel; all if not said
+        channel: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -15,6 +15,7 @@ mod known;
 mod logging;
 mod memory;
 mod notify;
+mod readings;
 mod serve;
 mod signals;
 mod sink;

@@ -1,9 +1,9 @@
 //! The running appliance: what is started in which order, and stopped in the reverse one.
 //!
 //! Start: the HTTP side listens and answers `/ready` with "not yet"; then from the right of the data's way to its left: the
-//! engine opens (lock, replay), the ledger beside it, HTTP is joined to both, devices are polled. A ledger that does not answer
+//! engine opens (lock, replay), the ledger beside it, HTTP is joined to both, alerts are evaluated, devices are polled. A ledger that does not answer
 //! keeps nothing from starting: what asks for it says so, and it is asked again.
-//! Stop, from the left: devices (their last points are delivered), HTTP (no new connections, requests under way are
+//! Stop, from the left: devices (their last points are delivered), alerts (messages on their way have some seconds), HTTP (no new connections, requests under way are
 //! answered), units and databases, the engine (everything written is synced, the log gets its sealing record), the ledger.
 //!
 //! Invariants
@@ -17,6 +17,7 @@ use crate::devices::Devices;
 use crate::failure::{Failure, Kind, chain};
 use crate::known::EngineKnown;
 use crate::logging::Reload;
+use crate::readings::EngineReadings;
 use crate::sink::EngineSink;
 use crate::units::{self, Units};
 use jiff::tz::TimeZoneDatabase;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use wattlog_alerts::{Alerts, AlertsConfig};
 use wattlog_collector::Collector;
 use wattlog_derived::energy::{EnergyKeeper, EnergyOptions};
 use wattlog_engine::io::ReadMode;
@@ -239,6 +241,8 @@ pub(crate) struct Appliance {
     energy: Arc<EnergyKeeper>,
     /// None once the databases are as configured.
     databases: Option<Task>,
+    /// None if they are switched off.
+    alerts: Option<Task>,
     /// None only while one replaces another.
     collector: Option<Task>,
 }
@@ -268,6 +272,7 @@ impl Appliance {
         let collector = Collector::new(config.collector.clone())
             .map_err(|error| Failure::from_error(Kind::Config, &error))?;
         let database = &config.server.default_database;
+        let alerts = spawn_alerts(&config.alerts, &config, &engine, &ledger, &clock)?;
         let collector = Some(spawn_collector(collector, &engine, database, &clock, &devices, &front.state));
         Ok(Self {
             address: front.address,
@@ -282,6 +287,7 @@ impl Appliance {
             units,
             energy,
             databases,
+            alerts,
             collector,
         })
     }
@@ -323,6 +329,9 @@ impl Appliance {
             let fresh = spawn_units(&self.engine, config.units.clone());
             std::mem::replace(&mut self.units, fresh).stop("units").await;
         }
+        if config.alerts != self.config.alerts {
+            self.replace_alerts(&config.alerts).await;
+        }
         if config.collector != self.config.collector {
             match Collector::new(config.collector.clone()) {
                 Ok(collector) => self.replace_collector(collector).await,
@@ -345,10 +354,25 @@ impl Appliance {
             Some(spawn_collector(collector, &self.engine, database, clock, devices, &self.state));
     }
 
+    /// One after the other, so that no delivery has two senders.
+    async fn replace_alerts(&mut self, alerts: &AlertsConfig) {
+        if let Some(old) = self.alerts.take() {
+            old.stop("alerts").await;
+        }
+        match spawn_alerts(alerts, &self.at_start, &self.engine, &self.ledger, &self.clock) {
+            Ok(task) => self.alerts = task,
+            // It was checked when it was loaded.
+            Err(error) => tracing::error!(%error, "alerts are off: put their configuration right and reload"),
+        }
+    }
+
     /// Stops in order; what was acknowledged before is safe whether or not this succeeds.
     pub(crate) async fn stop(self) -> Result<(), Failure> {
         if let Some(collector) = self.collector {
             collector.stop("collector").await;
+        }
+        if let Some(alerts) = self.alerts {
+            alerts.stop("alerts").await;
         }
         self.http.stop("http").await;
         self.units.stop("units").await;
@@ -380,6 +404,27 @@ async fn spawn_databases(engine: &Engine, config: &Config, at_start: &Config) ->
     let settled = databases::settle(engine, &databases).await;
     let engine = engine.clone();
     (!settled).then(|| Task::spawn(|over| databases::keep_settling(engine, databases, over)))
+}
+
+/// `at_start` says where the store and the home are.
+fn spawn_alerts(
+    alerts: &AlertsConfig,
+    at_start: &Config,
+    engine: &Engine,
+    ledger: &Ledger,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Task>, Failure> {
+    if !alerts.enabled {
+        return Ok(None);
+    }
+    let server = &at_start.server;
+    let zone = TimeZoneDatabase::bundled()
+        .get(&server.home_zone)
+        .map_err(|error| Failure::from_error(Kind::Config, &error))?;
+    let readings = EngineReadings::new(engine.clone(), &server.default_database, server.limits.query_time.0);
+    let alerts = Alerts::new(alerts, ledger.clone(), Arc::new(readings), clock.clone(), zone)
+        .map_err(|error| Failure::from_error(Kind::Config, &error))?;
+    Ok(Some(Task::spawn(|over| alerts.run(over))))
 }
 
 fn spawn_collector(

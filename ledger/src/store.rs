@@ -287,7 +287,11 @@ impl Writing {
         Ok(result)
     }
 
-    async fn create<R: Record>(&mut self, record: R, values: &[Value]) -> Result<Stored<R>, LedgerError> {
+    pub(crate) async fn create<R: Record>(
+        &mut self,
+        record: R,
+        values: &[Value],
+    ) -> Result<Stored<R>, LedgerError> {
         let (now, by) = (self.now, self.actor.as_str().to_owned());
         let mut bound = vec![
             Value::Int(Some(1)),
@@ -317,15 +321,19 @@ impl Writing {
         record: R,
         values: &[Value],
     ) -> Result<Outcome<R>, LedgerError> {
-        let suffix = database::for_update(&self.backend);
-        let key = key_values::<R>(values);
-        match by_key(&mut self.transaction, &key, suffix).await? {
+        match self.find(&key_values::<R>(values)).await? {
             Some(old) => self.change(old, record, values).await,
             None => {
                 let stored = self.create(record, values).await?;
                 Ok(Outcome { action: Action::Created, stored })
             }
         }
+    }
+
+    /// The record with this key, kept from others until the transaction ends.
+    pub(crate) async fn find<R: Record>(&mut self, key: &[Value]) -> Result<Option<Stored<R>>, LedgerError> {
+        let suffix = database::for_update(&self.backend);
+        by_key(&mut self.transaction, key, suffix).await
     }
 
     /// The record, if it is as expected.
@@ -444,7 +452,7 @@ pub(crate) fn failed<R: Record>(action: &'static str, error: sqlx::Error) -> Led
     LedgerError::of(action, R::TABLE, R::KEY, error)
 }
 
-fn columns<R: Record>() -> String {
+pub(crate) fn columns<R: Record>() -> String {
     format!("{COMMON}, {}", R::COLUMNS.join(", "))
 }
 

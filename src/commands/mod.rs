@@ -1,5 +1,6 @@
 //! What each word of the command line does. One file per command; errors leave through [`Failure`].
 
+mod alert;
 mod check;
 mod config;
 mod demo;
@@ -21,6 +22,7 @@ pub(crate) fn run(arguments: Cli) -> Result<(), Failure> {
     match arguments.command {
         Command::Write(arguments) => write::run(&arguments),
         Command::Query(arguments) => query::run(&arguments),
+        Command::Alert(arguments) => alert::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::Completions { shell } => shell::completions(shell),

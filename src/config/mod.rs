@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use wattlog_alerts::AlertsConfig;
 use wattlog_collector::CollectorConfig;
 use wattlog_engine::{Durability, Options};
 use wattlog_ledger::{Backend, LedgerOptions};
@@ -37,6 +38,7 @@ pub(crate) struct Config {
     /// Unit and kind of pushed fields: measurement -> field -> meaning.
     pub(crate) units: BTreeMap<String, BTreeMap<String, Meaning>>,
     pub(crate) collector: CollectorConfig,
+    pub(crate) alerts: AlertsConfig,
     pub(crate) log: LogSection,
 }
 
@@ -319,7 +321,7 @@ pub(crate) struct Loaded {
 const MAX_DATABASE_LEN_BYTES: usize = 255;
 
 /// Sections that later versions will have. Naming one now is refused rather than ignored.
-const LATER: [&str; 3] = ["archive", "backup", "alerts"];
+const LATER: [&str; 2] = ["archive", "backup"];
 
 /// Gathers, types and checks the configuration. Flags go over it afterwards.
 pub(crate) fn load(surroundings: &Surroundings) -> Result<Loaded, ConfigError> {
@@ -386,6 +388,7 @@ impl Config {
         tracing_subscriber::EnvFilter::try_new(&self.log.level)
             .map_err(|error| PathError::at("log.level", error.to_string()))?;
         self.server.check().map_err(|error| with_path(&error))?;
+        self.alerts.check().map_err(|error| with_path(&error))?;
         self.collector.check().map_err(|error| with_path(&error))
     }
 }

@@ -136,7 +136,7 @@ pub(super) fn state(state: &SystemState) -> Result<Point, String> {
 pub(super) fn weather(weather: &Weather, place: &Place, names: &mut Names) -> Result<Point, String> {
     let mut fields = Fields::default();
     for (name, value) in &weather.fields {
-        fields.number(if *name == "solar_irradiance" { "irradiance" } else { name }, Some(*value));
+        fields.number(name, Some(*value));
     }
     let source = names.tag(weather.source.as_deref().unwrap_or(OPTIMISER));
     Ok(fields.point("weather_data", tags(&[("source", &source), ("location", &place.location)])?, weather.at))

@@ -4,6 +4,7 @@
 //! the tables. `None` is unknown, never zero.
 
 mod alert;
+mod alert_step;
 mod annotation;
 mod configuration;
 mod decision;
@@ -18,6 +19,7 @@ mod user;
 pub use alert::{
     AlertDelivery, AlertEvent, AlertRule, AlertSilence, AlertState, DeliveryStatus, EventState, Severity,
 };
+pub use alert_step::{AlertFinding, AlertStep, AlertStepDone};
 pub use annotation::Annotation;
 pub use configuration::{Configuration, Difference};
 pub use decision::{Decision, DecisionKind, DecisionOrigin};

@@ -1,0 +1,178 @@
+//! What the evaluation of a rule remembers, as it stands in `alert_states.state`, and what it finds: events and whom to tell.
+//!
+//! Pure: no clock, no database. What happens when a rule is changed, switched off or muted is decided here.
+//!
+//! Invariants
+//! 1. An episode that was begun is ended: by its rule, or because the rule was changed, switched off or removed.
+//! 2. Channels hear of the end of an episode if, and only if, they were told that it fired.
+//! 3. A generation is never used twice for a rule, so keys are never either.
+
+use crate::definition::Definition;
+use crate::message::{self, Message};
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use wattlog_analytics::alert::{Phase, PhaseName, State, Transition};
+use wattlog_ledger::schema::{AlertEvent, AlertFinding, AlertRule, AlertSilence, EventState};
+use wattlog_model::Timestamp;
+
+/// All that is remembered of a rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Memory {
+    /// Part of the keys of its episodes.
+    pub(crate) generation: i64,
+    /// What is evaluated; null: nothing (the rule is off, or has no sense).
+    pub(crate) definition: Value,
+    /// Where the evaluation stands.
+    pub(crate) machine: State,
+    /// Nobody was told that the present episode fires, because of a silence.
+    #[serde(default)]
+    pub(crate) is_muted: bool,
+}
+
+/// Where findings come from and go to.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    /// Number of the rule.
+    pub(crate) number: i64,
+    pub(crate) rule: &'a AlertRule,
+    pub(crate) silences: &'a [AlertSilence],
+    pub(crate) zone: &'a TimeZone,
+    /// Unit of the field, if it is known.
+    pub(crate) unit: Option<String>,
+    pub(crate) now: Timestamp,
+}
+
+impl Memory {
+    /// Nothing is known yet.
+    pub(crate) fn new(generation: i64, definition: Value) -> Self {
+        Self { generation, definition, machine: State::default(), is_muted: false }
+    }
+
+    /// Takes over what the analytics found in its order.
+    pub(crate) fn take(
+        &mut self,
+        machine: State,
+        transitions: &[Transition],
+        definition: &Definition,
+        context: &Context<'_>,
+    ) -> Vec<AlertFinding> {
+        self.machine = machine;
+        let mut findings = Vec::with_capacity(transitions.len());
+        for transition in transitions {
+            let message = message::of_transition(
+                context.rule,
+                definition,
+                transition,
+                context.unit.as_deref(),
+                context.zone,
+            );
+            findings.push(self.finding(transition, message, context));
+        }
+        findings
+    }
+
+    /// Ends the episode that goes on, if there is one.
+    pub(crate) fn end(&mut self, reason: &str, context: &Context<'_>) -> Option<AlertFinding> {
+        let (episode, to) = match self.machine.phase {
+            Phase::Pending { episode } => (episode, PhaseName::Ok),
+            Phase::Firing { episode } => (episode, PhaseName::Resolved),
+            Phase::Ok | Phase::Resolved { .. } => return None,
+        };
+        let rule = format!("{}-{}", context.number, self.generation);
+        let transition = Transition { rule, episode, to, time: context.now, value: None };
+        let message = message::of_end(&context.rule.name, episode, reason, context.zone);
+        let mut finding = self.finding(&transition, message, context);
+        if let Value::Object(details) = &mut finding.event.details {
+            details.insert("ended_because".to_owned(), json!(reason));
+        }
+        self.machine = State::default();
+        Some(finding)
+    }
+
+    /// An episode that a silence kept from being told and that outlasts it is told now.
+    pub(crate) fn unmute(&mut self, definition: &Definition, context: &Context<'_>) -> Option<AlertFinding> {
+        let Phase::Firing { episode } = self.machine.phase else { return None };
+        if !self.is_muted || context.is_silent(context.now) {
+            return None;
+        }
+        self.is_muted = false;
+        // The event is there already, under this key; it is made known as it was stored, with deliveries.
+        let rule = format!("{}-{}", context.number, self.generation);
+        let transition = Transition { rule, episode, to: PhaseName::Firing, time: context.now, value: None };
+        let message = message::of_transition(
+            context.rule,
+            definition,
+            &transition,
+            context.unit.as_deref(),
+            context.zone,
+        );
+        let event = event(&transition, EventState::Firing, message, false, context);
+        Some(AlertFinding { event, channels: context.rule.channels.clone() })
+    }
+
+    fn finding(&mut self, transition: &Transition, message: Message, context: &Context<'_>) -> AlertFinding {
+        let is_silent = context.is_silent(transition.time) || context.is_silent(context.now);
+        let (state, is_told, silenced) = match transition.to {
+            PhaseName::Pending => (EventState::Pending, false, false),
+            // What never fired: the history shows its end, nobody is told.
+            PhaseName::Ok => (EventState::Resolved, false, false),
+            PhaseName::Firing => {
+                self.is_muted = is_silent;
+                (EventState::Firing, !is_silent, is_silent)
+            }
+            PhaseName::Resolved => {
+                let is_quiet = std::mem::take(&mut self.is_muted) || is_silent;
+                (EventState::Resolved, !is_quiet, is_quiet)
+            }
+        };
+        let channels = if is_told { context.rule.channels.clone() } else { Vec::new() };
+        AlertFinding { event: event(transition, state, message, silenced, context), channels }
+    }
+}
+
+impl Context<'_> {
+    fn is_silent(&self, at: Timestamp) -> bool {
+        self.silences.iter().any(|silence| silence.covers(&self.rule.name, at))
+    }
+}
+
+fn event(
+    transition: &Transition,
+    state: EventState,
+    message: Message,
+    silenced: bool,
+    context: &Context<'_>,
+) -> AlertEvent {
+    AlertEvent {
+        event_key: transition.key(),
+        rule_id: Some(context.number),
+        rule_name: context.rule.name.clone(),
+        severity: context.rule.severity,
+        state,
+        at: transition.time,
+        value: transition.value,
+        message: message.text,
+        silenced,
+        details: json!({ "title": message.title, "since_ns": transition.episode.0 }),
+    }
+}
+
+/// The event that ends what a removed rule left firing; `firing` is the event that told it.
+pub(crate) fn end_of_removed(firing: &AlertEvent, now: Timestamp, zone: &TimeZone) -> AlertEvent {
+    let since = firing.details.get("since_ns").and_then(Value::as_i64).map_or(firing.at, Timestamp);
+    let reason = "its rule was removed";
+    let message = message::of_end(&firing.rule_name, since, reason, zone);
+    let stem = firing.event_key.strip_suffix("firing").unwrap_or(&firing.event_key);
+    AlertEvent {
+        event_key: format!("{stem}resolved"),
+        rule_id: None,
+        state: EventState::Resolved,
+        at: now,
+        value: None,
+        message: message.text,
+        details: json!({ "title": message.title, "since_ns": since.0, "ended_because": reason }),
+        ..firing.clone()
+    }
+}

@@ -1,0 +1,7 @@
+//! Alerts from values to channels: what is found, what is told, and what no crash repeats or loses.
+
+mod channels;
+mod delivering;
+mod evaluating;
+mod restarts;
+mod support;

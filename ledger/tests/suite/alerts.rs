@@ -1,0 +1,137 @@
+//! Steps of the evaluation of alerts: whole or absent, each event once, nobody's step over another's.
+
+use crate::on_both;
+use crate::support::{NOW, actor};
+use serde_json::json;
+use wattlog_ledger::schema::{
+    AlertDelivery, AlertEvent, AlertFinding, AlertRule, AlertState, AlertStep, AlertStepDone, EventState,
+    Severity,
+};
+use wattlog_ledger::{Expected, Ledger, LedgerError, Listing};
+use wattlog_model::Timestamp;
+
+async fn rule(ledger: &Ledger, name: &str) -> i64 {
+    let rule = AlertRule {
+        name: name.to_owned(),
+        severity: Severity::Warning,
+        enabled: true,
+        definition: json!({}),
+        channels: vec!["phone".to_owned()],
+        note: String::new(),
+    };
+    ledger.insert(rule, &actor()).await.unwrap().id
+}
+
+fn state(rule_id: i64, evaluated: i64) -> AlertState {
+    AlertState { rule_id, state: json!({"at": evaluated}), evaluated: Timestamp(evaluated) }
+}
+
+fn finding(rule_id: i64, key: &str, state: EventState, channels: &[&str]) -> AlertFinding {
+    let event = AlertEvent {
+        event_key: key.to_owned(),
+        rule_id: Some(rule_id),
+        rule_name: "r".to_owned(),
+        severity: Severity::Warning,
+        state,
+        at: NOW,
+        value: Some(1.5),
+        message: "m".to_owned(),
+        silenced: false,
+        details: json!({}),
+    };
+    AlertFinding { event, channels: channels.iter().map(|&name| name.to_owned()).collect() }
+}
+
+async fn counts(ledger: &Ledger) -> (usize, usize, usize) {
+    let all = Listing::all();
+    (
+        ledger.list::<AlertState>(&all).await.unwrap().records.len(),
+        ledger.list::<AlertEvent>(&all).await.unwrap().records.len(),
+        ledger.list::<AlertDelivery>(&all).await.unwrap().records.len(),
+    )
+}
+
+on_both! {
+    async fn a_step_is_stored_with_its_events_and_their_deliveries_and_each_event_once(place) {
+        let ledger = place.open().await;
+        let id = rule(&ledger, "battery low").await;
+        let firing = finding(id, "1/5/firing", EventState::Firing, &["phone", "mail", "phone"]);
+        let step = AlertStep { state: Some((0, state(id, 5))), findings: vec![firing.clone()] };
+        let done = ledger.store_alert_step(step, &actor()).await.unwrap();
+        assert_eq!(done, AlertStepDone { state_version: 1, events: 1, deliveries: 2 });
+        // Found again, as after a restart that did not hear the answer.
+        let again = AlertStep { state: Some((1, state(id, 6))), findings: vec![firing] };
+        let done = ledger.store_alert_step(again, &actor()).await.unwrap();
+        assert_eq!(done, AlertStepDone { state_version: 2, events: 0, deliveries: 0 });
+        assert_eq!(counts(&ledger).await, (1, 1, 2));
+        let deliveries = ledger.list::<AlertDelivery>(&Listing::all()).await.unwrap().records;
+        assert!(deliveries.iter().all(|one| one.record.next_attempt == NOW && one.record.attempts == 0));
+    }
+
+    async fn nothing_of_a_step_is_stored_if_another_was_quicker_or_a_part_is_refused(place) {
+        let ledger = place.open().await;
+        let id = rule(&ledger, "battery low").await;
+        let step = |before, key: &str, channel: &str| AlertStep {
+            state: Some((before, state(id, 5))),
+            findings: vec![finding(id, key, EventState::Firing, &["phone"]), finding(id, "other", EventState::Firing, &[channel])],
+        };
+        for before in [1, 7] {
+            let refused = ledger.store_alert_step(step(before, "a", "mail"), &actor()).await.unwrap_err();
+            assert!(matches!(refused, LedgerError::Conflict { found: 0, .. }), "{refused}");
+        }
+        let refused = ledger.store_alert_step(step(0, "a", ""), &actor()).await.unwrap_err();
+        assert!(matches!(refused, LedgerError::Invalid { .. }), "{refused}");
+        assert_eq!(counts(&ledger).await, (0, 0, 0));
+        let mut both = tokio::task::JoinSet::new();
+        for key in ["a", "b"] {
+            let (ledger, step) = (ledger.clone(), step(0, key, "mail"));
+            both.spawn(async move { ledger.store_alert_step(step, &actor()).await });
+        }
+        let both = both.join_all().await;
+        assert_eq!(both.iter().filter(|one| one.is_ok()).count(), 1, "{both:?}");
+        assert!(both.iter().any(|one| matches!(one, Err(LedgerError::Conflict { .. }))), "{both:?}");
+        assert_eq!(counts(&ledger).await, (1, 2, 2));
+    }
+
+    async fn an_event_of_a_silence_is_told_later_once(place) {
+        let ledger = place.open().await;
+        let id = rule(&ledger, "battery low").await;
+        let mut silenced = finding(id, "1/5/firing", EventState::Firing, &[]);
+        silenced.event.silenced = true;
+        let step = AlertStep { state: None, findings: vec![silenced] };
+        assert_eq!(ledger.store_alert_step(step, &actor()).await.unwrap().deliveries, 0);
+        for deliveries in [1, 0] {
+            let told = finding(id, "1/5/firing", EventState::Firing, &["phone"]);
+            let step = AlertStep { state: None, findings: vec![told] };
+            let done = ledger.store_alert_step(step, &actor()).await.unwrap();
+            assert_eq!(done, AlertStepDone { state_version: 0, events: 0, deliveries });
+        }
+        let event = ledger.list::<AlertEvent>(&Listing::all()).await.unwrap().records.remove(0);
+        assert!(!event.record.silenced);
+    }
+
+    async fn what_a_removed_rule_left_firing_is_found_until_it_is_resolved(place) {
+        let ledger = place.open().await;
+        let id = rule(&ledger, "battery low").await;
+        let kept = rule(&ledger, "grid").await;
+        let findings = vec![
+            finding(id, "1-1/5/firing", EventState::Firing, &["phone"]),
+            finding(id, "1-1/3/firing", EventState::Firing, &[]),
+            finding(id, "1-1/3/resolved", EventState::Resolved, &[]),
+            finding(kept, "2-1/5/firing", EventState::Firing, &[]),
+        ];
+        let step = AlertStep { state: Some((0, state(id, 5))), findings };
+        ledger.store_alert_step(step.clone(), &actor()).await.unwrap();
+        assert_eq!(ledger.firing_without_rule(10).await.unwrap(), []);
+        ledger.remove::<AlertRule>(id, Expected::Any, &actor()).await.unwrap();
+        let left = ledger.firing_without_rule(10).await.unwrap();
+        assert_eq!(left.iter().map(|one| one.record.event_key.as_str()).collect::<Vec<_>>(), ["1-1/5/firing"]);
+        // A step of a rule that is gone is refused whole.
+        let late = AlertStep { state: Some((0, state(id, 6))), ..step };
+        assert!(matches!(ledger.store_alert_step(late, &actor()).await, Err(LedgerError::Refused { .. })));
+        let mut end = finding(id, "1-1/5/resolved", EventState::Resolved, &["phone"]);
+        end.event.rule_id = None;
+        ledger.store_alert_step(AlertStep { state: None, findings: vec![end] }, &actor()).await.unwrap();
+        assert_eq!(ledger.firing_without_rule(10).await.unwrap(), []);
+    }
+}
