@@ -7,6 +7,8 @@
 //!   instant counts. Left out: `{"market": {}}`, the only series there is;
 //! - for energy that is sold, `sold: true`: the price is the energy's alone, without distribution and fixed parts.
 //!
+//! A tariff that goes by the code of the hour (`g14dynamic`) needs the series `pse`, `pdgsz` too.
+//!
 //! Invariant: where no price is known there is no piece; a price is never made up.
 
 use serde::Deserialize;
@@ -14,7 +16,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use wattlog_analytics::tariff::{
-    MAX_PRICE_PLN_KWH, MAX_RANGE_NS, MarketPrices, Tariff, TariffDefinition, TariffError, builtin,
+    Kompas, KompasHour, MAX_PRICE_PLN_KWH, MAX_RANGE_NS, MarketPrices, Tariff, TariffDefinition, TariffError,
+    builtin,
 };
 use wattlog_engine::Engine;
 use wattlog_engine::query::{
@@ -26,6 +29,8 @@ use wattlog_model::Timestamp;
 pub const PRICES: &str = "prices";
 /// Their field, PLN/kWh.
 pub const MARKET_PRICE: &str = "market_price";
+/// The field with the codes of hours (PSE Kompas), of the product `pdgsz`.
+const USAGE_FORECAST: &str = "usage_forecast";
 /// A market price holds for as long as its period, and no period is longer.
 const LONGEST_PERIOD_NS: i64 = 3_600_000_000_000;
 
@@ -41,6 +46,9 @@ pub enum PriceError {
     /// Market prices could not be asked for.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// Some of them cannot be read.
+    #[error("{PRICES} cannot be read in part: {0}")]
+    Damaged(String),
     /// Several series of market prices fit.
     #[error(
         "{count} series of {PRICES} fit the tariff's energy.market {tags}: name source and product so that one does"
@@ -140,20 +148,43 @@ impl StoredTariff {
         if range.start >= range.end {
             return Ok(Vec::new());
         }
+        let kompas = self.kompas(engine, database, range, control)?;
         let sources = match &self.energy {
             Energy::FixedPlnKwh(price) => {
                 let points = vec![(Timestamp(range.start), price * 1000.0)];
-                return self.over(&points, range.end.saturating_sub(range.start), range, zone);
+                return self.over(&points, range.end.saturating_sub(range.start), range, zone, &kompas);
             }
             Energy::Market(Series::One(tags)) => std::slice::from_ref(tags),
             Energy::Market(Series::Several(list)) => list.as_slice(),
         };
         let mut out = Vec::new();
         for tags in sources {
-            let points = market(engine, database, tags, range, control)?;
-            out = filled(out, self.over(&points, LONGEST_PERIOD_NS, range, zone)?);
+            let found = field_of(engine, database, (tags, MARKET_PRICE), range, control)?;
+            let points: Vec<_> = found.into_iter().map(|(time, price)| (time, price * 1000.0)).collect();
+            out = filled(out, self.over(&points, LONGEST_PERIOD_NS, range, zone, &kompas)?);
         }
         Ok(out)
+    }
+
+    /// Codes of the hours, for a tariff that goes by them.
+    fn kompas(
+        &self,
+        engine: &Engine,
+        database: &str,
+        range: &Range<i64>,
+        control: &QueryControl,
+    ) -> Result<Vec<KompasHour>, PriceError> {
+        if self.sold || !self.tariff.needs_kompas() {
+            return Ok(Vec::new());
+        }
+        let tags = [("source", "pse"), ("product", "pdgsz")];
+        let tags = tags.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let found = field_of(engine, database, (&tags, USAGE_FORECAST), range, control)?;
+        let hour = |(start, code): (Timestamp, f64)| {
+            let code = (code.fract() == 0.0 && (0.0..=255.0).contains(&code)).then_some(code as u8)?;
+            Some(KompasHour { start, code: Kompas::from_code(code)? })
+        };
+        Ok(found.into_iter().filter_map(hour).collect())
     }
 
     /// Prices where `points` (PLN/MWh) hold.
@@ -163,6 +194,7 @@ impl StoredTariff {
         max_age_ns: i64,
         range: &Range<i64>,
         zone: &Zone,
+        kompas: &[KompasHour],
     ) -> Result<Vec<PricePiece>, PriceError> {
         let mut out = Vec::new();
         if self.sold {
@@ -186,8 +218,9 @@ impl StoredTariff {
         while start < range.end {
             let end = range.end.min(start.saturating_add(MAX_RANGE_NS));
             let times = Timestamp(start)..Timestamp(end);
-            let pieces = self.tariff.total_prices(market, times, zone.time_zone(), &[])?;
-            out.extend(pieces.iter().map(piece));
+            let pieces = self.tariff.total_prices(market, times, zone.time_zone(), kompas)?;
+            // What is assumed is not known.
+            out.extend(pieces.iter().filter(|piece| !piece.assumed).map(piece));
             start = end;
         }
         Ok(out)
@@ -220,11 +253,11 @@ fn filled(first: Vec<PricePiece>, second: Vec<PricePiece>) -> Vec<PricePiece> {
     out
 }
 
-/// Market prices in PLN/MWh.
-fn market(
+/// Values of one series of [`PRICES`], by rising time.
+fn field_of(
     engine: &Engine,
     database: &str,
-    tags: &BTreeMap<String, String>,
+    (tags, field): (&BTreeMap<String, String>, &str),
     range: &Range<i64>,
     control: &QueryControl,
 ) -> Result<Vec<(Timestamp, f64)>, PriceError> {
@@ -234,18 +267,21 @@ fn market(
     };
     let start = Timestamp(range.start.saturating_sub(LONGEST_PERIOD_NS));
     let request = QueryRequest {
-        fields: Some(vec![MARKET_PRICE.to_owned()]),
+        fields: Some(vec![field.to_owned()]),
         tags: tags.iter().map(filter).collect(),
         group_by: GroupBy::All,
         ..QueryRequest::raw(database, PRICES, start, Timestamp(range.end))
     };
     let result = engine.query(&request, control)?;
+    if let Some(lost) = result.partial.first() {
+        return Err(PriceError::Damaged(lost.reason.clone()));
+    }
     if result.series.len() > 1 {
         let tags = format!("{tags:?}");
         return Err(PriceError::Ambiguous { count: result.series.len(), tags });
     }
     let Some(series) = result.series.first() else { return Ok(Vec::new()) };
-    let prices = series.column(MARKET_PRICE).map(|column| &column.values);
+    let prices = series.column(field).map(|column| &column.values);
     let times = series.columns.first().map(|column| &column.values);
     let (Some(ResultValues::Time(times)), Some(prices)) = (times, prices) else {
         return Ok(Vec::new());
@@ -253,7 +289,7 @@ fn market(
     let mut points = Vec::with_capacity(times.len());
     for (row, time) in times.iter().enumerate() {
         if let (Some(time), Some(price)) = (time, crate::energy::number(prices, row)) {
-            points.push((Timestamp(*time), price * 1000.0));
+            points.push((Timestamp(*time), price));
         }
     }
     Ok(points)

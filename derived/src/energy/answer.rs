@@ -1,10 +1,11 @@
 //! Energy of days, months and years: sums of the rows that are kept, and of those that are yet to be.
 
-use super::compute::{of_device, refuse_damage};
+use super::compute::{lost_of, of_device};
 use super::{
     DEVICE, DeviceQuarters, EnergyError, EnergyOptions, EnergyStatus, FIELDS, QUARTER_NS, QUARTERS,
     QuarterRow, Values, place, quarter_of, quarters,
 };
+use crate::pending::Pending;
 use crate::price::PricePiece;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -18,8 +19,10 @@ use wattlog_model::Timestamp;
 /// What is asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EnergyRequest {
-    /// First instant; the period that it lies in begins there.
+    /// Whole quarters; the periods that its ends lie in are cut there.
     pub range: Range<i64>,
+    /// The present: what is beyond it is not missing.
+    pub now: i64,
     /// Length of a period: whole days, months or years.
     pub every: Every,
     /// Whose days they are.
@@ -37,8 +40,10 @@ pub struct EnergyRequest {
 pub struct EnergyAnswer {
     /// By rising device.
     pub devices: Vec<DeviceEnergy>,
-    /// Times within the range whose energies are still being computed: what is said of them is not the last word.
+    /// Times within the range whose energies are still to be computed: what is said of them is not the last word.
     pub pending: Vec<Range<i64>>,
+    /// Times within the range of which something cannot be read.
+    pub lost: Vec<Range<i64>>,
 }
 
 /// Periods of one device.
@@ -95,11 +100,13 @@ pub fn answer(
         ..Aggregate::default()
     };
     let buckets = Buckets::new(&shape, range.clone()).ok_or(QueryError::BadBucket)?;
-    // A range may begin within a quarter; whole quarters are what there is.
-    let horizon = status.horizon.unwrap_or(range.end).max(range.start);
+    let newest = range.end.min(request.now.saturating_add(QUARTER_NS));
+    let horizon = status.horizon.unwrap_or_else(|| quarter_of(newest.saturating_sub(MOST_LIVE_NS)));
+    let horizon = horizon.max(range.start);
+    let mut lost = Vec::new();
     let kept = range.start..range.end.min(horizon);
     let mut sums = Sums { buckets, range: range.clone(), devices: BTreeMap::new() };
-    let ask = |fields: &[&str], shape| -> Result<QueryResult, EnergyError> {
+    let mut ask = |fields: &[&str], shape| -> Result<QueryResult, EnergyError> {
         let request = QueryRequest {
             fields: Some(fields.iter().map(|name| (*name).to_owned()).collect()),
             tags: request.device.as_deref().map(of_device).into_iter().collect(),
@@ -108,7 +115,7 @@ pub fn answer(
             ..QueryRequest::raw(&options.database, QUARTERS, Timestamp(kept.start), Timestamp(kept.end))
         };
         let result = engine.query(&request, control)?;
-        refuse_damage(&result)?;
+        lost.extend(lost_of(&result));
         Ok(result)
     };
     let mut priced = Vec::new();
@@ -128,17 +135,25 @@ pub fn answer(
             money.add(&mut sums, device, time, kwh);
         }
     }
-    let live = quarter_of(horizon)..range.end;
-    let mut pending = status.pending.clone();
-    if live.start < live.end && status.horizon.is_some() {
-        // What is over since then is a quarter or two, unless points came from the future.
-        let computed = live.start..live.end.min(live.start.saturating_add(MOST_LIVE_NS));
-        for of_device in quarters(engine, options, &computed, request.device.as_deref(), control)? {
-            sums.add_rows(&of_device, request);
-        }
+    let mut pending = Pending::new(status.pending.iter().cloned());
+    if !status.is_following {
+        pending.add(range.start..horizon);
     }
-    pending.retain(|range| range.start < request.range.end && request.range.start < range.end);
-    Ok(EnergyAnswer { devices: sums.finish(request), pending })
+    if horizon < newest {
+        // What is over since then is a quarter or two, unless nobody keeps on.
+        let live = horizon..newest.min(horizon.saturating_add(MOST_LIVE_NS));
+        let computed = quarters(engine, options, &live, request.device.as_deref(), control)?;
+        for of_device in &computed.devices {
+            sums.add_rows(of_device, request);
+        }
+        lost.extend(computed.lost);
+        pending.add(live.end..newest);
+    }
+    pending.clip(range);
+    let mut lost = Pending::new(lost);
+    lost.clip(range);
+    let (pending, lost) = (pending.ranges().to_vec(), lost.ranges().to_vec());
+    Ok(EnergyAnswer { devices: sums.finish(request), pending, lost })
 }
 
 /// Quarters that are not kept yet are computed for this long a time.

@@ -12,6 +12,15 @@ use wattlog_engine::query::{
 };
 use wattlog_model::Timestamp;
 
+/// Rows of quarters, and where there may be more.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Quarters {
+    /// By device.
+    pub devices: Vec<DeviceQuarters>,
+    /// Times of which points cannot be read: no row was computed that may rest on one.
+    pub lost: Vec<Range<i64>>,
+}
+
 /// Rows of one device, by rising time; quarters without any covered time have none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceQuarters {
@@ -36,9 +45,6 @@ pub enum EnergyError {
     /// The points could not be asked for.
     #[error(transparent)]
     Query(#[from] QueryError),
-    /// Some of them cannot be read.
-    #[error("points of {RAW} cannot be read: {0}")]
-    Damaged(String),
     /// What came out of the store is no series of powers.
     #[error("points of {RAW} of device {device:?}: {reason}")]
     Points {
@@ -58,27 +64,34 @@ pub fn quarters(
     range: &Range<i64>,
     device: Option<&str>,
     control: &QueryControl,
-) -> Result<Vec<DeviceQuarters>, EnergyError> {
+) -> Result<Quarters, EnergyError> {
     let gap = options.max_gap_ns();
     let asked = range.start.saturating_sub(gap)..range.end.saturating_add(QUARTER_NS).saturating_add(gap);
     let result = engine.query(&request(options, &asked, device, Shape::Raw), control)?;
-    refuse_damage(&result)?;
-    let mut out = Vec::new();
+    let lost = lost_of(&result);
+    let near = |start: i64, lost: &Range<i64>| {
+        start.saturating_sub(gap) < lost.end
+            && lost.start < start.saturating_add(QUARTER_NS).saturating_add(gap)
+    };
+    let mut devices = Vec::new();
     for series in &result.series {
         let device = series.tags.first().map(|(_, value)| value.clone()).unwrap_or_default();
         let mut samples = samples_of(series);
-        // A house without a battery has none at any time; one whose battery did not answer today has one.
-        let is_silent = samples.iter().all(|sample| sample.battery_w.is_none());
-        if is_silent && !has_battery(engine, options, &device, control)? {
-            samples.iter_mut().for_each(|sample| sample.battery_w = Some(0.0));
+        if samples.iter().any(|sample| sample.battery_w.is_none()) {
+            // Before it ever told of a battery it had none; one whose battery did not answer today has one.
+            let first = first_battery(engine, options, &device, control)?;
+            for sample in samples.iter_mut().filter(|sample| sample.time.0 < first) {
+                sample.battery_w = Some(0.0);
+            }
         }
-        let rows = rows_of(&samples, range, gap)
+        let mut rows = rows_of(&samples, range, gap)
             .map_err(|error| EnergyError::Points { device: device.clone(), reason: error.to_string() })?;
+        rows.retain(|row| !lost.iter().any(|lost| near(row.start, lost)));
         if !rows.is_empty() {
-            out.push(DeviceQuarters { device, rows });
+            devices.push(DeviceQuarters { device, rows });
         }
     }
-    Ok(out)
+    Ok(Quarters { devices, lost })
 }
 
 fn request(options: &EnergyOptions, range: &Range<i64>, device: Option<&str>, shape: Shape) -> QueryRequest {
@@ -95,25 +108,25 @@ pub(super) fn of_device(device: &str) -> TagFilter {
     TagFilter { key: DEVICE.to_owned(), predicate: TagPredicate::In(vec![device.to_owned()]) }
 }
 
-pub(super) fn refuse_damage(result: &QueryResult) -> Result<(), EnergyError> {
-    match result.partial.first() {
-        None => Ok(()),
-        Some(lost) => Err(EnergyError::Damaged(lost.reason.clone())),
-    }
+/// Times in which something that belongs to an answer could not be read.
+pub(super) fn lost_of(result: &QueryResult) -> Vec<Range<i64>> {
+    result.partial.iter().map(|lost| lost.first..lost.last.saturating_add(1)).collect()
 }
 
-fn has_battery(
+/// The first instant at which the device told of a battery, or may have, where points cannot be read; the end of time if never.
+fn first_battery(
     engine: &Engine,
     options: &EnergyOptions,
     device: &str,
     control: &QueryControl,
-) -> Result<bool, EnergyError> {
-    let all = i64::MIN..i64::MAX;
-    let mut request = request(options, &all, Some(device), Shape::Last);
+) -> Result<i64, EnergyError> {
+    let mut request = request(options, &(i64::MIN..i64::MAX), Some(device), Shape::Raw);
     request.fields = Some(vec!["battery_power".to_owned()]);
+    request.limit = Some(1);
     let result = engine.query(&request, control)?;
-    refuse_damage(&result)?;
-    Ok(result.rows() > 0)
+    let told = result.series.iter().flat_map(times);
+    let lost = result.partial.iter().map(|lost| lost.first);
+    Ok(told.chain(lost).min().unwrap_or(i64::MAX))
 }
 
 /// Rows of a series as samples; of rows at one time the first that has a value gives it.

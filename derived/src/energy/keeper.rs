@@ -1,12 +1,12 @@
 //! Keeps the rows of quarters in step with the points: a thread that follows the change feed.
 //!
 //! The thread takes changes into a list of ranges to compute, computes the youngest day of it, writes its rows, and so on. What
-//! it has not computed yet is written with the rows, as is its place in the feed; so it goes on after a crash where it was,
-//! and what it does twice comes out the same.
+//! it has not computed yet is written after the rows, as is its place in the feed; so it goes on after a crash where it was or
+//! a little before, and what it does twice comes out the same.
 
-use super::compute::{number, of_device, refuse_damage, times};
+use super::compute::{number, of_device, times};
 use super::{
-    DEVICE, DeviceQuarters, EnergyError, EnergyOptions, FIELDS, QUARTER_NS, QUARTERS, RAW, STATE, Values,
+    DEVICE, EnergyError, EnergyOptions, FIELDS, QUARTER_NS, QUARTERS, Quarters, RAW, STATE, Values,
     quarter_of, quarters,
 };
 use crate::pending::Pending;
@@ -22,8 +22,8 @@ use wattlog_engine::query::{
     TagPredicate, Zone,
 };
 use wattlog_engine::{
-    BucketRule, Cause, ChangeCursor, ChangeEvent, ChangeReader, ChangeRequest, ChangeStart, DeleteRequest,
-    Engine, WriteBatch, WriteError,
+    BucketRule, Cause, ChangeCursor, ChangeEvent, ChangeReader, ChangeRequest, ChangeStart, DEFAULT_POLICY,
+    DeleteRequest, Engine, WriteBatch, WriteError,
 };
 use wattlog_model::{Clock, TagSet, Timestamp};
 
@@ -36,6 +36,8 @@ pub struct EnergyStatus {
     pub horizon: Option<i64>,
     /// Rows written since the start.
     pub rows: u64,
+    /// True once it is known how far the rows are.
+    pub is_following: bool,
     /// Why it does not get on, if so.
     pub error: Option<String>,
 }
@@ -123,7 +125,8 @@ struct Follower {
     pending: Pending,
     /// End of the last quarter that is over.
     horizon: Option<i64>,
-    state_at: Duration,
+    /// What was written last, and when.
+    written: (String, Duration),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -180,7 +183,14 @@ impl Shared {
             }
             self.clip(&mut follower.pending)?;
             self.tell(&follower);
-            if self.cancel.is_cancelled() || changes.closed {
+            if changes.closed {
+                return Ok(());
+            }
+            let since = self.clock.monotonic().saturating_sub(follower.written.1);
+            if self.cancel.is_cancelled() || (follower.pending.is_empty() && since >= STATE_EVERY) {
+                self.write_state(&mut follower)?;
+            }
+            if self.cancel.is_cancelled() {
                 return Ok(());
             }
             if let Some(part) = follower.pending.youngest(STEP_NS) {
@@ -196,11 +206,14 @@ impl Shared {
         let mut status = self.status.lock();
         status.pending = follower.pending.ranges().to_vec();
         status.horizon = follower.horizon;
+        status.is_following = true;
     }
 
     /// Goes on from what was written last; from nothing, all there is must be computed.
     fn restore(&self) -> Result<Follower, Failure> {
-        let written = self.written()?;
+        let text = self.written()?.unwrap_or_default();
+        // What cannot be read is as if there were none: then all is computed again.
+        let written: Option<Written> = serde_json::from_str(&text).ok();
         let request = ChangeRequest {
             database: Some(self.options.database.clone()),
             measurement: Some(RAW.to_owned()),
@@ -214,13 +227,13 @@ impl Shared {
             limit: 1000,
             ..ChangeRequest::default()
         };
-        let state_at = self.clock.monotonic();
+        let now = self.clock.monotonic();
         if let Some(written) = written
             && let Ok(cursor) = written.cursor.parse::<ChangeCursor>()
         {
             let reader = self.engine.changes(request, ChangeStart::After(cursor))?;
             let pending = Pending::new(written.pending.iter().map(|(start, end)| *start..*end));
-            return Ok(Follower { reader, pending, horizon: written.horizon, state_at });
+            return Ok(Follower { reader, pending, horizon: written.horizon, written: (text, now) });
         }
         let reader = self.engine.changes(request, ChangeStart::Now)?;
         let mut pending = Pending::default();
@@ -233,10 +246,10 @@ impl Shared {
             horizon = Some(newest);
             pending.add(quarter_of(first.0)..newest);
         }
-        Ok(Follower { reader, pending, horizon, state_at })
+        Ok(Follower { reader, pending, horizon, written: (String::new(), now) })
     }
 
-    fn written(&self) -> Result<Option<Written>, Failure> {
+    fn written(&self) -> Result<Option<String>, Failure> {
         let request = QueryRequest {
             fields: Some(vec!["state".to_owned()]),
             tags: vec![TagFilter {
@@ -249,9 +262,7 @@ impl Shared {
         let result = self.engine.query(&request, &self.control())?;
         let texts = result.series.first().and_then(|series| series.column("state"));
         let Some(ResultValues::String(texts)) = texts.map(|column| &column.values) else { return Ok(None) };
-        let text = texts.first().and_then(Option::as_ref);
-        // What cannot be read is as if there were none: then all is computed again.
-        Ok(text.and_then(|text| serde_json::from_str(text).ok()))
+        Ok(texts.first().and_then(Option::as_ref).map(ToString::to_string))
     }
 
     fn control(&self) -> QueryControl {
@@ -320,12 +331,12 @@ impl Shared {
 
     /// Points before this are hidden by age.
     fn cutoff(&self) -> Option<i64> {
-        let rules = self.engine.retentions();
-        let of_raw = rules.iter().filter(|rule| {
-            rule.database == self.options.database
-                && rule.measurement.as_deref().is_none_or(|name| name == RAW)
-        });
-        of_raw.filter_map(|rule| rule.cutoff).map(|cutoff| cutoff.0).max()
+        let mut rules = self.engine.retentions();
+        rules.retain(|rule| rule.database == self.options.database && rule.policy == DEFAULT_POLICY);
+        // A rule of the measurement's own stands in place of that of the database.
+        let own = rules.iter().find(|rule| rule.measurement.as_deref() == Some(RAW));
+        let rule = own.or_else(|| rules.iter().find(|rule| rule.measurement.is_none()));
+        rule.and_then(|rule| rule.cutoff).map(|cutoff| cutoff.0)
     }
 
     /// Computes `part`, the youngest of what waits, and writes its rows.
@@ -333,19 +344,22 @@ impl Shared {
         let control = self.control();
         let computed = match quarters(&self.engine, &self.options, part, None, &control) {
             Ok(computed) => computed,
-            // They stay as they were, from when their points could be read.
-            Err(error @ (EnergyError::Damaged(_) | EnergyError::Points { .. })) => {
+            // They stay as they were.
+            Err(error @ EnergyError::Points { .. }) => {
                 tracing::warn!(%error, from = part.start, to = part.end, "energies stay as they were");
                 follower.pending.done(part);
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
         };
+        if let Some(lost) = computed.lost.first() {
+            let (from, to) = (lost.start, lost.end);
+            tracing::warn!(from, to, "points of {RAW} cannot be read: their energies stay as they were");
+        }
         self.remove_others(part, &computed, &control)?;
-        follower.pending.done(part);
         let mut batch = WriteBatch::new(&self.options.database, None);
         let mut rows = 0;
-        for device in &computed {
+        for device in &computed.devices {
             let slot = batch.series(QUARTERS, &tags(&device.device)?);
             for row in &device.rows {
                 let mut out = batch.row(slot, Timestamp(row.start), rows);
@@ -357,33 +371,45 @@ impl Shared {
                 rows += 1;
             }
         }
-        let now = self.clock.monotonic();
-        let is_backlog = part.end - part.start > QUARTER_NS || !follower.pending.is_empty();
-        if is_backlog || now.saturating_sub(follower.state_at) >= STATE_EVERY {
-            self.add_state(&mut batch, follower)?;
-            follower.state_at = now;
-        }
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let receipt = self.engine.write(batch)?;
-        if let Some(refused) = receipt.rejected.first() {
-            return Err(Failure::Other(format!("rows of {QUARTERS} were refused: {}", refused.reason)));
+        if !batch.is_empty() {
+            let receipt = self.engine.write(batch)?;
+            if let Some(refused) = receipt.rejected.first() {
+                let reason = format!("rows of {QUARTERS} were refused: {}", refused.reason);
+                return Err(Failure::Other(reason));
+            }
         }
         self.status.lock().rows += u64::from(rows);
+        // Only now: rows that were refused are computed again.
+        follower.pending.done(part);
+        if part.end - part.start > 2 * QUARTER_NS || !follower.pending.is_empty() {
+            self.write_state(follower)?;
+        }
         Ok(())
     }
 
-    fn add_state(&self, batch: &mut WriteBatch, follower: &Follower) -> Result<(), Failure> {
-        let written = Written {
+    /// Writes how far the rows are, if that is news.
+    fn write_state(&self, follower: &mut Follower) -> Result<(), Failure> {
+        let state = Written {
             cursor: follower.reader.cursor().to_string(),
             horizon: follower.horizon,
             pending: follower.pending.ranges().iter().map(|range| (range.start, range.end)).collect(),
         };
-        let text = serde_json::to_string(&written).map_err(|error| Failure::Other(error.to_string()))?;
+        let text = serde_json::to_string(&state).map_err(|error| Failure::Other(error.to_string()))?;
+        let now = self.clock.monotonic();
+        // Before there are points there is no database either.
+        if text == follower.written.0 || follower.horizon.is_none() {
+            follower.written.1 = now;
+            return Ok(());
+        }
         let tags = TagSet::new([("of", "energy")]).map_err(|error| Failure::Other(error.to_string()))?;
+        let mut batch = WriteBatch::new(&self.options.database, None);
         let slot = batch.series(STATE, &tags);
-        batch.row(slot, self.clock.wall(), u32::MAX).string("state", &text);
+        batch.row(slot, self.clock.wall(), 0).string("state", &text);
+        let receipt = self.engine.write(batch)?;
+        if let Some(refused) = receipt.rejected.first() {
+            return Err(Failure::Other(format!("a row of {STATE} was refused: {}", refused.reason)));
+        }
+        follower.written = (text, now);
         Ok(())
     }
 
@@ -392,7 +418,7 @@ impl Shared {
     fn remove_others(
         &self,
         part: &Range<i64>,
-        computed: &[DeviceQuarters],
+        computed: &Quarters,
         control: &QueryControl,
     ) -> Result<(), Failure> {
         let request = QueryRequest {
@@ -400,15 +426,21 @@ impl Shared {
             group_by: GroupBy::Keys(vec![DEVICE.to_owned()]),
             ..QueryRequest::raw(&self.options.database, QUARTERS, Timestamp(part.start), Timestamp(part.end))
         };
+        // Rows that cannot be read are not known to be wrong.
         let result = self.engine.query(&request, control)?;
-        refuse_damage(&result)?;
+        let gap = self.options.max_gap_ns();
+        let is_kept = |start: i64| {
+            let end = start.saturating_add(QUARTER_NS).saturating_add(gap);
+            computed.lost.iter().any(|lost| start.saturating_sub(gap) < lost.end && lost.start < end)
+        };
         for series in &result.series {
             let device = series.tags.first().map(|(_, value)| value.as_str()).unwrap_or_default();
-            let known = computed.iter().find(|known| known.device == device);
+            let known = computed.devices.iter().find(|known| known.device == device);
             let rows: HashMap<i64, &Values> = known
                 .map(|known| known.rows.iter().map(|row| (row.start, &row.values)).collect())
                 .unwrap_or_default();
-            let gone: Vec<i64> = times(series).filter(|time| !rows.contains_key(time)).collect();
+            let is_gone = |time: &i64| !rows.contains_key(time) && !is_kept(*time);
+            let gone: Vec<i64> = times(series).filter(is_gone).collect();
             self.remove(device, None, &gone)?;
             for (place, name) in FIELDS.iter().enumerate() {
                 let Some(column) = series.column(name) else { continue };

@@ -7,9 +7,9 @@
 //! Promise
 //! 1. A row is what [`quarters`] computes from the points that were there when the change feed last told of a change in or
 //!    beside its quarter. What is still to be computed is told by [`EnergyKeeper::pending`].
-//! 2. Rows and the place in the feed up to which they follow it are one write: `kill -9` at any moment costs work, not truth.
+//! 2. The place in the feed up to which they follow it is written after the rows: `kill -9` at any moment costs work, not truth.
 //! 3. Retention of the points leaves the rows; a delete of points takes theirs along.
-//! 4. Points that cannot be read (damage) leave the rows as they were.
+//! 4. Points that cannot be read (damage) leave the rows that may rest on them as they were.
 //!
 //! Values are rounded to a milliwatt hour: their sums then are exact, and small on the disk.
 
@@ -19,7 +19,7 @@ mod keeper;
 
 pub use answer::{DeviceEnergy, EnergyAnswer, EnergyRequest, Money, Period, answer};
 pub(crate) use compute::number;
-pub use compute::{DeviceQuarters, EnergyError, QuarterRow, quarters};
+pub use compute::{DeviceQuarters, EnergyError, QuarterRow, Quarters, quarters};
 pub use keeper::{EnergyKeeper, EnergyStatus};
 
 use std::time::Duration;
@@ -104,7 +104,7 @@ impl EnergyOptions {
     }
 }
 
-/// The quarter that holds `time`.
-pub(crate) fn quarter_of(time: i64) -> i64 {
+/// Start of the quarter that holds `time`.
+pub fn quarter_of(time: i64) -> i64 {
     time.div_euclid(QUARTER_NS).saturating_mul(QUARTER_NS)
 }

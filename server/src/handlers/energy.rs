@@ -13,7 +13,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use wattlog_analytics::energy::{Flows, Share};
 use wattlog_derived::energy::{
-    self, EnergyAnswer, EnergyError, EnergyKeeper, EnergyRequest, FIELDS, Money, Period, Values,
+    self, EnergyAnswer, EnergyError, EnergyKeeper, EnergyRequest, FIELDS, Money, Period, QUARTER_NS, Values,
+    quarter_of,
 };
 use wattlog_derived::price::{PriceError, PricePiece, StoredTariff, join};
 use wattlog_engine::Engine;
@@ -34,7 +35,7 @@ use wattlog_wire::shortened;
         ("device_id" = Option<String>, Query, description = "Only this device"),
         ("format" = Option<String>, Query, description = "json (default), csv")),
     responses(
-        (status = 200, description = "`{\"period\",\"tz\",\"currency\",\"devices\":[{\"device_id\",\"periods\":[{\"start\",\"end\",\"coverage\",\"pv_kwh\",..,\"cost\",\"revenue\"}]}],\"pending\",\"notes\"}`"),
+        (status = 200, description = "`{\"period\",\"tz\",\"currency\",\"devices\":[{\"device_id\",\"periods\":[{\"start\",\"end\",\"coverage\",\"pv_kwh\",..,\"cost\",\"revenue\"}]}],\"pending\",\"lost\",\"notes\"}`"),
         (status = 400, description = "A parameter is wrong; the message names it"),
         (status = 503, description = "Too many queries at a time, or out of time")))]
 pub(crate) async fn energy(
@@ -42,7 +43,8 @@ pub(crate) async fn energy(
     query: QueryPairs,
 ) -> Result<Response<Body>, ApiError> {
     let now = state.shared.clock.wall();
-    let asked = Asked::parse(query, &state.shared.bucket_zone, now)?;
+    let home = state.shared.bucket_zone.clone();
+    let asked = Asked::parse(query, &home, now)?;
     let keeper = state.energy()?;
     // Without the ledger there are energies all the same.
     let tariffs = match state.ledger() {
@@ -52,17 +54,22 @@ pub(crate) async fn energy(
     let text = format!("energy {} {}", asked.period.name(), asked.zone.name());
     let (answer, asked, notes) = state
         .query("energy", text, move |engine, control, _| {
-            let (prices, notes) = prices(engine, &keeper, &tariffs, &asked, control);
+            let (prices, mut notes) = prices(engine, &keeper, &tariffs, (&asked.range, &home), control);
+            let status = keeper.status();
+            if let Some(error) = &status.error {
+                notes.push(format!("energies are not kept at present: {error}"));
+            }
             let [import_prices, export_prices] = prices;
             let request = EnergyRequest {
                 range: asked.range.clone(),
+                now: now.0,
                 every: asked.period.every(),
                 zone: asked.zone.clone(),
                 device: asked.device.clone(),
                 import_prices,
                 export_prices,
             };
-            let answer = energy::answer(engine, keeper.options(), &keeper.status(), &request, control);
+            let answer = energy::answer(engine, keeper.options(), &status, &request, control);
             Ok((answer.map_err(refusal)?, asked, notes))
         })
         .await?;
@@ -116,7 +123,10 @@ const MOST_PERIODS: i64 = 40_000;
 
 struct Asked {
     period: PeriodLength,
+    /// Whole quarters.
     range: Range<i64>,
+    /// Where the last period ends as it is told.
+    end: i64,
     zone: Zone,
     device: Option<String>,
     is_csv: bool,
@@ -160,12 +170,16 @@ impl Asked {
         if end.saturating_sub(start) / Timestamp::DAY_NS > MOST_PERIODS {
             return Err(bad(format!("start: at most {MOST_PERIODS} days before end")));
         }
+        // Quarters are what there is; the last one may not be over.
+        let start = quarter_of(start);
+        let last = quarter_of(end - 1).saturating_add(QUARTER_NS);
+        let shown_end = if end <= now.0 { last.min(now.0) } else { end };
         let is_csv = match format.as_deref() {
             None | Some("json") => false,
             Some("csv") => true,
             Some(other) => return Err(bad(format!("format: json or csv, not {:?}", shortened(other)))),
         };
-        Ok(Self { period, range: start..end, zone, device, is_csv })
+        Ok(Self { period, range: start..last, end: shown_end, zone, device, is_csv })
     }
 
     /// By the clock of the zone, with its offset.
@@ -192,7 +206,7 @@ fn prices(
     engine: &Engine,
     keeper: &Arc<EnergyKeeper>,
     tariffs: &Result<Vec<Stored<Tariff>>, String>,
-    asked: &Asked,
+    (range, home): (&Range<i64>, &Zone),
     control: &QueryControl,
 ) -> ([Option<Vec<PricePiece>>; 2], Vec<String>) {
     let mut notes = Vec::new();
@@ -208,12 +222,13 @@ fn prices(
         let held = tariffs.iter().filter(|tariff| tariff.record.direction == direction);
         for tariff in held.map(|stored| &stored.record) {
             let end = tariff.valid_until.map_or(i64::MAX, |end| end.0);
-            let times = tariff.valid_from.0.max(asked.range.start)..end.min(asked.range.end);
+            let times = tariff.valid_from.0.max(range.start)..end.min(range.end);
             if times.start >= times.end {
                 continue;
             }
             let pieces = StoredTariff::parse(&tariff.definition).and_then(|parsed| {
-                parsed.pieces(engine, &keeper.options().database, &times, &asked.zone, control)
+                // Hours of a tariff are those of the home, whoever asks.
+                parsed.pieces(engine, &keeper.options().database, &times, home, control)
             });
             match pieces {
                 Ok(pieces) => found.push(pieces),
@@ -232,7 +247,7 @@ fn prices(
 fn refusal(error: EnergyError) -> ApiError {
     match error {
         EnergyError::Query(error) => error.into(),
-        other => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "damaged", other.to_string()),
+        other => ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "unusable_points", other.to_string()),
     }
 }
 
@@ -258,22 +273,21 @@ fn told(answer: &EnergyAnswer, asked: &Asked, notes: &[String]) -> Value {
             json!({ "device_id": device.device, "periods": periods })
         })
         .collect();
-    let range = |range: &Range<i64>| {
-        let (start, end) = (range.start.max(asked.range.start), range.end.min(asked.range.end));
-        json!({ "start": asked.time(start), "end": asked.time(end) })
-    };
+    let range =
+        |range: &Range<i64>| json!({ "start": asked.time(range.start), "end": asked.time(range.end) });
     let pending: Vec<Value> = answer.pending.iter().map(range).collect();
+    let lost: Vec<Value> = answer.lost.iter().map(range).collect();
     json!({
         "period": asked.period.name(), "tz": asked.zone.name(), "currency": "PLN",
-        "devices": devices, "pending": pending, "notes": notes,
+        "devices": devices, "pending": pending, "lost": lost, "notes": notes,
     })
 }
 
 fn period_json(period: &Period, asked: &Asked) -> Value {
     let mut out = Map::new();
     out.insert("start".into(), asked.time(period.times.start).into());
-    out.insert("end".into(), asked.time(period.times.end).into());
-    out.insert("coverage".into(), json!(coverage(period)));
+    out.insert("end".into(), asked.time(period.times.end.min(asked.end)).into());
+    out.insert("coverage".into(), json!(coverage(period, asked)));
     for (name, value) in energies(&period.values) {
         out.insert(name.into(), json!(value));
     }
@@ -304,9 +318,11 @@ fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 
-fn coverage(period: &Period) -> f64 {
+fn coverage(period: &Period, asked: &Asked) -> f64 {
     let covered_s = period.values[FIELDS.len() - 1].unwrap_or_default();
-    rounded(covered_s / ((period.times.end - period.times.start) as f64 / 1e9))
+    let length_ns = (period.times.end.min(asked.end) - period.times.start).max(1);
+    // Points may be a moment ahead of the clock.
+    rounded((covered_s / (length_ns as f64 / 1e9)).min(1.0))
 }
 
 fn shares(values: &Values) -> [Option<f64>; 2] {
@@ -337,10 +353,14 @@ fn csv(answer: &EnergyAnswer, asked: &Asked) -> Vec<u8> {
     let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
     for device in &answer.devices {
         for period in &device.periods {
-            let head = [device.device.clone(), asked.time(period.times.start), asked.time(period.times.end)];
+            let head = [
+                device.device.clone(),
+                asked.time(period.times.start),
+                asked.time(period.times.end.min(asked.end)),
+            ];
             let pln = |money: Option<Money>| money.map(|money| rounded(money.pln));
             let tail = shares(&period.values).into_iter().chain([pln(period.cost), pln(period.revenue)]);
-            let values = std::iter::once(Some(coverage(period)))
+            let values = std::iter::once(Some(coverage(period, asked)))
                 .chain(energies(&period.values).map(|(_, value)| value))
                 .chain(tail);
             line(&mut out, head.into_iter().chain(values.map(number)));

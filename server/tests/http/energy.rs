@@ -60,7 +60,7 @@ async fn days_and_months_with_money_where_there_is_a_tariff() {
     assert_eq!(period["cost"], Value::Null);
     assert!(bare["notes"][0].as_str().unwrap().contains("POST /api/v1/tariffs"), "{bare}");
 
-    let bought = json!({ "builtin": "g11", "energy": { "fixed_pln_kwh": 0.5 } });
+    let bought = json!({ "builtin": "g12", "energy": { "fixed_pln_kwh": 0.5 } });
     let sold = json!({ "sold": true, "energy": { "fixed_pln_kwh": 0.3 } });
     for tariff in [tariff("import", bought), tariff("export", sold)] {
         let made = running.post("/api/v1/tariffs", tariff.to_string()).await;
@@ -88,6 +88,17 @@ async fn days_and_months_with_money_where_there_is_a_tariff() {
         near(&period["pv_to_grid_kwh"], 18.008333) || near(&period["pv_to_grid_kwh"], 18.013333),
         "{period}"
     );
+
+    // By the days of another zone, the hours of the tariff are those of the home all the same.
+    let far = ask(&running, &format!("{today}&tz=Asia/Tokyo")).await;
+    let periods = far["devices"][0]["periods"].as_array().unwrap();
+    let cost: f64 = periods.iter().filter_map(|period| period["cost"]["pln"].as_f64()).sum();
+    assert!(near(&period["cost"]["pln"], cost), "{far}");
+    // A quarter that is not over has a price too.
+    let cut = ask(&running, &format!("{today}&end=2026-03-01T09:52:00Z")).await;
+    let cut = &cut["devices"][0]["periods"][0];
+    assert_eq!(cut["cost"]["priced_kwh"], cut["import_kwh"]);
+    assert_eq!(cut["end"], "2026-03-01T11:00:00+01:00", "to the end of the quarter");
 
     let month = ask(&running, "/api/v1/energy?period=month&device_id=roof").await;
     let last = month["devices"][0]["periods"].as_array().unwrap().last().unwrap().clone();
