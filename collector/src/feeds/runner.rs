@@ -95,7 +95,7 @@ impl Runner {
             zone,
             is_converted: config.nbp.is_some(),
             agenda: Agenda::new(service.rhythm(), terms, seed),
-            fetcher: Fetcher::new(config.timeout.0, service.secret()),
+            fetcher: Fetcher::new(config.timeout.0, service.base(), service.secret()),
             validators: HashMap::new(),
             seen: Seen::default(),
             is_learned: false,
@@ -220,7 +220,7 @@ impl Runner {
         let (mut url, mut visited) = (self.service.request(ask, now), HashSet::new());
         let mut len = 0;
         loop {
-            let shown = self.fetcher.hide(url.as_str());
+            let shown = self.fetcher.show(&url);
             self.note(|status| status.requests += 1);
             let is_first = visited.is_empty();
             let known = self.validators.get(url.as_str()).filter(|_| is_first);

@@ -190,6 +190,11 @@ impl Service {
         }
     }
 
+    /// The configured address.
+    pub(crate) fn base(&self) -> &Url {
+        &self.base
+    }
+
     /// The text that no message may hold.
     pub(crate) fn secret(&self) -> Option<&str> {
         if let Kind::Entsoe { token, .. } = &self.kind { Some(token) } else { None }
