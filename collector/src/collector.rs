@@ -159,12 +159,14 @@ impl Collector {
 
 /// Looks whenever a feed is due. The wall clock may jump, so it is asked again within a minute.
 async fn feed_for_ever(mut runner: Runner, clock: Arc<dyn Clock>) {
-    let mut due = Timestamp::MIN;
+    let (mut due, mut last) = (Timestamp::MIN, Timestamp::MIN);
     loop {
         let now = clock.wall();
-        if due <= now || now.0 < due.0.saturating_sub(LONGEST_WAIT_NS) {
+        // What is due was told by a clock that was set back since.
+        if due <= now || now < last {
             due = runner.step().await;
         }
+        last = now;
         let wait = due.0.saturating_sub(clock.wall().0).max(0).unsigned_abs();
         tokio::time::sleep(Duration::from_nanos(wait).min(LOOK_AT_CLOCK)).await;
     }
@@ -172,8 +174,6 @@ async fn feed_for_ever(mut runner: Runner, clock: Arc<dyn Clock>) {
 
 /// Between two looks at the wall clock.
 const LOOK_AT_CLOCK: Duration = Duration::from_mins(1);
-/// Nothing waits longer than to the next change of the day, unless the clock was set back.
-const LONGEST_WAIT_NS: i64 = 26 * 3_600_000_000_000;
 
 /// Runs a task that ends at shutdown alone. One that panics has a fault of ours in it: it is said, and the task begun
 /// anew.

@@ -446,10 +446,13 @@ impl EngineSection {
 }
 
 impl Loaded {
-    /// The effective configuration. What came from `${NAME}` or `file:` is shown as `***`.
+    /// The effective configuration. What came from `${NAME}` or `file:` is shown as `***`, as are passwords and tokens
+    /// that are written in it.
     pub(crate) fn masked(&self) -> Result<Value, String> {
         let mut tree = serde_json::to_value(&self.config).map_err(|error| error.to_string())?;
         let mut secrets = self.secret_paths.clone();
+        // Those of alerts hide themselves.
+        secrets.extend(["collector.mqtt.password", "collector.feeds.entsoe.token"].map(str::to_owned));
         // Secrets wherever they stand; a URL may hold one before its host.
         if self.config.ledger.password.is_some() {
             secrets.insert("ledger.password".to_owned());
@@ -459,6 +462,12 @@ impl Loaded {
             || self.config.ledger.url.contains("password=")
         {
             secrets.insert("ledger.url".to_owned());
+        }
+        if let Some(feeds) = tree.pointer("/collector/feeds").and_then(Value::as_object) {
+            // A key of a service may stand in its query.
+            let has_query = |feed: &Value| feed["url"].as_str().is_some_and(|url| url.contains('?'));
+            let keyed = feeds.iter().filter(|(_, feed)| has_query(feed));
+            secrets.extend(keyed.map(|(name, _)| format!("collector.feeds.{name}.url")));
         }
         mask(&mut tree, "", &secrets);
         Ok(tree)

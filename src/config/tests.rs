@@ -226,3 +226,16 @@ fn what_print_shows_can_be_loaded_again_and_hides_secrets() {
     let again: Value = serde_saphyr::from_str(&text.replace("***", "/secret")).unwrap();
     assert_eq!(from_tree(again).unwrap(), loaded.config);
 }
+
+#[test]
+fn secrets_that_stand_in_the_file_are_not_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wattlog.yaml");
+    let topic = "{ topic: t, measurement: m, fields: [{ field: f }] }";
+    let mqtt = format!("{{ url: \"mqtt://b\", user: u, password: s3cret, topics: [{topic}] }}");
+    let feeds = "{ entsoe: { token: s3cret }, nbp: { url: \"https://h/api?key=s3cret\" } }";
+    std::fs::write(&file, format!("collector: {{ mqtt: {mqtt}, feeds: {feeds} }}\n")).unwrap();
+    let loaded = load(&Surroundings { config_flag: Some(file), ..Surroundings::default() }).unwrap();
+    let text = loaded.to_yaml().unwrap();
+    assert_eq!((text.matches("***").count(), text.contains("s3cret")), (3, false), "{text}");
+}

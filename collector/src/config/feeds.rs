@@ -1,6 +1,6 @@
 //! What the owner may say about price, rate and weather services. No service is asked unless its section is there.
 //!
-//! Invariant: a [`FeedsConfig`] that passed its check has absolute URLs, a zone that exists and durations in bounds.
+//! Invariant: a [`FeedsConfig`] that passed its check has absolute URLs without a login, a zone that exists and durations in bounds.
 
 use super::{ConfigError, Interval, MINUTE, SECOND, Secret, bad, within};
 use serde::{Deserialize, Serialize};
@@ -277,10 +277,15 @@ fn limit(
 }
 
 fn url(place: String, given: &str) -> Result<(), ConfigError> {
-    match reqwest::Url::parse(given) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.host_str().is_some() => Ok(()),
-        _ => Err(bad(place, format!("{given:?} is no URL that begins with https:// or http://"))),
+    let fits = |url: &reqwest::Url| {
+        let is_plain = url.username().is_empty() && url.password().is_none();
+        matches!(url.scheme(), "http" | "https") && url.host_str().is_some() && is_plain
+    };
+    if reqwest::Url::parse(given).is_ok_and(|url| fits(&url)) {
+        return Ok(());
     }
+    // The URL is not repeated: a password or a key may stand in it.
+    Err(bad(place, "no URL that begins with https:// or http://, without user and password".into()))
 }
 
 /// Part of a URL or a tag: no spaces, no slashes.

@@ -47,7 +47,8 @@ pub struct TopicConfig {
     /// Tags: fixed text, or `{n}` for the n-th segment of the topic, counted from 0.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
-    /// Where the message says when it was true; absent: it is the time of arrival.
+    /// Where the message says when it was true; absent: it is the time of arrival, which for one that waited at the broker is
+    /// that of its delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<TimeConfig>,
     /// Fields, 1 to 256.
@@ -69,7 +70,7 @@ pub struct TimeConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeFormat {
-    /// `2026-03-29T01:00:00Z`, with an offset.
+    /// `2026-03-29T01:00:00Z`, with an offset: without one it may be two instants, and the message gives no point.
     #[default]
     Rfc3339,
     /// Seconds since 1970, whole or not.

@@ -1,10 +1,11 @@
 //! Passwords and tokens of a configuration: readable by the code that needs them, never by a log.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 
-/// A text that does not show itself when it is printed for debugging. Written to a configuration it is the plain text.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A text that does not show itself when it is printed for debugging, nor in the error about one that is no text. Written
+/// to a configuration it is the plain text.
+#[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
@@ -17,6 +18,14 @@ impl Secret {
     /// The text itself; not for messages.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The usual error repeats the value.
+        let read = String::deserialize(deserializer);
+        read.map(Self).map_err(|_| serde::de::Error::custom("a text is expected; write digits in quotes"))
     }
 }
 

@@ -31,6 +31,20 @@ fn what_is_written_is_read_back_equal() {
 }
 
 #[test]
+fn an_error_about_a_secret_does_not_repeat_it() {
+    // A password of digits without quotes stood in the message.
+    for wrong in ["31415926", "-31415926", "3.1415926", "true", "[31415926]"] {
+        let error = serde_json::from_str::<Secret>(wrong).unwrap_err().to_string();
+        assert!(error.starts_with("a text is expected") && !error.contains("1415"), "{error}");
+    }
+    for url in ["https://me:s3cret@host/api/", "https://s3cret@host/", "ftp://host/?key=s3cret", "s3cret"] {
+        let config = parse(&format!(r#"{{"feeds":{{"nbp":{{"url":"{url}"}}}}}}"#)).unwrap();
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.contains("feeds.nbp.url") && !error.contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
 fn blocks_are_called_by_one_name() {
     for block in [Family::Et, Family::Dt].into_iter().flat_map(Family::blocks) {
         assert_eq!(serde_json::to_value(block).unwrap(), block.name());

@@ -5,10 +5,12 @@
 //! weather come at a steady pace, from the last day that was heard on.
 //!
 //! Invariants
-//! 1. A day that is not whole is asked for again as long as it is within the backfill.
+//! 1. A day that is not whole is asked for again as long as it is within the backfill; one that is over is whole when it
+//!    has what comes last.
 //! 2. After `tries` failures in a row a feed rests, at last for an hour; between them it waits at random, up to twice as
 //!    long each time.
 //! 3. A clock that is set back delays nothing: what was to wait for a later hour is due at once.
+//! 4. A day whose answer cannot be used costs itself alone: it is asked for without the days beside it, and put off.
 
 use super::day;
 use super::rows::MINUTE_NS;
@@ -25,8 +27,9 @@ use wattlog_model::Timestamp;
 pub(crate) enum Rhythm {
     /// A local day at once, on the day before from this local time on.
     Days { opens: Time },
-    /// Every so often; an answer goes back `overlap` days from today, a request covers at most `span` days.
-    Steady { interval: Duration, overlap: i32, span: i32 },
+    /// Every so often; an answer goes back `overlap` days from today, a request covers at most `span` days. The first
+    /// one begins `lead` days before the first wanted day.
+    Steady { interval: Duration, lead: i32, overlap: i32, span: i32 },
 }
 
 /// Local days to ask for, both included.
@@ -34,6 +37,17 @@ pub(crate) enum Rhythm {
 pub(crate) struct Ask {
     pub(crate) first: Date,
     pub(crate) last: Date,
+}
+
+/// How much of a row or a day is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fill {
+    /// Something is missing that should be there in time.
+    Open,
+    /// Nothing is missing but what comes a day or more after the day is over.
+    InTime,
+    /// Nothing is still to come.
+    All,
 }
 
 /// Limits of the configuration.
@@ -62,8 +76,10 @@ pub(crate) struct Agenda {
 
 #[derive(Debug, Clone, Copy)]
 struct Day {
-    whole: bool,
+    fill: Fill,
     looks: u32,
+    /// Answers in a row that could not be used; asked for alone.
+    unusable: u32,
     /// Looks since it was over.
     late_looks: u32,
     due_ns: i64,
@@ -101,8 +117,8 @@ impl Agenda {
         self.roll(now);
         let recheck_from = minus(day::local(now, &self.terms.zone).date(), self.terms.recheck_days);
         for (date, day) in &mut self.days {
-            day.whole = is_whole(*date);
-            if day.whole && *date < recheck_from {
+            day.fill = if is_whole(*date) { Fill::All } else { Fill::Open };
+            if day.fill == Fill::All && *date < recheck_from {
                 day.due_ns = i64::MAX;
             }
         }
@@ -120,22 +136,23 @@ impl Agenda {
             return None;
         }
         let wanted = self.wanted(now);
-        if let Rhythm::Steady { overlap, span, .. } = self.rhythm {
+        if let Rhythm::Steady { lead, overlap, span, .. } = self.rhythm {
             if now.0 < self.steady_due_ns {
                 return None;
             }
-            let usual = minus(wanted.last, overlap);
-            let first = self.from.unwrap_or(wanted.first).clamp(wanted.first.min(usual), usual);
+            let (earliest, usual) = (minus(wanted.first, lead), minus(wanted.last, overlap));
+            let first = self.from.unwrap_or(earliest).clamp(earliest.min(usual), usual);
             let last = wanted.last.min(minus(first, 1 - span));
             return Some(Ask { first, last });
         }
         let is_due = |date: Date| self.days.get(&date).filter(|day| day.due_ns <= now.0);
         let last = *self.days.iter().rev().find(|(_, day)| day.due_ns <= now.0)?.0;
         let mut first = last;
-        if is_due(last).is_some_and(|day| day.looks == 0) {
+        let is_fresh = |day: &Day| day.looks == 0 && day.unusable == 0;
+        if is_due(last).is_some_and(is_fresh) {
             // Days that were never asked for go together; one that did not come whole goes alone.
             while let Ok(before) = first.yesterday()
-                && is_due(before).is_some_and(|day| day.looks == 0)
+                && is_due(before).is_some_and(is_fresh)
                 && before >= minus(last, MAX_DAYS_AT_ONCE - 1)
             {
                 first = before;
@@ -144,8 +161,8 @@ impl Agenda {
         Some(Ask { first, last })
     }
 
-    /// An answer came; `is_whole` tells of each day asked for.
-    pub(crate) fn heard(&mut self, ask: Ask, now: Timestamp, is_whole: impl Fn(Date) -> bool) {
+    /// An answer came; `fill` tells of each day asked for. What a day once had it keeps.
+    pub(crate) fn heard(&mut self, ask: Ask, now: Timestamp, fill: impl Fn(Date) -> Fill) {
         self.failures = 0;
         self.not_before_ns = i64::MIN;
         let local = day::local(now, &self.terms.zone);
@@ -165,11 +182,13 @@ impl Agenda {
             let jitter = (self.rng.unit() * JITTER_NS) as i64;
             let Some(day) = self.days.get_mut(&date) else { continue };
             day.looks = day.looks.saturating_add(1);
-            day.whole |= is_whole(date);
+            day.unusable = 0;
+            day.fill = day.fill.max(fill(date));
+            let is_whole = day.fill >= if date < today { Fill::All } else { Fill::InTime };
             let wait_ns = match () {
                 // Also after an outage there is one look when everything about the day should have been said.
-                () if day.whole && date < minus(today, self.terms.recheck_days) => i64::MAX,
-                () if day.whole => RECHECK_NS,
+                () if is_whole && date < minus(today, self.terms.recheck_days) => i64::MAX,
+                () if is_whole => RECHECK_NS,
                 () if date > today && local.time() < EVENING => POLL_NS,
                 () if date > today => rest_ns,
                 () if date == today => rest_ns.min(60 * MINUTE_NS),
@@ -182,7 +201,23 @@ impl Agenda {
         }
     }
 
-    /// No answer, or none that can be used. Tells whether the feed rests now.
+    /// An answer came that cannot be used. Tells whether the feed rests now.
+    pub(crate) fn unusable(&mut self, ask: Ask, now: Timestamp) -> bool {
+        let is_alone = ask.first == ask.last;
+        let today = day::local(now, &self.terms.zone).date();
+        let rest_ns = nanos(self.terms.rest);
+        for (date, day) in self.days.range_mut(ask.first..=ask.last) {
+            day.unusable = if is_alone { day.unusable.saturating_add(1) } else { day.unusable.max(1) };
+            if is_alone {
+                let longest_ns = if *date < today { Timestamp::DAY_NS } else { rest_ns.min(60 * MINUTE_NS) };
+                let doubled_ns = rest_ns.saturating_mul(1 << day.unusable.saturating_sub(2).min(10));
+                day.due_ns = now.0.saturating_add(doubled_ns.min(longest_ns));
+            }
+        }
+        self.failed(now, None)
+    }
+
+    /// No answer. Tells whether the feed rests now.
     pub(crate) fn failed(&mut self, now: Timestamp, retry_after: Option<Duration>) -> bool {
         self.failures = self.failures.saturating_add(1);
         let rests = self.failures.is_multiple_of(self.terms.tries);
@@ -227,7 +262,7 @@ impl Agenda {
         if now.0 < self.last_now_ns.saturating_sub(MINUTE_NS) {
             self.not_before_ns = i64::MIN;
             self.steady_due_ns = i64::MIN;
-            for day in self.days.values_mut().filter(|day| !day.whole) {
+            for day in self.days.values_mut().filter(|day| day.fill < Fill::All) {
                 day.due_ns = i64::MIN;
             }
         }
@@ -237,7 +272,7 @@ impl Agenda {
         }
         let wanted = self.wanted(now);
         self.days.retain(|date, _| (wanted.first..=wanted.last).contains(date));
-        let fresh = Day { whole: false, looks: 0, late_looks: 0, due_ns: i64::MIN };
+        let fresh = Day { fill: Fill::Open, looks: 0, unusable: 0, late_looks: 0, due_ns: i64::MIN };
         let mut date = wanted.first;
         while date <= wanted.last {
             self.days.entry(date).or_insert(fresh);
@@ -298,21 +333,21 @@ mod tests {
         let morning = at("2026-03-28T08:00:00Z");
         let ask = agenda.ask(morning).unwrap();
         assert_eq!(ask, Ask { first: date(2026, 3, 22), last: date(2026, 3, 28) });
-        agenda.heard(ask, morning, |_| true);
+        agenda.heard(ask, morning, |_| Fill::All);
         let ask = agenda.ask(morning).unwrap();
         assert_eq!(ask, Ask { first: date(2026, 3, 19), last: date(2026, 3, 21) });
-        agenda.heard(ask, morning, |_| true);
+        agenda.heard(ask, morning, |_| Fill::All);
         assert_eq!(agenda.ask(morning), None);
         // 12:30 local is 11:30 in UTC.
         let opens = at("2026-03-28T11:30:00Z");
         assert_eq!(agenda.next_due(morning), opens);
         let tomorrow = Ask { first: date(2026, 3, 29), last: date(2026, 3, 29) };
         assert_eq!(agenda.ask(opens), Some(tomorrow));
-        agenda.heard(tomorrow, opens, |_| false);
+        agenda.heard(tomorrow, opens, |_| Fill::Open);
         let poll = agenda.next_due(opens);
         assert!((POLL_NS..POLL_NS + 20_000_000_000).contains(&(poll.0 - opens.0)));
         assert_eq!(agenda.ask(poll), Some(tomorrow));
-        agenda.heard(tomorrow, poll, |_| true);
+        agenda.heard(tomorrow, poll, |_| Fill::All);
         // Quiet, but for the days looked at again.
         assert!(agenda.next_due(poll).0 - morning.0 >= RECHECK_NS);
     }
@@ -336,17 +371,79 @@ mod tests {
 
     #[test]
     fn a_steady_feed_goes_on_from_where_it_was_in_steps() {
-        let mut agenda = agenda(Rhythm::Steady { interval: Duration::from_secs(3_600), overlap: 1, span: 4 });
+        let mut agenda =
+            agenda(Rhythm::Steady { interval: Duration::from_secs(3_600), lead: 0, overlap: 1, span: 4 });
         let now = at("2026-03-28T08:00:00Z");
         let mut asked = Vec::new();
         while let Some(ask) = agenda.ask(now) {
             asked.push((ask.first.day(), ask.last.day()));
-            agenda.heard(ask, now, |_| true);
+            agenda.heard(ask, now, |_| Fill::All);
         }
         assert_eq!(asked, [(19, 22), (23, 26), (27, 28)]);
         // Away for three days.
         let later = at("2026-03-31T08:00:00Z");
         let ask = agenda.ask(later).unwrap();
         assert_eq!((ask.first.day(), ask.last.day()), (27, 30));
+    }
+
+    #[test]
+    fn a_day_whose_answer_cannot_be_used_costs_itself_alone() {
+        // Six days beside it were asked for with it each time, and the older ones never.
+        let mut agenda = agenda(DAYS);
+        let mut now = at("2026-03-28T08:00:00Z");
+        let (bad, mut asked_bad) = (date(2026, 3, 25), 0);
+        let mut whole = std::collections::BTreeSet::new();
+        let end = now.0 + 3_600_000_000_000;
+        loop {
+            now = agenda.next_due(now).max(Timestamp(now.0 + 1));
+            if now.0 > end {
+                break;
+            }
+            let Some(ask) = agenda.ask(now) else { continue };
+            if (ask.first..=ask.last).contains(&bad) {
+                agenda.unusable(ask, now);
+                asked_bad += 1;
+            } else {
+                agenda.heard(ask, now, |_| Fill::All);
+                whole.extend((ask.first.day()..=ask.last.day()).map(i32::from));
+            }
+        }
+        let all: Vec<i32> = (19..=28).filter(|day| *day != 25).collect();
+        assert_eq!(whole.into_iter().collect::<Vec<_>>(), all);
+        // Once with the others, then after 0, 10, 30 minutes.
+        assert_eq!(asked_bad, 4);
+    }
+
+    #[test]
+    fn a_day_that_is_over_is_asked_for_until_it_has_what_comes_last() {
+        // Balancing prices that came after the last look at a day were never fetched.
+        let mut agenda = agenda(DAYS);
+        let mut now = at("2026-03-28T08:00:00Z");
+        while let Some(ask) = agenda.ask(now) {
+            agenda.heard(ask, now, |_| Fill::InTime);
+        }
+        let settled =
+            |date: Date| if date < jiff::civil::date(2026, 3, 31) { Fill::All } else { Fill::InTime };
+        let day = date(2026, 3, 28);
+        let mut looks = Vec::new();
+        while now < at("2026-04-05T08:00:00Z") {
+            now = agenda.next_due(now).max(Timestamp(now.0 + 1));
+            let Some(ask) = agenda.ask(now) else { continue };
+            let is_out = now >= at("2026-04-02T08:00:00Z");
+            agenda.heard(ask, now, |date| if is_out { settled(date) } else { Fill::InTime });
+            if ask.first <= day && day <= ask.last {
+                looks.push((now.0 - at("2026-03-28T08:00:00Z").0) / Timestamp::DAY_NS);
+            }
+        }
+        // Looked at until it was there, and no more after that.
+        assert!(looks.contains(&4) || looks.contains(&5), "{looks:?}");
+        assert!(looks.len() < 25 && !looks.contains(&7), "{looks:?}");
+    }
+
+    #[test]
+    fn the_first_look_at_rates_begins_before_the_first_day_that_needs_one() {
+        let steady = |lead| Rhythm::Steady { interval: Duration::from_secs(60), lead, overlap: 5, span: 90 };
+        let first = |lead| agenda(steady(lead)).ask(at("2026-03-28T08:00:00Z")).unwrap().first;
+        assert_eq!((first(0), first(10)), (date(2026, 3, 19), date(2026, 3, 9)));
     }
 }

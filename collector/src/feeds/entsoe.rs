@@ -104,8 +104,14 @@ pub fn parse(body: &[u8]) -> Result<Parsed, ParseError> {
     // Stable, so that of equals the first in the document counts.
     pieces.sort_by_key(|(length_ns, sequence, ..)| (*length_ns, *sequence));
     let mut taken: BTreeMap<i64, Row> = BTreeMap::new();
+    let mut told = 0;
     for (length_ns, _, field, fills, period) in pieces {
-        for (start, price) in expand(period, length_ns, fills)? {
+        let prices = expand(period, length_ns, fills)?;
+        told += prices.len();
+        if told > MAX_TOLD {
+            return Err(ParseError(format!("more than {MAX_TOLD} periods in all series of one document")));
+        }
+        for (start, price) in prices {
             let is_told = taken.range(start..start.saturating_add(length_ns)).next().is_some();
             if is_told {
                 continue;
@@ -172,6 +178,8 @@ fn acknowledgement(text: &str) -> Result<Parsed, ParseError> {
 
 /// Most rows of one document: a year of quarters and a month.
 pub const MAX_ROWS: usize = 38_000;
+/// The same before the finer series and the first auction are chosen: two of each.
+const MAX_TOLD: usize = 4 * MAX_ROWS;
 
 #[cfg(test)]
 mod tests {
@@ -220,6 +228,16 @@ mod tests {
         let expected =
             [0.01, 0.01, -0.005, 0.00725, 0.00725, 0.00725, 0.00725, 0.00725].into_iter().enumerate();
         assert_eq!(told, expected.map(|(i, price)| (i as i64, price)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn series_that_tell_the_same_year_over_and_over_are_refused() {
+        // A short document of many filled years took minutes.
+        let year = |points| series("PT15M", 1, points).replace("2026-03-29T01:00Z", "2027-03-28T23:00Z");
+        let one = year(&[(1, 1.0)]);
+        assert_eq!(parse(&document(&vec![one.clone(); 4])).unwrap().rows.len(), 365 * 96);
+        let error = parse(&document(&vec![one; 5])).unwrap_err().to_string();
+        assert!(error.contains("in all series"), "{error}");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Invariants
 //! 1. No call takes longer than the time-out, whatever the service does; no body grows beyond [`MAX_BODY_BYTES`],
 //!    counted after decompression.
-//! 2. No message holds the query's secret: addresses are shown with it replaced, and what a service says is searched.
+//! 2. No message holds the query's secret: addresses are shown with it replaced, as are all values that stand in the query
+//!    of the configuration; what a service says is searched for the secret and for such values, unless they are short.
 //! 3. Redirects are not followed: the next address would get the secret too.
 
 use parking_lot::Mutex;
@@ -16,6 +17,8 @@ use wattlog_model::Timestamp;
 
 /// Most bytes of one answer; a week of prices has a tenth of it.
 pub(crate) const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
+/// Values of a configured query that are shorter are not searched for in what a service says.
+const SHORTEST_SECRET_BYTES: usize = 6;
 /// A service that asks for a longer rest is asked again after this.
 pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 
@@ -23,7 +26,9 @@ pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     timeout: Duration,
-    secret: Option<String>,
+    secrets: Vec<String>,
+    /// Keys of the configured address whose values are not shown.
+    hidden_keys: Vec<String>,
     client: Mutex<Option<Client>>,
 }
 
@@ -70,8 +75,21 @@ pub(crate) enum Problem {
 }
 
 impl Fetcher {
-    pub(crate) fn new(timeout: Duration, secret: Option<&str>) -> Self {
-        Self { timeout, secret: secret.map(str::to_owned), client: Mutex::default() }
+    /// `base` is the configured address: what stands in its query may be a key.
+    pub(crate) fn new(timeout: Duration, base: &Url, secret: Option<&str>) -> Self {
+        let values = base.query_pairs().map(|(_, value)| value.into_owned());
+        let values = values.filter(|value| value.len() >= SHORTEST_SECRET_BYTES);
+        Self {
+            timeout,
+            secrets: secret
+                .filter(|secret| !secret.is_empty())
+                .map(str::to_owned)
+                .into_iter()
+                .chain(values)
+                .collect(),
+            hidden_keys: base.query_pairs().map(|(key, _)| key.into_owned()).collect(),
+            client: Mutex::default(),
+        }
     }
 
     /// One try. `now` is what a date in `Retry-After` is held against.
@@ -83,7 +101,7 @@ impl Fetcher {
     ) -> Result<Fetched, FetchError> {
         let answer = tokio::time::timeout(self.timeout, self.get_unbounded(url, known, now)).await;
         let answer = answer.unwrap_or(Err(Problem::TooSlow(self.timeout)));
-        answer.map_err(|problem| FetchError { url: self.hide(url.as_str()), problem })
+        answer.map_err(|problem| FetchError { url: self.show(url), problem })
     }
 
     async fn get_unbounded(
@@ -146,12 +164,22 @@ impl Fetcher {
         Problem::Transport(self.hide(&text))
     }
 
-    /// The text with the secret replaced.
+    /// The text with the secrets replaced.
     pub(crate) fn hide(&self, text: &str) -> String {
-        match self.secret.as_deref().filter(|secret| !secret.is_empty()) {
-            Some(secret) => text.replace(secret, "***"),
-            None => text.to_owned(),
-        }
+        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+    }
+
+    /// The address for a message.
+    pub(crate) fn show(&self, url: &Url) -> String {
+        let Some((place, query)) = url.as_str().split_once('?') else { return self.hide(url.as_str()) };
+        // Pair by pair as they are written, so that all else is shown as it was sent.
+        let shown = query.split('&').filter(|pair| !pair.is_empty()).zip(url.query_pairs()).map(
+            |(pair, (key, _))| {
+                let is_hidden = self.hidden_keys.iter().any(|hidden| *hidden == key);
+                if is_hidden { format!("{key}=***") } else { pair.to_owned() }
+            },
+        );
+        self.hide(&format!("{place}?{}", shown.collect::<Vec<_>>().join("&")))
     }
 
     fn client(&self) -> Result<Client, Problem> {
@@ -210,12 +238,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_secret_is_in_no_message() {
-        let fetcher = Fetcher::new(Duration::from_secs(1), Some("s3cret"));
+        let base = Url::parse("http://h/api?key=k1&other=hunter22").unwrap();
+        let fetcher = Fetcher::new(Duration::from_secs(1), &base, Some("s3cret"));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/api?securityToken=s3cret&x=1", listener.local_addr().unwrap());
+        let url = format!(
+            "http://{}/api?key=k1&other=hunter22&securityToken=s3cret&x=1",
+            listener.local_addr().unwrap()
+        );
         drop(listener);
         let error = fetcher.get(&Url::parse(&url).unwrap(), None, Timestamp(0)).await.unwrap_err();
         let shown = format!("{error} {error:?}");
-        assert!(!shown.contains("s3cret") && shown.contains("securityToken=***"), "{shown}");
+        assert!(shown.contains("?key=***&other=***&securityToken=***&x=1"), "{shown}");
+        assert!(!shown.contains("s3cret") && !shown.contains("hunter22"), "{shown}");
+        assert_eq!(fetcher.hide("denied: hunter22 s3cret k1"), "denied: *** *** k1");
     }
 }

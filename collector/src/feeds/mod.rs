@@ -41,6 +41,8 @@ use wattlog_model::{Clock, FieldMeaning, Timestamp};
 pub struct Feeds {
     runners: Vec<Runner>,
     due: Vec<Timestamp>,
+    /// Clock of the last step.
+    last: Timestamp,
     clock: Arc<dyn Clock>,
     status: StatusHandle,
 }
@@ -82,18 +84,20 @@ impl Feeds {
             .map(|(index, service)| Runner::new(index, service, config, around.clone()))
             .collect();
         let due = vec![Timestamp::MIN; runners.len()];
-        Ok(Self { runners, due, clock, status })
+        Ok(Self { runners, due, last: Timestamp::MIN, clock, status })
     }
 
     /// One look of each feed that is due, one after the other; tells when the next one is due. None without feeds.
     ///
     /// Never waits for a time to come; a feed that has more to ask is due at once.
     pub async fn step(&mut self) -> Option<Timestamp> {
+        let was_set_back = self.clock.wall() < self.last;
         for (runner, due) in self.runners.iter_mut().zip(&mut self.due) {
-            if *due <= self.clock.wall() {
+            if *due <= self.clock.wall() || was_set_back {
                 *due = runner.step().await;
             }
         }
+        self.last = self.clock.wall();
         self.due.iter().min().copied()
     }
 

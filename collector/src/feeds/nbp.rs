@@ -76,14 +76,14 @@ pub(crate) struct RateOfDay {
 }
 
 impl Rates {
-    /// Takes over rates; all tables up to `settled` are known now.
-    pub(crate) fn learn(&self, rates: impl IntoIterator<Item = (Date, f64)>, settled: Date) {
+    /// Takes over rates; all tables up to `settled` are known now, or no more than before.
+    pub(crate) fn learn(&self, rates: impl IntoIterator<Item = (Date, f64)>, settled: Option<Date>) {
         let mut known = self.0.lock();
         known.by_date.extend(rates);
         while known.by_date.len() > MAX_RATES {
             known.by_date.pop_first();
         }
-        known.settled = known.settled.max(Some(settled));
+        known.settled = known.settled.max(settled);
     }
 
     /// The rate of the last table before `day`, the day of delivery.
@@ -108,13 +108,15 @@ mod tests {
     fn the_last_table_before_the_day_counts_and_an_old_one_is_said_or_not_used() {
         let rates = Rates::default();
         assert_eq!(rates.for_day(date(2026, 3, 30)), None);
-        rates.learn([(date(2026, 3, 26), 4.25), (date(2026, 3, 27), 4.26)], date(2026, 3, 27));
+        rates.learn([(date(2026, 3, 26), 4.25), (date(2026, 3, 27), 4.26)], Some(date(2026, 3, 27)));
         let of = |day| rates.for_day(day).map(|rate| (rate.pln_per_eur, rate.date.day(), rate.is_final));
         assert_eq!(of(date(2026, 3, 27)), Some((4.25, 26, true)));
         assert_eq!(of(date(2026, 3, 28)), Some((4.26, 27, true)));
         assert_eq!(of(date(2026, 3, 30)), Some((4.26, 27, false)));
         assert_eq!(of(date(2026, 4, 7)), None);
-        rates.learn([], date(2026, 3, 29));
+        rates.learn([], None);
+        assert_eq!(of(date(2026, 3, 30)), Some((4.26, 27, false)));
+        rates.learn([], Some(date(2026, 3, 29)));
         assert_eq!(of(date(2026, 3, 30)), Some((4.26, 27, true)));
     }
 

@@ -5,7 +5,7 @@
 //!
 //! Not here: when a feed is due (`agenda`), bytes (`fetch`), formats (`pse`, `entsoe` and the others).
 
-use super::agenda::{Agenda, Ask, Rhythm, Terms};
+use super::agenda::{Agenda, Ask, Fill, Rhythm, Terms};
 use super::day;
 use super::fetch::{FetchError, Fetched, Fetcher, Problem, Validators};
 use super::known::{Deposit, Known, NotStored};
@@ -16,12 +16,11 @@ use super::service::Service;
 use crate::config::FeedsConfig;
 use crate::seed;
 use crate::status::{FeedStatus, StatusHandle};
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use reqwest::Url;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 use wattlog_model::{Clock, FieldValue, Point, Timestamp};
 
 /// What all feeds of a collector share.
@@ -62,6 +61,15 @@ enum LookError {
     NotStored(#[from] NotStored),
 }
 
+/// What an answer says of rates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rated {
+    Anew,
+    /// The same as the last answer to this question, which had rates.
+    AsBefore,
+    Nothing,
+}
+
 /// All pages of an answer.
 struct Answer {
     rows: Vec<Row>,
@@ -87,7 +95,7 @@ impl Runner {
             zone,
             is_converted: config.nbp.is_some(),
             agenda: Agenda::new(service.rhythm(), terms, seed),
-            fetcher: Fetcher::new(config.timeout.0, service.secret()),
+            fetcher: Fetcher::new(config.timeout.0, service.base(), service.secret()),
             validators: HashMap::new(),
             seen: Seen::default(),
             is_learned: false,
@@ -113,7 +121,7 @@ impl Runner {
             });
             match self.look(ask, now).await {
                 Ok(stored) => self.succeeded(now, stored),
-                Err(error) => self.failed(now, &error),
+                Err(error) => self.failed(ask, now, &error),
             }
         }
         let now = self.around.clock.wall();
@@ -153,32 +161,35 @@ impl Runner {
     /// Fetches, stores, and enters into the agenda which days are whole. Tells how many points are new.
     async fn look(&mut self, ask: Ask, now: Timestamp) -> Result<u64, LookError> {
         let Some(answer) = self.fetch(ask, now).await? else {
-            self.agenda.heard(ask, now, |_| false);
+            if self.service.is_rates() {
+                self.learn_rates(&[], ask, now, Rated::AsBefore);
+            }
+            self.agenda.heard(ask, now, |_| Fill::Open);
             return Ok(0);
         };
         let rows = self.select(answer.rows, ask);
         if self.service.is_rates() {
-            self.learn_rates(&rows, now);
+            self.learn_rates(&rows, ask, now, if rows.is_empty() { Rated::Nothing } else { Rated::Anew });
         }
-        let rows: Vec<(Row, bool)> = rows.into_iter().map(|row| self.finish(row)).collect();
+        let rows: Vec<(Row, Fill)> = rows.into_iter().map(|row| self.finish(row)).collect();
         let (mut stored, mut rejected) = (0, 0);
-        let news: Vec<&(Row, bool)> = rows.iter().filter(|(row, _)| self.seen.is_news(row)).collect();
+        let news: Vec<&(Row, Fill)> = rows.iter().filter(|(row, _)| self.seen.is_news(row)).collect();
         for parcel in news.chunks(PARCEL_POINTS) {
             let points = parcel.iter().map(|(row, _)| self.point(row)).collect();
             let refused = self.around.deposit.deposit(points).await?;
             rejected += refused;
             stored += (parcel.len() as u64).saturating_sub(refused);
         }
-        for (row, is_whole) in &rows {
-            // One that is older than what is stored leaves it alone.
-            if self.seen.is_news(row) || *is_whole {
-                self.remember(row, *is_whole);
-            }
+        for (row, fill) in &rows {
+            self.seen.stored(row, *fill);
         }
         let (zone, length_ns, seen) = (&self.zone, self.service.period_ns(), &self.seen);
         self.agenda.heard(ask, now, |date| {
-            let starts = day::bounds(date, zone).map(|bounds| seen.whole(bounds)).unwrap_or_default();
-            day::is_filled(date, zone, &starts, length_ns)
+            let has = |fill: &Fill| {
+                let starts = day::bounds(date, zone).map(|bounds| seen.filled(bounds, *fill));
+                day::is_filled(date, zone, &starts.unwrap_or_default(), length_ns)
+            };
+            [Fill::All, Fill::InTime].into_iter().find(has).unwrap_or(Fill::Open)
         });
         if let Some((url, proof)) = answer.proof {
             if self.validators.len() >= MAX_VALIDATORS {
@@ -209,7 +220,7 @@ impl Runner {
         let (mut url, mut visited) = (self.service.request(ask, now), HashSet::new());
         let mut len = 0;
         loop {
-            let shown = self.fetcher.hide(url.as_str());
+            let shown = self.fetcher.show(&url);
             self.note(|status| status.requests += 1);
             let is_first = visited.is_empty();
             let known = self.validators.get(url.as_str()).filter(|_| is_first);
@@ -259,39 +270,43 @@ impl Runner {
         last.into_values().collect()
     }
 
-    fn learn_rates(&self, rows: &[Row], now: Timestamp) {
+    fn learn_rates(&self, rows: &[Row], ask: Ask, now: Timestamp, rated: Rated) {
         let rate = |row: &Row| match row.fields.first() {
             Some((_, FieldValue::Float(rate))) => Some((day::local(row.time, &self.zone).date(), *rate)),
             _ => None,
         };
-        let local = day::local(now, &self.zone);
-        // Before the table of today is out, yesterday's is the last that is certain.
-        let is_out = local.time() >= RATES_ARE_OUT;
-        let settled = if is_out { local.date() } else { local.date().yesterday().unwrap_or(local.date()) };
+        // One without a rate tells nothing: each look goes back over days that have one.
+        let settled = (rated != Rated::Nothing).then(|| settled(day::local(now, &self.zone), ask.last));
         self.around.rates.learn(rows.iter().filter_map(rate), settled);
     }
 
-    /// Converts a price in EUR, and tells whether the row has all that is to come.
-    fn finish(&self, mut row: Row) -> (Row, bool) {
+    /// Converts a price in EUR, and tells how much of what is to come the row has.
+    fn finish(&self, mut row: Row) -> (Row, Fill) {
         let has = |row: &Row, name: &str| row.fields.iter().any(|(field, _)| *field == name);
         let eur =
             row.fields.iter().find(|(field, _)| *field == "market_price_eur").map(|(_, value)| value.clone());
         let (true, true, Some(FieldValue::Float(eur))) = (self.service.is_in_eur(), self.is_converted, eur)
         else {
-            let main = self.service.main_field(self.is_converted);
-            let is_whole = has(&row, main) || (self.service.is_in_eur() && has(&row, "market_price"));
-            return (row, is_whole);
+            let (main, last) =
+                (self.service.main_field(self.is_converted), self.service.last_field(self.is_converted));
+            let is_in_pln = self.service.is_in_eur() && has(&row, "market_price");
+            let fill = match () {
+                () if has(&row, last) || is_in_pln => Fill::All,
+                () if has(&row, main) => Fill::InTime,
+                () => Fill::Open,
+            };
+            return (row, fill);
         };
         let date = day::local(row.time, &self.zone).date();
         let Some(rate) = self.around.rates.for_day(date) else {
             self.tell(Some(format!("no rate of exchange for {date} yet: price in EUR only")));
-            return (row, false);
+            return (row, Fill::Open);
         };
         self.note_age(date, rate);
         let pln = (eur * rate.pln_per_eur * 1e9).round() / 1e9;
         row.fields.push(("market_price", FieldValue::Float(pln)));
         row.fields.push(("exchange_rate", FieldValue::Float(rate.pln_per_eur)));
-        (row, rate.is_final)
+        (row, if rate.is_final { Fill::All } else { Fill::Open })
     }
 
     fn note_age(&self, date: Date, rate: RateOfDay) {
@@ -310,10 +325,6 @@ impl Runner {
                 status.note = note;
             }
         });
-    }
-
-    fn remember(&mut self, row: &Row, is_whole: bool) {
-        self.seen.stored(row, is_whole);
     }
 
     fn point(&self, row: &Row) -> Point {
@@ -339,13 +350,17 @@ impl Runner {
         });
     }
 
-    fn failed(&mut self, now: Timestamp, error: &LookError) {
-        let retry_after: Option<Duration> = match error {
-            LookError::Fetch(FetchError { problem: Problem::Status { retry_after, .. }, .. }) => *retry_after,
-            _ => None,
+    fn failed(&mut self, ask: Ask, now: Timestamp, error: &LookError) {
+        let rests = match error {
+            LookError::Fetch(FetchError { problem: Problem::TooLong, .. })
+            | LookError::Parse { .. }
+            | LookError::Paging { .. } => self.agenda.unusable(ask, now),
+            LookError::Fetch(FetchError { problem: Problem::Status { retry_after, .. }, .. }) => {
+                self.agenda.failed(now, *retry_after)
+            }
+            LookError::Fetch(_) | LookError::NotStored(_) => self.agenda.failed(now, None),
         };
-        let (rests, feed, text) =
-            (self.agenda.failed(now, retry_after), &self.service.name, error.to_string());
+        let (feed, text) = (&self.service.name, error.to_string());
         if rests {
             tracing::warn!(
                 feed,
@@ -371,6 +386,14 @@ impl Runner {
     fn note(&self, change: impl FnOnce(&mut FeedStatus)) {
         self.around.status.feed(self.index, change);
     }
+}
+
+/// The last day whose table is known for certain after an answer about days up to `last`.
+fn settled(local: DateTime, last: Date) -> Date {
+    // Before the table of today is out, yesterday's is the last that is certain.
+    let is_out = local.time() >= RATES_ARE_OUT;
+    let certain = if is_out { local.date() } else { local.date().yesterday().unwrap_or(local.date()) };
+    certain.min(last)
 }
 
 /// Times that lie within a local day.
@@ -430,3 +453,18 @@ const ASK_STORE_AGAIN_NS: i64 = 30_000_000_000;
 const RATES_ARE_OUT: jiff::civil::Time = jiff::civil::Time::constant(12, 30, 0, 0);
 /// A weekend with a holiday on either side.
 const USUAL_AGE_DAYS: i32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::civil::date;
+
+    #[test]
+    fn an_answer_settles_the_rates_of_its_own_days_alone() {
+        // The first of several requests of a long backfill settled today: prices were converted with an old rate for good.
+        let (morning, noon) = (date(2026, 3, 28).at(12, 0, 0, 0), date(2026, 3, 28).at(12, 30, 0, 0));
+        assert_eq!(settled(morning, date(2026, 3, 28)), date(2026, 3, 27));
+        assert_eq!(settled(noon, date(2026, 3, 28)), date(2026, 3, 28));
+        assert_eq!(settled(noon, date(2025, 12, 24)), date(2025, 12, 24));
+    }
+}

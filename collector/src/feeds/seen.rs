@@ -4,6 +4,7 @@
 //! 1. A row counts as seen only after it was stored.
 //! 2. A row published earlier than the one stored is no news, whatever it says.
 
+use super::agenda::Fill;
 use super::rows::Row;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,7 +19,7 @@ pub(crate) struct Seen {
 struct Stored {
     digest: u64,
     published: Option<Timestamp>,
-    is_whole: bool,
+    fill: Fill,
 }
 
 impl Seen {
@@ -30,16 +31,21 @@ impl Seen {
         })
     }
 
-    /// The row is stored; `is_whole` if nothing of it is still to come.
-    pub(crate) fn stored(&mut self, row: &Row, is_whole: bool) {
-        let stored = Stored { digest: digest(row), published: row.published, is_whole };
-        self.by_time.insert(row.time.0, stored);
+    /// The row is stored. One that is older than what is known leaves that alone.
+    pub(crate) fn stored(&mut self, row: &Row, fill: Fill) {
+        let digest = digest(row);
+        let is_known = self.by_time.get(&row.time.0).is_some_and(|stored| stored.digest == digest);
+        if is_known || self.is_news(row) {
+            let published =
+                row.published.max(self.by_time.get(&row.time.0).and_then(|stored| stored.published));
+            self.by_time.insert(row.time.0, Stored { digest, published, fill });
+        }
     }
 
-    /// Times of whole rows within a range, ascending.
-    pub(crate) fn whole(&self, range: std::ops::Range<Timestamp>) -> Vec<i64> {
+    /// Times of rows within a range that have at least so much, ascending.
+    pub(crate) fn filled(&self, range: std::ops::Range<Timestamp>, least: Fill) -> Vec<i64> {
         let rows = self.by_time.range(range.start.0..range.end.0);
-        rows.filter(|(_, stored)| stored.is_whole).map(|(time, _)| *time).collect()
+        rows.filter(|(_, stored)| stored.fill >= least).map(|(time, _)| *time).collect()
     }
 
     /// Forgets rows before an instant, and more if there are very many.

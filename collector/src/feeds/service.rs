@@ -97,12 +97,15 @@ impl Service {
             Kind::Entsoe { .. } | Kind::EnergyCharts { .. } => opens(12, 45),
             // A day of rates is known by 12:15; the span is below the service's limit of 93 days.
             Kind::Nbp => {
-                Rhythm::Steady { interval: Duration::from_secs(3_600), overlap: nbp::MAX_AGE_DAYS, span: 90 }
+                let (lead, overlap) = (nbp::MAX_AGE_DAYS, nbp::MAX_AGE_DAYS);
+                Rhythm::Steady { interval: Duration::from_secs(3_600), lead, overlap, span: 90 }
             }
             Kind::OpenMeteo { interval, .. } => {
-                Rhythm::Steady { interval: *interval, overlap: 1, span: 1_000 }
+                Rhythm::Steady { interval: *interval, lead: 0, overlap: 1, span: 1_000 }
             }
-            Kind::Imgw { interval, .. } => Rhythm::Steady { interval: *interval, overlap: 0, span: 1_000 },
+            Kind::Imgw { interval, .. } => {
+                Rhythm::Steady { interval: *interval, lead: 0, overlap: 0, span: 1_000 }
+            }
         }
     }
 
@@ -168,8 +171,10 @@ impl Service {
     /// Reads an answer with this HTTP status.
     pub(crate) fn parse(&self, status: u16, body: &[u8]) -> Result<Parsed, ParseError> {
         match (&self.kind, status) {
-            // "No data" of NBP, for a range without a working day.
-            (Kind::Nbp, 404) => Ok(Parsed::default()),
+            // By this NBP says that a range has no working day, but what is asked for has several.
+            (Kind::Nbp, 404) => {
+                Err(ParseError("HTTP 404, no rates; check collector.feeds.nbp.url".to_owned()))
+            }
             (Kind::Entsoe { .. }, _) => entsoe::parse(body),
             (_, 400..) => {
                 let said = super::rows::beginning(body);
@@ -183,6 +188,11 @@ impl Service {
             (Kind::OpenMeteo { .. }, _) => weather::parse_open_meteo(body),
             (Kind::Imgw { .. }, _) => weather::parse_imgw(body),
         }
+    }
+
+    /// The configured address.
+    pub(crate) fn base(&self) -> &Url {
+        &self.base
     }
 
     /// The text that no message may hold.
@@ -270,3 +280,17 @@ fn slashed(url: &str) -> String {
 
 /// Measurement of prices and Kompas codes.
 const PRICES: &str = "prices";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::NbpConfig;
+
+    #[test]
+    fn not_found_is_no_answer_of_a_bank() {
+        // With a wrong address the feed was well for ever, and prices in EUR waited for a rate.
+        let config = FeedsConfig { nbp: Some(NbpConfig::default()), ..FeedsConfig::default() };
+        let nbp = Service::all(&config).remove(0);
+        assert!(nbp.parse(404, b"404 NotFound").unwrap_err().to_string().contains("nbp.url"));
+    }
+}

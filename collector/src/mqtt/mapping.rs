@@ -70,13 +70,18 @@ impl Mapping {
         self.topics.iter().map(|topic| (topic.measurement.as_str(), of(topic))).collect()
     }
 
+    /// Place of the entry that counts for a topic.
+    pub(crate) fn entry(&self, topic: &str) -> Option<usize> {
+        self.topics.iter().position(|entry| rumqttc::matches(topic, &entry.topic))
+    }
+
     /// The point of a message.
     ///
     /// # Errors
     /// See [`Unusable`].
     pub fn point(&self, message: Message<'_>) -> Result<Point, Unusable> {
-        let fits = |entry: &&TopicConfig| rumqttc::matches(message.topic, &entry.topic);
-        let entry = self.topics.iter().find(fits).ok_or(Unusable::NoTopic)?;
+        let entry =
+            self.entry(message.topic).and_then(|entry| self.topics.get(entry)).ok_or(Unusable::NoTopic)?;
         if message.is_retained && entry.time.is_none() {
             return Err(Unusable::Retained);
         }
@@ -164,7 +169,14 @@ fn told_time(time: &TimeConfig, tree: &Value) -> Result<Timestamp, Unusable> {
             instant.and_then(crate::feeds::rows::timestamp)
         }
     };
-    told.ok_or_else(wrong)
+    let lacks_offset = |text: &str| text.trim().parse::<jiff::civil::DateTime>().is_ok();
+    told.ok_or_else(|| match value.as_str() {
+        Some(text) if time.format == TimeFormat::Rfc3339 && lacks_offset(text) => Unusable::NoValue(format!(
+            "{}: the time has no offset, so it is not known which instant it is; without `time` that of arrival counts",
+            time.path
+        )),
+        _ => wrong(),
+    })
 }
 
 fn read(field: &MqttFieldConfig, value: &Value) -> Result<FieldValue, String> {
@@ -255,5 +267,21 @@ mod tests {
         let told = point(&mapping, "home/a/b", " -12.5\n", false).unwrap();
         assert_eq!((told.time, told.fields[0].1.clone()), (Some(Timestamp(5)), FieldValue::Float(-12.5)));
         assert_eq!(point(&mapping, "home/a/b", "1", true), Err(Unusable::Retained));
+    }
+
+    #[test]
+    fn a_time_without_an_offset_is_refused_with_the_reason() {
+        // What a Tasmota plug sends unless it is told otherwise.
+        let mapping = mapping(
+            r#"{"topic":"t","measurement":"m","time":{"path":"Time"},"fields":[{"field":"p","path":"P"}]}"#,
+        );
+        let told = |time: &str| point(&mapping, "t", &format!(r#"{{"Time":"{time}","P":1}}"#), false);
+        let refused = told("2026-03-29T03:00:00").unwrap_err().to_string();
+        assert!(refused.starts_with("Time: the time has no offset"), "{refused}");
+        assert_eq!(
+            told("2026-03-29T03:00:00+02:00").unwrap().time,
+            told("2026-03-29T01:00:00Z").unwrap().time
+        );
+        assert!(told("soon").unwrap_err().to_string().starts_with("Time: no time"));
     }
 }

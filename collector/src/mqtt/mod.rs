@@ -2,12 +2,17 @@
 //!
 //! The broker keeps the session of a client that is away (`clean_session` false), so a message of quality of service 1
 //! that was published meanwhile, or was not stored when the connection broke, comes again. One that comes again
-//! although it was stored is recognised by packet number and content, and only acknowledged.
+//! although it was stored is recognised by packet number and content, and only acknowledged. That memory ends with the
+//! program: one that is killed between storing and acknowledging stores those messages again, and a message that does
+//! not tell its own time is then a second point.
 //!
 //! Invariants
 //! 1. A message is acknowledged after the sink stored its point, or when it is certain that it never will have one.
 //! 2. Acknowledgements go to the connection that delivered the message; after a new one the broker delivers again.
 //! 3. At most [`BACKLOG_MESSAGES`] messages of at most [`BACKLOG_BYTES`] wait; beyond it the connection is not read.
+//! 4. No two messages have the same time of arrival: none takes another's place in the store.
+//! 5. Only a message that is marked as repeated is taken for one that was stored, and only within one session of the
+//!    broker and until its packet number is given to another.
 //!
 //! Not here: what a message means ([`Mapping`]).
 
@@ -21,11 +26,12 @@ use crate::poll::Backoff;
 use crate::seed;
 use crate::sink::BoxFuture;
 use crate::status::{MqttStatus, StatusHandle};
+use parking_lot::Mutex;
 use rumqttc::{
-    AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, QoS, SubscribeFilter, SubscribeReasonCode,
-    Transport,
+    AsyncClient, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS, SubscribeFilter,
+    SubscribeReasonCode, Transport,
 };
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,9 +50,21 @@ pub(crate) struct Receiver {
     status: StatusHandle,
     backlog: VecDeque<Arrived>,
     backlog_bytes: usize,
-    /// Number of the connection.
-    connection: u64,
+    /// Held while an acknowledgement is queued.
+    live: Arc<Mutex<Live>>,
+    /// Of the first connection of the broker's session.
+    session_began: u64,
+    last_arrival: Timestamp,
     stored: Remembered,
+    doubts: Doubts,
+}
+
+/// Connections by number: the first one is 1, and each has its own as long as the receiver lives.
+#[derive(Default)]
+struct Live {
+    /// [`NO_CONNECTION`] while there is none.
+    now: u64,
+    made: u64,
 }
 
 /// A message on its way to the store.
@@ -58,8 +76,8 @@ struct Arrived {
 
 /// What the polling task tells.
 enum News {
-    Connected { has_session: bool },
-    Message(Publish),
+    Connected { connection: u64, has_session: bool },
+    Message { connection: u64, publish: Publish },
     Lost(String),
 }
 
@@ -80,6 +98,7 @@ impl Receiver {
     ) -> Self {
         Self {
             mapping: Mapping::new(config),
+            doubts: Doubts::new(config.topics.len()),
             config: config.clone(),
             seed,
             outbox,
@@ -87,39 +106,47 @@ impl Receiver {
             status,
             backlog: VecDeque::new(),
             backlog_bytes: 0,
-            connection: 0,
+            live: Arc::default(),
+            session_began: NO_CONNECTION,
+            last_arrival: Timestamp::MIN,
             stored: Remembered::default(),
         }
     }
 
+    /// Until `shutdown`; then what the store has taken is acknowledged, and the rest stays with the broker.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
-        // What is not acknowledged by then stays with the broker.
-        let receive = async {
-            loop {
-                self.receive_for_ever().await;
-                tokio::time::sleep(BEGUN_ANEW).await;
-            }
-        };
-        shutdown.run_until_cancelled(receive).await;
+        while !shutdown.is_cancelled() {
+            self.receive(&shutdown).await;
+            shutdown.run_until_cancelled(tokio::time::sleep(BEGUN_ANEW)).await;
+        }
         self.note(|status| status.is_connected = false);
     }
 
-    async fn receive_for_ever(&mut self) {
+    async fn receive(&mut self, shutdown: &CancellationToken) {
         let options = loop {
             match self.options() {
                 Ok(options) => break options,
                 Err(reason) => self.lost(&reason),
             }
-            tokio::time::sleep(CERTIFICATES_AGAIN).await;
+            if shutdown.run_until_cancelled(tokio::time::sleep(CERTIFICATES_AGAIN)).await.is_none() {
+                return;
+            }
         };
+        self.live.lock().now = NO_CONNECTION;
         let (client, events) = AsyncClient::new(options, REQUESTS);
         let (sender, mut news) = mpsc::channel(NEWS);
+        let line = Line {
+            client: client.clone(),
+            filters: self.config.topics.iter().map(|entry| entry.topic.clone()).collect(),
+            news: sender,
+            live: Arc::clone(&self.live),
+        };
         let backoff =
             Backoff::new(self.config.backoff_max.0, self.seed ^ seed::of_text(&self.config.client_id));
-        let filters: Vec<String> = self.config.topics.iter().map(|entry| entry.topic.clone()).collect();
-        // A set of one, because it ends its task when it is dropped. The loop is never dropped in the middle of a poll.
+        // A set of one, because it ends its task when it is dropped. The loop is dropped in the middle of a poll only when
+        // the receiver ends.
         let mut polling = JoinSet::new();
-        polling.spawn(poll_for_ever(events, client.clone(), filters, sender, backoff));
+        polling.spawn(poll_for_ever(events, line, backoff));
         let mut storing: Option<Storing> = None;
         loop {
             if storing.is_none() {
@@ -127,6 +154,7 @@ impl Receiver {
             }
             let has_room = self.backlog.len() < BACKLOG_MESSAGES && self.backlog_bytes < BACKLOG_BYTES;
             tokio::select! {
+                () = shutdown.cancelled() => return self.take_leave(&client, storing, news).await,
                 outcome = outcome_of(&mut storing), if storing.is_some() => {
                     let Some(done) = storing.take() else { continue };
                     match outcome {
@@ -145,15 +173,44 @@ impl Receiver {
         }
     }
 
+    /// Waits for the call to the store that runs, and until the broker was told what it took; both for a short time.
+    async fn take_leave(
+        &mut self,
+        client: &AsyncClient,
+        storing: Option<Storing>,
+        mut news: mpsc::Receiver<News>,
+    ) {
+        // The connection goes on meanwhile; the messages that it brings come again.
+        let hear_out = async { while news.recv().await.is_some() {} };
+        tokio::pin!(hear_out);
+        let settle = async {
+            if let Some(mut done) = storing
+                && let Ok(Some(rejected)) = tokio::time::timeout(LAST_STORING, &mut done.outcome).await
+            {
+                self.settled(client, done, rejected);
+            }
+        };
+        let has_ended = tokio::select! {
+            () = settle => false,
+            () = &mut hear_out => true,
+        };
+        // Behind the acknowledgements.
+        if !has_ended && self.live.lock().now != NO_CONNECTION && client.try_disconnect().is_ok() {
+            let _in_time = tokio::time::timeout(LAST_WORDS, hear_out).await;
+        }
+    }
+
     fn heard(&mut self, news: News) {
         match news {
-            News::Connected { has_session } => {
-                self.connection += 1;
+            News::Connected { connection, has_session } => {
                 if has_session {
                     // They come again.
                     self.backlog.retain(|arrived| arrived.publish.qos == QoS::AtMostOnce);
                     self.backlog_bytes =
                         self.backlog.iter().map(|arrived| arrived.publish.payload.len()).sum();
+                } else {
+                    self.session_began = connection;
+                    self.stored = Remembered::default();
                 }
                 let address = &self.config.url;
                 tracing::info!(address, has_session, "connected to the broker");
@@ -163,14 +220,18 @@ impl Receiver {
                     status.last_error = None;
                 });
             }
-            News::Message(publish) => {
-                let at = self.clock.wall().truncated_to_millis();
+            News::Message { connection, publish } => {
+                let at = arrival(self.clock.wall(), self.last_arrival);
+                self.last_arrival = at;
                 self.note(|status| {
                     status.messages += 1;
                     status.last_message = Some(at);
                 });
+                if !publish.dup {
+                    self.stored.forget(publish.pkid);
+                }
                 self.backlog_bytes += publish.payload.len();
-                self.backlog.push_back(Arrived { publish, connection: self.connection, at });
+                self.backlog.push_back(Arrived { publish, connection, at });
             }
             News::Lost(reason) => self.lost(&reason),
         }
@@ -195,7 +256,7 @@ impl Receiver {
         {
             self.backlog_bytes -= arrived.publish.payload.len();
             let key = key(&arrived.publish);
-            if arrived.publish.dup && self.stored.holds(key) {
+            if arrived.publish.dup && self.stored.holds(arrived.publish.pkid, key) {
                 self.note(|status| status.repeated += 1);
                 self.acknowledge(client, &arrived);
                 continue;
@@ -211,14 +272,16 @@ impl Receiver {
                 is_retained: arrived.publish.retain,
                 arrived: arrived.at,
             };
+            let entry = self.mapping.entry(message.topic);
             match self.mapping.point(message) {
                 Ok(point) => {
+                    self.doubts.usable(entry);
                     points.push(point);
                     keys.insert(key);
                     messages.push(arrived);
                 }
                 Err(reason) => {
-                    self.unusable(&arrived.publish.topic, &reason);
+                    self.unusable(entry, &arrived.publish.topic, &reason);
                     self.acknowledge(client, &arrived);
                 }
             }
@@ -229,8 +292,11 @@ impl Receiver {
         Some(Storing { outcome, messages, points: count })
     }
 
-    fn unusable(&self, topic: &str, reason: &Unusable) {
+    fn unusable(&mut self, entry: Option<usize>, topic: &str, reason: &Unusable) {
         tracing::debug!(topic, %reason, "a message gives no point");
+        if matches!(reason, Unusable::TooLong { .. } | Unusable::NoValue(_)) && self.doubts.unusable(entry) {
+            tracing::warn!(topic, %reason, "no message of this entry ever gave a point: check it in collector.mqtt.topics");
+        }
         self.note(|status| match reason {
             Unusable::Retained => status.retained += 1,
             Unusable::TooLong { .. } => status.too_long += 1,
@@ -248,8 +314,8 @@ impl Receiver {
             status.rejected += rejected;
         });
         for arrived in done.messages {
-            if arrived.publish.qos != QoS::AtMostOnce {
-                self.stored.add(key(&arrived.publish));
+            if arrived.publish.qos != QoS::AtMostOnce && arrived.connection >= self.session_began {
+                self.stored.add(arrived.publish.pkid, key(&arrived.publish));
             }
             self.acknowledge(client, &arrived);
         }
@@ -264,7 +330,8 @@ impl Receiver {
     }
 
     fn acknowledge(&self, client: &AsyncClient, arrived: &Arrived) {
-        if arrived.publish.qos == QoS::AtMostOnce || arrived.connection != self.connection {
+        let live = self.live.lock();
+        if arrived.publish.qos == QoS::AtMostOnce || arrived.connection != live.now {
             return;
         }
         // There is room for every packet number at once; without a connection's task the broker delivers again.
@@ -308,22 +375,35 @@ async fn outcome_of(storing: &mut Option<Storing>) -> Option<u64> {
     }
 }
 
-/// Drives the connection: connects, subscribes, tells what came, waits after a loss.
-async fn poll_for_ever(
-    mut events: EventLoop,
+impl Live {
+    fn connected(&mut self) -> u64 {
+        self.made += 1;
+        self.now = self.made;
+        self.now
+    }
+}
+
+/// What the polling task holds of the receiver.
+struct Line {
     client: AsyncClient,
     filters: Vec<String>,
     news: mpsc::Sender<News>,
-    mut backoff: Backoff,
-) {
+    live: Arc<Mutex<Live>>,
+}
+
+/// Drives the connection: connects, subscribes, tells what came, waits after a loss. Ends after the parting word.
+async fn poll_for_ever(mut events: EventLoop, line: Line, mut backoff: Backoff) {
+    let Line { client, filters, news, live } = line;
+    let (mut connection, mut is_leaving) = (NO_CONNECTION, false);
     loop {
         let told = match events.poll().await {
             Ok(Event::Incoming(Packet::ConnAck(connack))) => {
+                connection = live.lock().connected();
                 let filters =
                     filters.iter().map(|filter| SubscribeFilter::new(filter.clone(), QoS::AtLeastOnce));
                 let subscribed = client.try_subscribe_many(filters);
                 match subscribed {
-                    Ok(()) => News::Connected { has_session: connack.session_present },
+                    Ok(()) => News::Connected { connection, has_session: connack.session_present },
                     Err(error) => News::Lost(format!("the subscription was not sent: {error}")),
                 }
             }
@@ -337,15 +417,23 @@ async fn poll_for_ever(
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => {
                 backoff.reset();
-                News::Message(publish)
+                News::Message { connection, publish }
             }
             Ok(Event::Incoming(Packet::PingResp)) => {
                 backoff.reset();
                 continue;
             }
+            Ok(Event::Outgoing(Outgoing::Disconnect)) => {
+                // The broker closes the connection when it has read all before it.
+                is_leaving = true;
+                continue;
+            }
             Ok(_) => continue,
             Err(error) => {
-                if news.send(News::Lost(error.to_string())).await.is_err() {
+                live.lock().now = NO_CONNECTION;
+                // Acknowledgements that were queued between the loss and here must not go to the next connection.
+                events.clean();
+                if is_leaving || news.send(News::Lost(error.to_string())).await.is_err() {
                     return;
                 }
                 tokio::time::sleep(backoff.after_failure()).await;
@@ -358,6 +446,15 @@ async fn poll_for_ever(
     }
 }
 
+/// When a message came, to the millisecond; later than the one before by at least [`STEP_NS`].
+fn arrival(now: Timestamp, last: Timestamp) -> Timestamp {
+    let now = now.truncated_to_millis();
+    let next = last.0.saturating_add(STEP_NS);
+    // Farther ahead is a clock that was set back.
+    let was_set_back = last.0.saturating_sub(now.0) > CLOCK_SET_BACK_NS;
+    Timestamp(if was_set_back { now.0 } else { now.0.max(next) })
+}
+
 /// Packet number and content of a message: what a second delivery has in common with the first.
 fn key(publish: &Publish) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -365,28 +462,44 @@ fn key(publish: &Publish) -> u64 {
     hasher.finish()
 }
 
-/// The messages stored last.
+/// The message stored last under each packet number.
 #[derive(Default)]
-struct Remembered {
-    keys: HashSet<u64>,
-    order: VecDeque<u64>,
-}
+struct Remembered(HashMap<u16, u64>);
 
 impl Remembered {
-    fn holds(&self, key: u64) -> bool {
-        self.keys.contains(&key)
+    fn holds(&self, packet: u16, key: u64) -> bool {
+        self.0.get(&packet) == Some(&key)
     }
 
-    fn add(&mut self, key: u64) {
-        if !self.keys.insert(key) {
-            return;
+    fn add(&mut self, packet: u16, key: u64) {
+        self.0.insert(packet, key);
+    }
+
+    /// The packet number is another message's now.
+    fn forget(&mut self, packet: u16) {
+        self.0.remove(&packet);
+    }
+}
+
+/// Unusable messages of each entry of the configuration, until it gave a point.
+struct Doubts(Vec<Option<u32>>);
+
+impl Doubts {
+    fn new(entries: usize) -> Self {
+        Self(vec![Some(0); entries])
+    }
+
+    fn usable(&mut self, entry: Option<usize>) {
+        if let Some(doubt) = entry.and_then(|entry| self.0.get_mut(entry)) {
+            *doubt = None;
         }
-        self.order.push_back(key);
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.keys.remove(&oldest);
-        }
+    }
+
+    /// True once, when it is time to say that the entry gives nothing.
+    fn unusable(&mut self, entry: Option<usize>) -> bool {
+        let Some(Some(count)) = entry.and_then(|entry| self.0.get_mut(entry)) else { return false };
+        *count = count.saturating_add(1);
+        *count == DOUBTFUL
     }
 }
 
@@ -399,10 +512,45 @@ const CALL_POINTS: usize = 500;
 const NEWS: usize = 64;
 /// Room for an acknowledgement of every packet number, and subscriptions.
 const REQUESTS: usize = 65_536 + 64;
-/// Messages that are recognised when they come again: those of a broker that lets many be open at once.
-const REMEMBERED: usize = 65_536;
+/// Unusable messages after which an entry that never gave a point is told of: a device may say one when it starts.
+const DOUBTFUL: u32 = 3;
+/// Before the first connection, and between two.
+const NO_CONNECTION: u64 = 0;
+/// Between two messages that come in the same millisecond: a thousand of them stay within it.
+const STEP_NS: i64 = 1_000;
+/// No burst is as long.
+const CLOCK_SET_BACK_NS: i64 = 60_000_000_000;
+/// At the end: for the call to the store that runs, and for the broker to hear what it took.
+const LAST_STORING: Duration = Duration::from_secs(2);
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A longer packet ends the connection: no device sends it.
 const MAX_PACKET_BYTES: usize = 2 * 1024 * 1024;
 /// Rest before a connection's task that ended by itself is begun anew.
 const BEGUN_ANEW: Duration = Duration::from_secs(1);
 const CERTIFICATES_AGAIN: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_arrival_rise_within_a_burst_and_follow_a_clock_that_is_set_back() {
+        // Several messages of one topic in one millisecond: the store kept the last, all were acknowledged.
+        let ms = |count: i64| Timestamp(count * 1_000_000);
+        let first = arrival(Timestamp(5_900_000), Timestamp::MIN);
+        assert_eq!(first, ms(5));
+        assert_eq!(arrival(Timestamp(5_950_000), first), Timestamp(5_001_000));
+        assert_eq!(arrival(ms(6), Timestamp(5_001_000)), ms(6));
+        assert_eq!(arrival(ms(4), first), Timestamp(5_001_000));
+        assert_eq!(arrival(ms(1_000), ms(62_000)), ms(1_000));
+    }
+
+    #[test]
+    fn an_entry_that_never_gave_a_point_is_told_of_once() {
+        let mut doubts = Doubts::new(2);
+        doubts.usable(Some(1));
+        let told: Vec<bool> = (0..6).map(|_| doubts.unusable(Some(0))).collect();
+        assert_eq!(told, [false, false, true, false, false, false]);
+        assert!((0..6).all(|_| !doubts.unusable(Some(1)) && !doubts.unusable(None)));
+    }
+}

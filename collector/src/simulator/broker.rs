@@ -151,6 +151,12 @@ impl BrokerControl {
         self.changed.notify_waiters();
     }
 
+    /// Drops every connection and all sessions, as a broker that loses its memory.
+    pub fn forget_sessions(&self) {
+        self.state.lock().sessions.clear();
+        self.drop_connections();
+    }
+
     /// Topics and payloads in the order in which they were acknowledged.
     pub fn acknowledged(&self) -> Vec<(String, Vec<u8>)> {
         self.state.lock().acknowledged.clone()

@@ -1,7 +1,7 @@
 //! Messages through a real broker that drops, repeats and falls silent.
 
 use crate::store::{Store, WallClock};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use wattlog_collector::config::{MqttConfig, SystemMetricsConfig};
 use wattlog_collector::simulator::broker::{Broker, BrokerControl, BrokerFaults};
 use wattlog_collector::{Collector, CollectorConfig, StatusHandle};
-use wattlog_model::{FieldValue, Point};
+use wattlog_model::FieldValue;
 
 struct Hall {
     broker: BrokerControl,
@@ -71,12 +71,13 @@ impl Hall {
     }
 
     fn values(&self) -> Vec<i64> {
-        self.store.points().iter().filter(|point| point.measurement == "meter").map(integer).collect()
+        // What the series holds: of several points of one time the last.
+        self.store.of("meter").values().map(integer).collect()
     }
 }
 
-fn integer(point: &Point) -> i64 {
-    let FieldValue::Integer(value) = point.fields[0].1 else { panic!("{point:?}") };
+fn integer(fields: &BTreeMap<String, FieldValue>) -> i64 {
+    let FieldValue::Integer(value) = fields["value"] else { panic!("{fields:?}") };
     value
 }
 
@@ -181,6 +182,69 @@ async fn a_broker_that_forgets_acknowledgements_makes_no_doubles() {
     assert_eq!(hall.values().len(), 50);
     // An acknowledgement that was still on its way when the broker began to listen again is not forgotten.
     assert!((1..=50).contains(&told().repeated), "{}", told().repeated);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn messages_of_one_moment_are_all_kept() {
+    // They had the same time of arrival: the last took the place of the others, and all were acknowledged.
+    let hall = Hall::open().await;
+    let running = hall.collect();
+    hall.subscribed().await;
+    for n in 0..500 {
+        hall.broker.publish("meter/total", n.to_string().as_bytes());
+    }
+    eventually("empty queue", || hall.broker.open() == 0).await;
+    assert_eq!(hall.values(), (0..500).collect::<Vec<i64>>());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_in_the_middle_of_storing_makes_no_doubles() {
+    // Each stop and each reload stored the last messages a second time.
+    let hall = Hall::open().await;
+    let running = hall.collect();
+    hall.subscribed().await;
+    hall.store.answer_after(Duration::from_millis(300));
+    for n in 0..20 {
+        hall.broker.publish("meter/total", n.to_string().as_bytes());
+    }
+    eventually("point", || !hall.values().is_empty()).await;
+    let stored = hall.values();
+    assert_eq!(hall.broker.acknowledged().len(), 0);
+    running.stop().await;
+    eventually("acknowledgement", || hall.broker.acknowledged().len() >= stored.len()).await;
+    hall.store.answer_after(Duration::ZERO);
+    let running = hall.collect();
+    eventually("empty queue", || hall.broker.open() == 0).await;
+    assert_eq!(hall.values(), (0..20).collect::<Vec<i64>>());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_number_that_is_given_again_makes_a_new_message_no_repetition() {
+    // A message had the number and the content of one that was stored, under another session: when it was delivered
+    // again before it was stored, it was only acknowledged.
+    let hall = Hall::open().await;
+    let running = hall.collect();
+    hall.subscribed().await;
+    let told = || running.status.snapshot().mqtt.unwrap();
+    let publish = |n: i64| hall.broker.publish("meter/total", n.to_string().as_bytes());
+    publish(1);
+    publish(5);
+    eventually("acknowledgement", || hall.broker.acknowledged().len() == 2).await;
+    hall.broker.forget_sessions();
+    hall.subscribed().await;
+    hall.store.set_refusing(true);
+    publish(1);
+    eventually("refusal", || running.status.snapshot().buffer.refusals > 0).await;
+    publish(5);
+    eventually("message", || told().messages == 4).await;
+    hall.broker.drop_connections();
+    eventually("repetition", || told().messages >= 6).await;
+    hall.store.set_refusing(false);
+    eventually("empty queue", || hall.broker.open() == 0).await;
+    assert_eq!(hall.values(), [1, 5, 1, 5]);
     running.stop().await;
 }
 

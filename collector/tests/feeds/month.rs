@@ -297,3 +297,34 @@ async fn an_error_names_the_service_and_the_address_without_its_token() {
     assert!(error.contains("HTTP 503") && error.contains("securityToken=***"), "{error}");
     assert!(!error.contains(TOKEN), "{error}");
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_delays_no_feed() {
+    // A feed slept until the hour that the wrong clock had told it.
+    let mut world = World::begin(date(2026, 3, 10), 3).await;
+    world.config = FeedsConfig { nbp: world.config.nbp.clone(), ..FeedsConfig::default() };
+    let mut feeds = world.feeds(1);
+    world.pass_until(&mut feeds, Timestamp(world.clock.wall().0 + 60_000_000_000)).await;
+    let earlier = Timestamp(world.clock.wall().0 - 5 * HOUR_NS);
+    world.clock.set_wall(earlier);
+    feeds.step().await;
+    assert_eq!(feeds.status()[0].last_attempt, Some(earlier));
+}
+
+#[tokio::test]
+async fn rates_that_have_not_changed_settle_the_day_too() {
+    // On a day without a new table the bank says "not modified": tomorrow's prices were asked for until midnight, since
+    // their rate could still change.
+    let saturday = date(2026, 3, 14);
+    let mut world = World::begin(saturday, 3).await;
+    let (nbp, energy_charts) = (world.config.nbp.clone(), world.config.energy_charts.clone());
+    world.config = FeedsConfig { nbp, energy_charts, ..FeedsConfig::default() };
+    let mut feeds = world.feeds(1);
+    let at = |hour: i64| Timestamp(midnight(saturday, &world.market).0 + hour * HOUR_NS);
+    world.pass_until(&mut feeds, at(15)).await;
+    world.control.take_targets();
+    world.pass_until(&mut feeds, at(18)).await;
+    let targets = world.control.take_targets();
+    assert!(targets.iter().filter(|target| target.contains("bzn")).count() <= 1, "{targets:?}");
+    assert!(targets.iter().any(|target| target.contains("exchangerates")), "{targets:?}");
+}

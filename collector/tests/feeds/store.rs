@@ -22,6 +22,8 @@ struct Inner {
     /// Points written again in the same life although they said nothing new.
     doubles: u64,
     is_refusing: bool,
+    /// From the moment when points are in the series until the caller hears of it.
+    answers_after: Duration,
     points: Vec<Point>,
     units: Vec<(String, FieldMeaning)>,
 }
@@ -49,6 +51,15 @@ impl Store {
         self.0.lock().is_refusing = is_refusing;
     }
 
+    pub(crate) fn answer_after(&self, wait: Duration) {
+        self.0.lock().answers_after = wait;
+    }
+
+    /// The points of a series; none if it does not exist.
+    pub(crate) fn of(&self, key: &str) -> Series {
+        self.0.lock().series.get(key).cloned().unwrap_or_default()
+    }
+
     pub(crate) fn points(&self) -> Vec<Point> {
         self.0.lock().points.clone()
     }
@@ -60,28 +71,37 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Tells when the caller is to hear of it.
+    fn take(&self, points: Vec<Point>) -> Result<Duration, SinkError> {
+        let mut inner = self.0.lock();
+        if inner.is_refusing {
+            return Err(SinkError::Refused {
+                retry_after: Some(Duration::from_millis(50)),
+                reason: "the disk is full".to_owned(),
+            });
+        }
+        for point in &points {
+            let (key, time) = (key(&point.measurement, &point.tags), point.time.expect("a time").0);
+            let life = inner.life;
+            let last_life = inner.written_in.insert((key.clone(), time), life);
+            let stored = inner.series.entry(key).or_default().entry(time).or_default();
+            let before = stored.clone();
+            stored.extend(point.fields.iter().cloned());
+            if *stored == before && last_life == Some(life) {
+                inner.doubles += 1;
+            }
+        }
+        inner.points.extend(points);
+        Ok(inner.answers_after)
+    }
+}
+
 impl Sink for Store {
     fn store(&self, points: Vec<Point>) -> BoxFuture<'_, Result<(), SinkError>> {
         Box::pin(async move {
-            let mut inner = self.0.lock();
-            if inner.is_refusing {
-                return Err(SinkError::Refused {
-                    retry_after: Some(Duration::from_millis(50)),
-                    reason: "the disk is full".to_owned(),
-                });
-            }
-            for point in &points {
-                let (key, time) = (key(&point.measurement, &point.tags), point.time.expect("a time").0);
-                let life = inner.life;
-                let last_life = inner.written_in.insert((key.clone(), time), life);
-                let stored = inner.series.entry(key).or_default().entry(time).or_default();
-                let before = stored.clone();
-                stored.extend(point.fields.iter().cloned());
-                if *stored == before && last_life == Some(life) {
-                    inner.doubles += 1;
-                }
-            }
-            inner.points.extend(points);
+            let wait = self.take(points)?;
+            tokio::time::sleep(wait).await;
             Ok(())
         })
     }
