@@ -247,7 +247,9 @@ fn prices(
 fn refusal(error: EnergyError) -> ApiError {
     match error {
         EnergyError::Query(error) => error.into(),
-        other => ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "unusable_points", other.to_string()),
+        error @ EnergyError::Points { .. } => {
+            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "unusable_points", error.to_string())
+        }
     }
 }
 
