@@ -61,6 +61,11 @@ impl Done {
         self.known.contains(&mark)
     }
 
+    /// Whether any file is stored.
+    pub(super) fn has_any(&self) -> bool {
+        !self.known.is_empty()
+    }
+
     /// Whether an earlier run came to its end.
     pub(super) fn is_completed(&self) -> bool {
         self.run.status == ImportStatus::Completed
