@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wattlog_ledger::schema::{Device, DeviceKind};
-use wattlog_ledger::{Actor, LedgerError};
+use wattlog_ledger::{Actor, LedgerError, Value};
 use wattlog_migrate::{
     Context, Error, FileKind, FileReport, FoundFile, G12, Limits, Options, Out, OutError, Place as InFile,
     Position, Record, Refusal, Tariff, Tree, find_device, read_file,
@@ -376,6 +376,10 @@ async fn around(
         record: 0,
         place: InFile::Text { offset: 0, line: 1 },
     });
+    // What an earlier run took of the settings stays when a later one is not given them.
+    let stored = stores.ledger.find::<Device>(&[Value::Text(Some(device.clone()))]).await;
+    let stored = stored.map_err(|error| writer::refused(&error))?;
+    let told = plan.settings.as_ref().and_then(|settings| settings.battery_capacity_kwh);
     let entry = Device {
         device_id: device.clone(),
         kind: DeviceKind::Inverter,
@@ -384,7 +388,7 @@ async fn around(
         serial_number: (serial != UNKNOWN_DEVICE).then(|| serial.clone()),
         location: Some(location.clone()),
         rated_power_w: None,
-        battery_capacity_kwh: plan.settings.as_ref().and_then(|settings| settings.battery_capacity_kwh),
+        battery_capacity_kwh: told.or(stored.and_then(|device| device.record.battery_capacity_kwh)),
         commissioned: None,
         retired: None,
         settings: json!({}),

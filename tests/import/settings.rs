@@ -154,6 +154,12 @@ fn settings_make_a_tariff_and_a_device_and_keep_no_secret() {
     assert_eq!(records(&server, "tariffs").len(), 1);
     assert_eq!(server.get("/api/v1/configs/optimiser/revisions")["records"].as_array().unwrap().len(), 1);
     assert!(server.stop().success());
+    // Without the settings all files are stored anew; what these told of the battery stays.
+    home.import(tree.path(), &["--again", "--device", "roof"]);
+    let server = home.serve();
+    let devices = server.get("/api/v1/devices")["records"].to_string();
+    assert!(devices.contains("\"battery_capacity_kwh\":20"), "{devices}");
+    assert!(server.stop().success());
 }
 
 #[test]
