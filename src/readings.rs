@@ -1,16 +1,22 @@
 //! Where alerts and engine meet: values of one field, how full the disk is.
 //!
 //! Promise: a field is that of one series, in the default database; if more than one series has the tags, that is told and none is
-//! taken. A database, measurement or field that is not there yet has no values.
+//! taken: also if only one of them has values in the range that is asked for, as of devices that are polled in turn. A database,
+//! measurement or field that is not there yet has no values. Values that may be missing because a part of the store cannot be
+//! read are an error and no answer: a hole would look like silence.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 use wattlog_alerts::{BoxFuture, FieldOf, Readings, ReadingsError, Sample, StorageFigures};
 use wattlog_engine::query::{
-    Order, QueryControl, QueryError, QueryRequest, ResultSeries, ResultValues, TagFilter, TagPredicate,
+    Order, QueryControl, QueryError, QueryRequest, QueryResult, ResultSeries, ResultValues, Shape, TagFilter,
+    TagPredicate,
 };
 use wattlog_engine::{Engine, StorageInfo};
 use wattlog_model::Timestamp;
+
+/// A series counts as one that has the tags for so long after its last value: what was replaced stays unnamed after a day.
+const KNOWN_FOR_NS: i64 = Timestamp::DAY_NS;
 
 /// The engine as alerts see it.
 pub(crate) struct EngineReadings {
@@ -43,27 +49,43 @@ impl EngineReadings {
             limit: Some(limit),
             ..QueryRequest::raw(&self.database, &of.measurement, range.start, range.end)
         };
+        let since = range.start.min(Timestamp(range.end.0.saturating_sub(KNOWN_FOR_NS)));
+        let newest = QueryRequest { start: since, shape: Shape::Last, limit: None, ..request.clone() };
+        // What cannot be read of it names no series; the values that are asked for are judged below.
+        let Some(known) = self.run(newest).await? else { return Ok(Vec::new()) };
+        only(&known.series)?;
+        let Some(answer) = self.run(request).await? else { return Ok(Vec::new()) };
+        if answer.is_partial() {
+            let reason = "a part of the store cannot be read: wattlog check".to_owned();
+            return Err(ReadingsError::Unavailable { reason });
+        }
+        only(&answer.series)?.map_or_else(|| Ok(Vec::new()), |series| samples(series, &of.field))
+    }
+
+    /// The answer; none if there is no such database yet.
+    async fn run(&self, request: QueryRequest) -> Result<Option<QueryResult>, ReadingsError> {
         let control =
             QueryControl { deadline: Some(Instant::now() + self.query_time), ..QueryControl::default() };
         let engine = self.engine.clone();
-        let answer = match off_the_loop(move || engine.query(&request, &control)).await? {
-            Ok(answer) => answer,
-            Err(QueryError::DatabaseNotFound(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(ReadingsError::Unavailable { reason: error.to_string() }),
-        };
-        match answer.series.as_slice() {
-            [] => Ok(Vec::new()),
-            [one] => samples(one, &of.field),
-            many => {
-                let shown = many.iter().take(2).map(|series| {
-                    let tags = series.tags.iter().map(|(key, value)| format!("{key}={value}"));
-                    tags.collect::<Vec<_>>().join(",")
-                });
-                let example = shown.collect::<Vec<_>>().join("; ");
-                Err(ReadingsError::Ambiguous { count: many.len(), example })
-            }
+        match off_the_loop(move || engine.query(&request, &control)).await? {
+            Ok(answer) => Ok(Some(answer)),
+            Err(QueryError::DatabaseNotFound(_)) => Ok(None),
+            Err(error) => Err(ReadingsError::Unavailable { reason: error.to_string() }),
         }
     }
+}
+
+/// The one series, if there is any.
+fn only(series: &[ResultSeries]) -> Result<Option<&ResultSeries>, ReadingsError> {
+    if series.len() <= 1 {
+        return Ok(series.first());
+    }
+    let shown = series.iter().take(2).map(|series| {
+        let tags = series.tags.iter().map(|(key, value)| format!("{key}={value}"));
+        tags.collect::<Vec<_>>().join(",")
+    });
+    let example = shown.collect::<Vec<_>>().join("; ");
+    Err(ReadingsError::Ambiguous { count: series.len(), example })
 }
 
 impl Readings for EngineReadings {
@@ -146,4 +168,76 @@ async fn off_the_loop<T: Send + 'static>(
     // The one way to fail here is the runtime going down around us.
     let over = |error: tokio::task::JoinError| ReadingsError::Unavailable { reason: error.to_string() };
     tokio::task::spawn_blocking(work).await.map_err(over)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use wattlog_engine::io::sim::SimDisk;
+    use wattlog_engine::{Options, WriteBatch};
+    use wattlog_model::{FieldValue, ManualClock, Point, TagSet};
+
+    const SECOND: i64 = 1_000_000_000;
+
+    fn engine() -> Engine {
+        let options = Options { auto_create_databases: true, ..Options::default() };
+        let clock = Arc::new(ManualClock::new(Timestamp(0)));
+        Engine::open(Arc::new(SimDisk::new(1)), options, clock, [1; 16]).unwrap()
+    }
+
+    fn write(engine: &Engine, device: &str, field: &str, seconds: &[i64]) {
+        let mut batch = WriteBatch::new("home", None);
+        for (line, second) in (0..).zip(seconds) {
+            let time = Timestamp(second * SECOND);
+            let point = Point {
+                measurement: "energy_data".into(),
+                tags: TagSet::new([("device_id", device)]).unwrap(),
+                time: Some(time),
+                fields: vec![(field.into(), FieldValue::Float(1.0))],
+            };
+            batch.push(&point, time, line);
+        }
+        engine.write(batch).unwrap();
+    }
+
+    async fn seconds(engine: &Engine, range: Range<i64>) -> Result<Vec<i64>, ReadingsError> {
+        let readings = EngineReadings::new(engine.clone(), "home", Duration::from_secs(10));
+        let of =
+            FieldOf { measurement: "energy_data".into(), tags: BTreeMap::new(), field: "battery_soc".into() };
+        let range = Timestamp(range.start * SECOND)..Timestamp(range.end * SECOND);
+        let found = readings.values(&of, range, 100).await?;
+        Ok(found.into_iter().map(|sample| sample.time.0 / SECOND).collect())
+    }
+
+    #[tokio::test]
+    async fn devices_that_are_polled_in_turn_are_not_taken_for_one() {
+        // A rule without tags was judged by the values of both inverters in turn, and nobody was told.
+        let engine = engine();
+        assert_eq!(seconds(&engine, 0..100).await, Ok(vec![]));
+        write(&engine, "roof", "battery_soc", &[0, 20, 40]);
+        write(&engine, "barn", "pv_power", &[0, 10]);
+        assert_eq!(seconds(&engine, 0..100).await, Ok(vec![0, 20, 40]));
+        write(&engine, "barn", "battery_soc", &[10]);
+        let told = seconds(&engine, 15..25).await.unwrap_err();
+        assert!(matches!(&told, ReadingsError::Ambiguous { count: 2, .. }), "{told}");
+        // A device that is gone for a day is another matter.
+        write(&engine, "roof", "battery_soc", &[2 * 86_400]);
+        assert_eq!(seconds(&engine, 2 * 86_400..2 * 86_400 + 1).await, Ok(vec![2 * 86_400]));
+    }
+
+    #[tokio::test]
+    async fn a_part_that_cannot_be_read_is_no_silence() {
+        // Values of a file that was set aside were taken for missing ones: `absent` fired.
+        let engine = engine();
+        write(&engine, "roof", "battery_soc", &[0, 20]);
+        engine.seal().unwrap();
+        write(&engine, "roof", "battery_soc", &[100]);
+        let segment = engine.snapshot().segments().iter().next().unwrap().entry().id;
+        engine.quarantine(segment).unwrap();
+        let told = seconds(&engine, 0..200).await.unwrap_err();
+        assert!(told.to_string().ends_with("wattlog check"), "{told}");
+        assert_eq!(seconds(&engine, 50..200).await, Ok(vec![100]));
+    }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Evaluator {
     status: Arc<Status>,
     actor: Actor,
     known: BTreeMap<i64, Known>,
+    /// Rules of the round before.
+    numbers: BTreeSet<i64>,
     /// Whether a rule may have been removed since it was looked for.
     may_have_orphans: bool,
 }
@@ -93,6 +95,7 @@ impl Evaluator {
             status,
             actor: Actor::new("alerts"),
             known: BTreeMap::new(),
+            numbers: BTreeSet::new(),
             may_have_orphans: true,
         }
     }
@@ -114,10 +117,11 @@ impl Evaluator {
             .filter(|silence| silence.end.0 > oldest)
             .collect();
         let numbers: BTreeSet<i64> = rules.iter().map(|rule| rule.id).collect();
-        let before = self.known.len();
         self.known.retain(|number, _| numbers.contains(number));
-        self.may_have_orphans |= self.known.len() < before;
+        // Not `known`: a rule whose step was not stored is missing there, and may be removed before the next round.
+        self.may_have_orphans |= !self.numbers.is_subset(&numbers);
         self.status.keep_rules(&numbers);
+        self.numbers = numbers;
 
         let mut deliveries = 0;
         for (place, rule) in rules.iter().enumerate() {
@@ -286,13 +290,13 @@ impl Evaluator {
 
     /// Ends the episodes that removed rules left; whoever was told that they fire is told that they do not.
     async fn end_removed(&mut self, silences: &[AlertSilence], now: Timestamp) -> Result<u64, LedgerError> {
-        let left = self.ledger.firing_without_rule(MAX_ENDED).await?;
+        let left = self.ledger.unended_without_rule(MAX_ENDED).await?;
         let mut deliveries = 0;
-        for firing in &left {
-            let mut event = end_of_removed(&firing.record, now, &self.zone);
+        for one in &left {
+            let mut event = end_of_removed(&one.record, now, &self.zone);
             let is_silent = silences.iter().any(|silence| silence.covers(&event.rule_name, now));
             event.silenced |= is_silent;
-            let channels = if event.silenced { Vec::new() } else { self.told(firing).await? };
+            let channels = if event.silenced { Vec::new() } else { self.told(one).await? };
             let findings = vec![AlertFinding { event, channels }];
             let step = AlertStep { state: None, findings: findings.clone() };
             let done = self.ledger.store_alert_step(step, &self.actor).await?;

@@ -4,7 +4,8 @@
 //!
 //! Invariants
 //! 1. An episode that was begun is ended: by its rule, or because the rule was changed, switched off or removed.
-//! 2. Channels hear of the end of an episode if, and only if, they were told that it fired.
+//! 2. The end of an episode goes to the channels that were told that it fired, whatever the rule names by then, and to no
+//!    other; to none while a silence lasts.
 //! 3. A generation is never used twice for a rule, so keys are never either.
 
 use crate::definition::Definition;
@@ -29,6 +30,9 @@ pub(crate) struct Memory {
     /// Nobody was told that the present episode fires, because of a silence.
     #[serde(default)]
     pub(crate) is_muted: bool,
+    /// Channels that were told that the present episode fires.
+    #[serde(default)]
+    pub(crate) told: Vec<String>,
 }
 
 /// Where findings come from and go to.
@@ -47,7 +51,7 @@ pub(crate) struct Context<'a> {
 impl Memory {
     /// Nothing is known yet.
     pub(crate) fn new(generation: i64, definition: Value) -> Self {
-        Self { generation, definition, machine: State::default(), is_muted: false }
+        Self { generation, definition, machine: State::default(), is_muted: false, told: Vec::new() }
     }
 
     /// Takes over what the analytics found in its order.
@@ -98,6 +102,7 @@ impl Memory {
             return None;
         }
         self.is_muted = false;
+        self.told.clone_from(&context.rule.channels);
         // The event is there already, under this key; it is made known as it was stored, with deliveries.
         let rule = format!("{}-{}", context.number, self.generation);
         let transition = Transition { rule, episode, to: PhaseName::Firing, time: context.now, value: None };
@@ -109,25 +114,26 @@ impl Memory {
             context.zone,
         );
         let event = event(&transition, EventState::Firing, message, false, context);
-        Some(AlertFinding { event, channels: context.rule.channels.clone() })
+        Some(AlertFinding { event, channels: self.told.clone() })
     }
 
     fn finding(&mut self, transition: &Transition, message: Message, context: &Context<'_>) -> AlertFinding {
         let is_silent = context.is_silent(transition.time) || context.is_silent(context.now);
-        let (state, is_told, silenced) = match transition.to {
-            PhaseName::Pending => (EventState::Pending, false, false),
+        let (state, channels, silenced) = match transition.to {
+            PhaseName::Pending => (EventState::Pending, Vec::new(), false),
             // What never fired: the history shows its end, nobody is told.
-            PhaseName::Ok => (EventState::Resolved, false, false),
+            PhaseName::Ok => (EventState::Resolved, Vec::new(), false),
             PhaseName::Firing => {
                 self.is_muted = is_silent;
-                (EventState::Firing, !is_silent, is_silent)
+                self.told = if is_silent { Vec::new() } else { context.rule.channels.clone() };
+                (EventState::Firing, self.told.clone(), is_silent)
             }
             PhaseName::Resolved => {
+                let told = std::mem::take(&mut self.told);
                 let is_quiet = std::mem::take(&mut self.is_muted) || is_silent;
-                (EventState::Resolved, !is_quiet, is_quiet)
+                (EventState::Resolved, if is_quiet { Vec::new() } else { told }, is_quiet)
             }
         };
-        let channels = if is_told { context.rule.channels.clone() } else { Vec::new() };
         AlertFinding { event: event(transition, state, message, silenced, context), channels }
     }
 }
@@ -159,20 +165,22 @@ fn event(
     }
 }
 
-/// The event that ends what a removed rule left firing; `firing` is the event that told it.
-pub(crate) fn end_of_removed(firing: &AlertEvent, now: Timestamp, zone: &TimeZone) -> AlertEvent {
-    let since = firing.details.get("since_ns").and_then(Value::as_i64).map_or(firing.at, Timestamp);
+/// The event that ends what a removed rule left; `left` is the event that it left, pending or firing.
+pub(crate) fn end_of_removed(left: &AlertEvent, now: Timestamp, zone: &TimeZone) -> AlertEvent {
+    let since = left.details.get("since_ns").and_then(Value::as_i64).map_or(left.at, Timestamp);
     let reason = "its rule was removed";
-    let message = message::of_end(&firing.rule_name, since, reason, zone);
-    let stem = firing.event_key.strip_suffix("firing").unwrap_or(&firing.event_key);
+    let message = message::of_end(&left.rule_name, since, reason, zone);
+    let stem = left.event_key.strip_suffix(left.state.as_str()).unwrap_or(&left.event_key);
+    // As the rule itself would have ended it.
+    let to = if left.state == EventState::Pending { PhaseName::Ok } else { PhaseName::Resolved };
     AlertEvent {
-        event_key: format!("{stem}resolved"),
+        event_key: format!("{stem}{to}"),
         rule_id: None,
         state: EventState::Resolved,
         at: now,
         value: None,
         message: message.text,
         details: json!({ "title": message.title, "since_ns": since.0, "ended_because": reason }),
-        ..firing.clone()
+        ..left.clone()
     }
 }

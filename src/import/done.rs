@@ -12,7 +12,7 @@ use wattlog_ledger::{Actor, Ledger, Value as Column};
 use wattlog_model::Timestamp;
 
 /// Raised whenever the same file would become something else.
-pub(super) const RULES: u32 = 1;
+pub(super) const RULES: u32 = 2;
 /// Marks of one record: 16 characters each, of the megabyte that a value may have.
 const PER_RECORD: usize = 50_000;
 
@@ -59,6 +59,11 @@ impl Done {
     /// Whether the file with this mark is stored.
     pub(super) fn has(&self, mark: u64) -> bool {
         self.known.contains(&mark)
+    }
+
+    /// Whether any file is stored.
+    pub(super) fn has_any(&self) -> bool {
+        !self.known.is_empty()
     }
 
     /// Whether an earlier run came to its end.

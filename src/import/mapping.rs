@@ -3,6 +3,7 @@
 //! Promise: the same records in the same order give the same. What neither store could hold is refused here, before any
 //! is asked, so a dry run and a second run tell the same refusals.
 
+use super::done;
 use super::names::Names;
 use super::points::{self, Place};
 use super::records;
@@ -21,6 +22,24 @@ pub(super) struct Mapped {
     pub(super) refused: Vec<String>,
     /// Its instant, if it tells that the optimiser ran then.
     pub(super) ran_at: Option<Timestamp>,
+}
+
+impl Mapped {
+    /// Hashes of where it goes: series and instant of each point, table and key of the record. What is stored later at the
+    /// same place takes the place of what was there.
+    pub(super) fn places(&self) -> Vec<u64> {
+        let of_point = |point: &Point| {
+            let at = point.time.map_or(0, |time| time.0).to_le_bytes();
+            let mut parts = vec![point.measurement.as_bytes(), at.as_slice()];
+            parts.extend(point.tags.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()]));
+            done::hash(&parts)
+        };
+        let entry = self.entry.as_ref().map(|entry| {
+            let key = format!("{:?}", entry.key());
+            done::hash(&[entry.table().as_bytes(), key.as_bytes()])
+        });
+        self.points.iter().map(of_point).chain(entry).collect()
+    }
 }
 
 /// A record of the ledger.

@@ -9,9 +9,11 @@
 //! 2. A file is marked done if it was read to its end, after the store acknowledged all of its points under `always` and the
 //!    ledger committed its records.
 //! 3. A record that takes the place of one written in this run is written, also from a file that is done: the later of two
-//!    records wins in the store as it does in one run.
+//!    records wins in the store as it does in one run. The place is its key in the files, or the point or the record of the
+//!    ledger that it becomes: two keys can become one.
 //! 4. A record of the ledger that somebody else changed last stays as it is.
-//! 5. Memory is that of the reader (one JSON file, the keys it remembers) and one batch.
+//! 5. Memory is that of the reader (one JSON file, the keys it remembers), one batch and, of a run that finds files done, a
+//!    hash for each point and record that it writes.
 //!
 //! `points` and `records` say what becomes of what (pure), `writer` stores it, `done` remembers files, `validate` compares,
 //! `report` tells. `settings` and `tariff` read the optimiser's configuration.

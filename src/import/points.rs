@@ -1,7 +1,7 @@
 //! What becomes a point: readings, prices, forecasts, weather, states of the coordinator.
 //!
 //! Names and units of the fields are those that the collector writes for the same quantities, so one query covers both.
-//! `data_source` (`source` for prices and weather) tells them apart: a series of the import is never one of the collector.
+//! `data_source` (`source` for prices) tells them apart: a series of the import is never one of the collector.
 //! Signs: battery + = discharge, grid + = export.
 
 use super::names::Names;
@@ -12,7 +12,7 @@ use wattlog_migrate::{
 };
 use wattlog_model::{FieldKind, FieldMeaning, FieldValue, Point, TagSet, Timestamp, Unit};
 
-/// `data_source` of readings and states.
+/// `data_source` of readings, states and weather.
 pub(super) const SOURCE: &str = "migration";
 /// `data_source` of what decisions saw.
 pub(super) const OF_DECISIONS: &str = "optimiser-decisions";
@@ -139,7 +139,9 @@ pub(super) fn weather(weather: &Weather, place: &Place, names: &mut Names) -> Re
         fields.number(name, Some(*value));
     }
     let source = names.tag(weather.source.as_deref().unwrap_or(OPTIMISER));
-    Ok(fields.point("weather_data", tags(&[("source", &source), ("location", &place.location)])?, weather.at))
+    // The feeds name the same sources.
+    let tags = tags(&[("source", &source), ("location", &place.location), ("data_source", SOURCE)])?;
+    Ok(fields.point("weather_data", tags, weather.at))
 }
 
 /// Originals of what was repaired about a point, each a point of its own beside it.

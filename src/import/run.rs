@@ -13,11 +13,12 @@ use crate::failure::{Failure, Kind, chain};
 use crate::files;
 use jiff::tz::TimeZone;
 use serde_json::json;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wattlog_ledger::schema::{Device, DeviceKind};
-use wattlog_ledger::{Actor, LedgerError};
+use wattlog_ledger::{Actor, LedgerError, Value};
 use wattlog_migrate::{
     Context, Error, FileKind, FileReport, FoundFile, G12, Limits, Options, Out, OutError, Place as InFile,
     Position, Record, Refusal, Tariff, Tree, find_device, read_file,
@@ -172,6 +173,7 @@ pub(crate) async fn run(plan: &Plan, stores: Option<&Stores>, mode: Mode) -> Res
     if let Some(stores) = stores {
         done = Some(Done::load(&stores.ledger, &plan.folder, stores.clock.wall()).await?);
     }
+    let done_before = plan.files == Files::NewOnes && done.as_ref().is_some_and(Done::has_any);
     let mut importer = Importer {
         mapping: plan.home.mapping(),
         stores,
@@ -183,6 +185,7 @@ pub(crate) async fn run(plan: &Plan, stores: Option<&Stores>, mode: Mode) -> Res
         tally: Tally::default(),
         file_is_done: false,
         wrote: false,
+        written: done_before.then(HashSet::new),
         earliest: None,
         failure: None,
     };
@@ -268,6 +271,8 @@ struct Importer<'a> {
     file_is_done: bool,
     /// Something was written in this run.
     wrote: bool,
+    /// Where that went, hashed: a record of a done file that has the same place comes after it. None: no file is done.
+    written: Option<HashSet<u64>>,
     earliest: Option<Timestamp>,
     /// Why it took no more; the reader's error only says that it did not.
     failure: Option<Failure>,
@@ -295,17 +300,23 @@ impl Importer<'_> {
 
 impl Out for Importer<'_> {
     fn record(&mut self, record: Record) -> Result<(), OutError> {
-        let mapped = self.mapping.map(&record);
-        for reason in mapped.refused {
+        let mut mapped = self.mapping.map(&record);
+        for reason in std::mem::take(&mut mapped.refused) {
             self.tally.refuse(&record.position, reason);
         }
         self.earliest = match (self.earliest, mapped.ran_at) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        if self.file_is_done && !(record.supersedes && self.wrote) {
-            self.tally.already += 1;
-            return Ok(());
+        if let Some(written) = &mut self.written {
+            let places = mapped.places();
+            let is_later =
+                record.supersedes && self.wrote || places.iter().any(|place| written.contains(place));
+            if self.file_is_done && !is_later {
+                self.tally.already += 1;
+                return Ok(());
+            }
+            written.extend(places);
         }
         self.wrote = true;
         self.batch.push(mapped.points, mapped.entry, &record.position);
@@ -365,6 +376,10 @@ async fn around(
         record: 0,
         place: InFile::Text { offset: 0, line: 1 },
     });
+    // What an earlier run took of the settings stays when a later one is not given them.
+    let stored = stores.ledger.find::<Device>(&[Value::Text(Some(device.clone()))]).await;
+    let stored = stored.map_err(|error| writer::refused(&error))?;
+    let told = plan.settings.as_ref().and_then(|settings| settings.battery_capacity_kwh);
     let entry = Device {
         device_id: device.clone(),
         kind: DeviceKind::Inverter,
@@ -373,7 +388,7 @@ async fn around(
         serial_number: (serial != UNKNOWN_DEVICE).then(|| serial.clone()),
         location: Some(location.clone()),
         rated_power_w: None,
-        battery_capacity_kwh: plan.settings.as_ref().and_then(|settings| settings.battery_capacity_kwh),
+        battery_capacity_kwh: told.or(stored.and_then(|device| device.record.battery_capacity_kwh)),
         commissioned: None,
         retired: None,
         settings: json!({}),

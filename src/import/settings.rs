@@ -285,7 +285,7 @@ impl<'a> Converter<'a> {
                 self.take(&format!("{place}.{key}"), "ledger.url");
             }
             let password = text("password");
-            if password.starts_with("${") {
+            if is_variable(password) {
                 self.set("ledger", "password", json!(password));
                 self.take(&format!("{below}.password"), "ledger.password");
             } else if !password.is_empty() {
@@ -422,29 +422,101 @@ fn fits_in_url(text: &str) -> bool {
     !inside.is_empty() && inside.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
 }
 
-/// Secrets stay where they were.
+/// Secrets stay where they were: all that stands under the name of one, whatever its type (a number, a list), and what stands
+/// before the `@` of an address.
 fn mask(value: &mut Value) {
-    const SECRET: [&str; 4] = ["password", "token", "secret", "api_key"];
     match value {
         Value::Object(map) => {
             for (key, value) in map {
-                let lower = key.to_ascii_lowercase();
-                match value {
-                    Value::String(text)
-                        if SECRET.iter().any(|word| lower.contains(word)) && !text.starts_with("${") =>
-                    {
-                        *value = json!("***");
-                    }
-                    value => mask(value),
-                }
+                if is_secret(key) { hide(value) } else { mask(value) }
             }
         }
         Value::Array(items) => items.iter_mut().for_each(mask),
+        Value::String(text) => *text = without_login(text),
         _ => {}
     }
 }
 
+fn is_secret(key: &str) -> bool {
+    const SECRET: [&str; 7] = ["password", "passwd", "token", "secret", "api_key", "apikey", "access_key"];
+    let key = key.to_ascii_lowercase().replace('-', "_");
+    SECRET.iter().any(|word| key.contains(word))
+}
+
+/// The name of a variable tells nothing, nor does nothing.
+fn hide(value: &mut Value) {
+    let is_told = match value {
+        Value::Null => true,
+        Value::String(text) => is_variable(text),
+        _ => false,
+    };
+    if !is_told {
+        *value = json!(HIDDEN);
+    }
+}
+
+/// `${NAME}` and nothing beside it.
+fn is_variable(text: &str) -> bool {
+    let name = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    name.is_some_and(|name| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    })
+}
+
+/// `scheme://user:password@host` becomes `scheme://***@host`, in every address of a text.
+fn without_login(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut masked = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        masked.push_str("://");
+        let end = part.find(|c: char| c.is_whitespace() || "/?#\"'".contains(c)).unwrap_or(part.len());
+        let rest = match part[..end].rfind('@') {
+            Some(at) => {
+                masked.push_str(HIDDEN);
+                &part[at..]
+            }
+            None => part,
+        };
+        masked.push_str(rest);
+    }
+    masked
+}
+
+/// Stands for a secret.
+const HIDDEN: &str = "***";
+
 /// Names come from a file: a comment stays one line.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_of_every_type_and_in_addresses_are_masked() {
+        // A password of digits, and keys in a list, stood in the ledger as they were.
+        let mut tree = json!({
+            "influx": { "token": "word", "url": "http://anna:word@influx:8086/?x=a@b", "org": "home" },
+            "db": { "Password": 123456, "passwd": ["word"], "user": "anna", "secret": { "a": "word" } },
+            "apis": [{ "apikey": true, "API-Key": "word", "access_key_id": "word" }],
+            "kept": { "password": "${DB_PASSWORD}", "token": null, "mail": "anna@example.org" },
+            "not_only": { "token": "${PART}word", "secret": "${A:-word}" },
+            "both": "amqp://a:word@one, https://two/x http://word@three",
+        });
+        mask(&mut tree);
+        let hidden = "***";
+        assert_eq!(
+            tree,
+            json!({
+                "influx": { "token": hidden, "url": "http://***@influx:8086/?x=a@b", "org": "home" },
+                "db": { "Password": hidden, "passwd": hidden, "user": "anna", "secret": hidden },
+                "apis": [{ "apikey": hidden, "API-Key": hidden, "access_key_id": hidden }],
+                "kept": { "password": "${DB_PASSWORD}", "token": null, "mail": "anna@example.org" },
+                "not_only": { "token": hidden, "secret": hidden },
+                "both": "amqp://***@one, https://two/x http://***@three",
+            })
+        );
+    }
 }

@@ -214,6 +214,15 @@ impl Entry {
         }
     }
 
+    /// The values that name it in its table.
+    pub(super) fn key(&self) -> Vec<Value> {
+        match self {
+            Self::Decision(decision) => key_of(&**decision),
+            Self::Session(session) => key_of(&**session),
+            Self::Report(report) => key_of(&**report),
+        }
+    }
+
     fn text_bytes(&self) -> usize {
         let values = match self {
             Self::Decision(decision) => decision.values(),

@@ -61,6 +61,36 @@ fn what_is_new_is_stored_and_later_files_still_win() {
 }
 
 #[test]
+fn two_forecasts_that_become_one_point_keep_their_order() {
+    // Made within one hour they have keys of their own and one point: when the first file was stored anew, the older one won.
+    let home = Home::new();
+    let tree = tempfile::tempdir().unwrap();
+    let out = tree.path().join("out/energy_data");
+    fs::create_dir_all(&out).unwrap();
+    let forecast = |minute: u32, power: u32| {
+        format!(
+            "{{\"timestamp\": \"2025-09-17T10:{minute}:00\", \"forecasts\": [{{\"timestamp\": \"2025-09-17T12:00:00\", \"forecasted_power_w\": {power}}}]}}"
+        )
+    };
+    let first = out.join("pv_forecast_20250917_101500.json");
+    fs::write(&first, forecast(15, 1000)).unwrap();
+    fs::write(out.join("pv_forecast_20250917_104500.json"), forecast(45, 2000)).unwrap();
+    let power = |home: &Home| {
+        let server = home.serve();
+        let rows = crate::asked::rows(&server, "pv_forecasts");
+        assert!(server.stop().success());
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        Row::of(&rows[0]).fields["power"].as_f64().unwrap()
+    };
+    home.import(tree.path(), &[]);
+    assert_eq!(power(&home), 2000.0);
+    fs::write(&first, format!("{}\n", forecast(15, 1500))).unwrap();
+    let (_, report) = home.import(tree.path(), &["--validate"]);
+    assert_eq!(report["files_done_before"], 1, "{report}");
+    assert_eq!(power(&home), 2000.0);
+}
+
+#[test]
 fn a_record_that_somebody_changed_stays_as_it_is() {
     let (tree, _) = made_tree(2);
     let home = Home::new();

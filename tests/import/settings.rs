@@ -21,7 +21,7 @@ electricity_tariff:
       off_peak_windows: [{ start: 13, end: 15 }]
       prices: { peak: 0.3566, off_peak: 0.0749 }
 data_storage:
-  timeseries_db: { enabled: true, type: influxdb, config: { token: "a secret", retention_policy: 30d } }
+  timeseries_db: { enabled: true, type: influxdb, config: { token: "a secret", retention_policy: 30d, url: "http://anna:a%20secret@influx:8086", access_key: 20252025, passwd: [20252025] } }
   archival: { enabled: true, hot_retention_days: 7, cold_retention_days: 365 }
 "#;
 
@@ -135,7 +135,9 @@ fn settings_make_a_tariff_and_a_device_and_keep_no_secret() {
         json!({ "peak": 0.3566, "off": 0.0749 })
     );
     let kept = server.get("/api/v1/configs/optimiser");
-    assert!(!kept.to_string().contains("a secret") && kept.to_string().contains("***"), "{kept}");
+    let text = kept.to_string();
+    assert!(text.contains("***") && text.contains("http://***@influx:8086"), "{kept}");
+    assert!(["a secret", "a%20secret", "20252025"].iter().all(|secret| !text.contains(secret)), "{kept}");
     assert!(server.stop().success());
     // Again: the same tariff, the same revision.
     let again = ["--config", file.to_str().unwrap(), "--device", "roof"];
@@ -151,6 +153,12 @@ fn settings_make_a_tariff_and_a_device_and_keep_no_secret() {
     let server = home.serve();
     assert_eq!(records(&server, "tariffs").len(), 1);
     assert_eq!(server.get("/api/v1/configs/optimiser/revisions")["records"].as_array().unwrap().len(), 1);
+    assert!(server.stop().success());
+    // Without the settings all files are stored anew; what these told of the battery stays.
+    home.import(tree.path(), &["--again", "--device", "roof"]);
+    let server = home.serve();
+    let devices = server.get("/api/v1/devices")["records"].to_string();
+    assert!(devices.contains("\"battery_capacity_kwh\":20"), "{devices}");
     assert!(server.stop().success());
 }
 

@@ -194,6 +194,17 @@ fn the_name_of_a_device_is_that_of_all_its_points() {
 }
 
 #[test]
+fn imported_weather_is_told_from_that_of_a_feed() {
+    // Both name the same sources: taking the import out by its source took the feed's weather along.
+    let (tree, _) = made_tree(8);
+    let home = Home::new();
+    home.import(tree.path(), &[]);
+    let answers = Answers::of(&home);
+    let weather = &answers.points["weather_data"];
+    assert!(!weather.is_empty() && weather.iter().all(|row| row.contains("\"migration\"")), "{weather:?}");
+}
+
+#[test]
 fn what_does_not_fit_together_is_refused() {
     let (tree, _) = made_tree(8);
     let home = Home::new();

@@ -4,6 +4,8 @@ use super::SendError;
 use crate::config::{InvalidConfig, invalid};
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
+use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
+use std::error::Error;
 use std::time::Duration;
 
 /// A client for one channel: each message has a connection of its own, since hours lie between two of them.
@@ -48,14 +50,38 @@ pub(super) async fn acknowledged(request: reqwest::RequestBuilder) -> Result<Res
 
 /// The chain of an error, without the address.
 fn told(error: reqwest::Error) -> String {
-    let error = error.without_url();
+    let host = error.url().and_then(Url::host_str).map(str::to_owned);
+    without_host(&error.without_url(), host.as_deref())
+}
+
+/// The chain of an error without `host`, which may be a secret as all of the address may (a webhook of `file:`).
+fn without_host(error: &(dyn Error + 'static), host: Option<&str>) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
+    let mut cause = error.source();
     while let Some(deeper) = cause {
+        if is_for_another_name(deeper) {
+            // In full it names the host, and the hosts that the certificate is for.
+            text.push_str(": the certificate of the server is for another name");
+            break;
+        }
         text.push_str(&format!(": {deeper}"));
         cause = deeper.source();
     }
-    text
+    match host {
+        Some(host) => text.replace(host.trim_matches(['[', ']']), "***"),
+        _ => text,
+    }
+}
+
+fn is_for_another_name(error: &(dyn Error + 'static)) -> bool {
+    // An `io::Error` shows what it holds, and does not give it as its source.
+    if let Some(held) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        return is_for_another_name(held);
+    }
+    matches!(
+        error.downcast_ref::<rustls::Error>(),
+        Some(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }))
+    )
 }
 
 /// Seconds, or an instant; that one against the clock of the server, which alone knows what it meant.
@@ -73,6 +99,28 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An error of a client that `cause` stands behind.
+    #[derive(Debug, thiserror::Error)]
+    #[error("client error (Connect)")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn a_certificate_for_another_name_does_not_show_the_host() {
+        // The log and `last_error` held the host of a webhook whose address is a secret.
+        let cause = rustls::Error::InvalidCertificate(NotValidForNameContext {
+            expected: "hook-7f3a.example.com".try_into().unwrap(),
+            presented: vec!["DnsName(\"*.example.org\")".to_owned()],
+        });
+        let nested = std::io::Error::other(std::io::Error::other(cause.clone()));
+        for error in [std::io::Error::other(cause), nested] {
+            let text = without_host(&Outer(error), Some("hook-7f3a.example.com"));
+            assert_eq!(text, "client error (Connect): the certificate of the server is for another name");
+        }
+        let other = std::io::Error::other("no route to hook-7f3a.example.com");
+        let text = without_host(&Outer(other), Some("hook-7f3a.example.com"));
+        assert_eq!(text, "client error (Connect): no route to ***");
+    }
 
     #[test]
     fn retry_after_is_seconds_or_an_instant() {

@@ -47,7 +47,7 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// Longest text, in characters; ntfy takes 4096 bytes.
+    /// Longest text, in characters; a channel that counts bytes cuts it further (`ntfy`).
     pub const MAX_TEXT_CHARS: usize = 2_000;
     /// Longest title, in characters.
     pub const MAX_TITLE_CHARS: usize = 200;

@@ -9,6 +9,7 @@ use crate::readings::BoxFuture;
 use reqwest::header::HeaderValue;
 use reqwest::{Client, Url};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use wattlog_ledger::schema::{EventState, Severity};
 
 /// One topic of one server.
@@ -19,6 +20,8 @@ pub(super) struct Ntfy {
     authorization: Option<HeaderValue>,
 }
 
+/// Longest message, in bytes: of a longer one ntfy makes a file (docs.ntfy.sh, "Limitations").
+const MAX_MESSAGE_BYTES: usize = 4096;
 /// Longest answer that is read for the number of the message, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
 
@@ -55,7 +58,7 @@ impl Notifier for Ntfy {
             let body = json!({
                 "topic": self.topic,
                 "title": notice.title,
-                "message": notice.message,
+                "message": fitting(&notice.message),
                 "priority": priority,
                 "tags": [tag, notice.severity.as_str()],
             });
@@ -77,5 +80,35 @@ impl Notifier for Ntfy {
             let id = id.and_then(|answer| answer.get("id")?.as_str().map(|id| id.chars().take(64).collect()));
             Ok(Receipt(id))
         })
+    }
+}
+
+/// The text, cut between two characters if ntfy would not show it.
+fn fitting(text: &str) -> Cow<'_, str> {
+    const CUT: &str = "...";
+    if text.len() <= MAX_MESSAGE_BYTES {
+        return Cow::Borrowed(text);
+    }
+    let end = text.floor_char_boundary(MAX_MESSAGE_BYTES - CUT.len());
+    Cow::Owned(format!("{}{CUT}", &text[..end]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_as_many_bytes_as_ntfy_shows() {
+        // 2000 characters of three bytes arrived as a file.
+        for (text, len) in [
+            ("x".repeat(4096), 4096),
+            ("x".repeat(4097), 4096),
+            ("\u{20ac}".repeat(2000), 4095),
+            (format!("x{}", "\u{1f50b}".repeat(2000)), 4096),
+        ] {
+            let cut = fitting(&text);
+            assert_eq!(cut.len(), len, "of {}", text.len());
+            assert!(text.starts_with(cut.trim_end_matches("...")));
+        }
     }
 }

@@ -121,10 +121,7 @@ async fn a_mail_is_acknowledged_by_its_250_and_refused_by_5xx() {
         smtp::Act::Hang,
     ];
     let server = smtp::Server::start(acts).await;
-    let config = config(
-        json!({"email": {"host": "127.0.0.1", "port": server.address.port(), "tls": "none", "from": "wattlog@home.example",
-        "to": ["Anna <anna@home.example>", "jan@home.example"]}, "timeout": "500ms"}),
-    );
+    let config = mail_to(&server, &["Anna <anna@home.example>"]);
     sent(&config).await.unwrap();
     let mail = server.mails().remove(0);
     for line in [
@@ -140,6 +137,51 @@ async fn a_mail_is_acknowledged_by_its_250_and_refused_by_5xx() {
         assert_eq!(matches!(error, SendError::Refused { .. }), is_refused, "{error:?}");
         assert!(error.to_string().contains(says), "{error}");
     }
+}
+
+fn mail_to(server: &smtp::Server, to: &[&str]) -> AlertsConfig {
+    config(
+        json!({"email": {"host": "127.0.0.1", "port": server.address.port(), "tls": "none", "from": "wattlog@home.example",
+        "to": to}, "timeout": "500ms"}),
+    )
+}
+
+#[tokio::test]
+async fn a_recipient_who_is_refused_does_not_keep_a_mail_from_the_others() {
+    // One address that was gone silenced all: the alert was given up at once, and nobody heard of it.
+    use smtp::Act::{Hang, Say, SayToRecipient};
+    let server = smtp::Server::start(vec![]).await;
+    let config = mail_to(&server, &["Anna <anna@home.example>", "jan@home.example"]);
+    let gone = || SayToRecipient("550 no such user");
+    sent(&config).await.unwrap();
+    assert_eq!(server.mails().len(), 1, "one mail for all who are taken");
+    // To both at once, then to each.
+    for (acts, mails) in [
+        (vec![gone(), Say("250 ok"), gone()], 1),
+        (vec![gone(), gone(), Say("250 ok")], 1),
+        (vec![SayToRecipient("451 later"), Say("250 ok"), SayToRecipient("451 later")], 1),
+        // Whoever has it is not asked again because another is slow.
+        (vec![gone(), Say("250 ok"), Hang], 2),
+    ] {
+        let before = server.mails().len();
+        server.then(acts);
+        sent(&config).await.unwrap();
+        assert_eq!(server.mails().len() - before, mails);
+        assert!(server.mails().last().unwrap().contains("jan@home.example"), "all stand in it");
+    }
+    for (acts, is_refused) in [
+        (vec![gone(), gone(), gone()], true),
+        (vec![gone(), gone(), SayToRecipient("451 later")], false),
+        (vec![gone(), SayToRecipient("451 later"), gone()], false),
+        // Nobody else is asked by a server that closes or does not know us.
+        (vec![SayToRecipient("421 closing")], false),
+        (vec![SayToRecipient("530 log in")], false),
+    ] {
+        server.then(acts);
+        let error = sent(&config).await.unwrap_err();
+        assert_eq!(matches!(error, SendError::Refused { .. }), is_refused, "{error:?}");
+    }
+    sent(&config).await.unwrap();
 }
 
 #[tokio::test]

@@ -205,10 +205,10 @@ async fn a_rule_that_is_changed_while_it_fires_ends_and_begins_anew() {
     let keys: Vec<String> =
         run.home.all::<AlertEvent>().await.into_iter().map(|one| one.record.event_key).collect();
     assert_eq!(keys.iter().collect::<std::collections::BTreeSet<_>>().len(), 3, "{keys:?}");
-    // The last two were told by the new channel.
+    // The end went to who was told of the beginning, the new episode to who is named now.
     assert_eq!(
         run.told().await.into_iter().map(|told| told.1).collect::<Vec<_>>(),
-        ["phone", "mail", "mail"]
+        ["phone", "phone", "mail"]
     );
     let ended =
         run.home.all::<AlertEvent>().await.into_iter().find(|one| one.record.state.as_str() == "resolved");
@@ -250,6 +250,69 @@ async fn a_rule_that_is_removed_while_it_fires_is_told_to_be_over_also_after_a_r
         assert_eq!((ended.rule_id, &ended.details["ended_because"]), (None, &json!("its rule was removed")));
         assert!(ended.message.contains("true since 2026-03-01 10:00:05"), "{}", ended.message);
     }
+}
+
+#[tokio::test]
+async fn a_rule_that_is_removed_while_it_is_pending_is_ended_and_nobody_told() {
+    // The history showed it pending for ever.
+    for restart in [false, true] {
+        let mut run = Run::new().await;
+        let id = run.home.rule("battery low", soc_below(60), &["phone"]).await;
+        run.home.plant.put("battery_soc", 5, 9.0);
+        run.until(20).await;
+        run.home.ledger.remove::<AlertRule>(id, Expected::Any, &actor()).await.unwrap();
+        if restart {
+            run.alerts = run.home.alerts(&AlertsConfig::default());
+        }
+        run.until(60).await;
+        run.check(&[("battery low", "pending", 5, false), ("battery low", "resolved", 30, false)]).await;
+        assert_eq!(run.told().await, []);
+        let ended = run.home.all::<AlertEvent>().await.remove(1).record;
+        assert_eq!(ended.event_key, format!("{id}-1/{}/ok", at(5).0));
+        assert_eq!(ended.details["ended_because"], "its rule was removed");
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_is_removed_after_a_step_that_was_not_stored_is_ended_too() {
+    // Whoever was told that it fires never heard of its end: the rule was forgotten with the step, and not missed.
+    let mut run = Run::new().await;
+    let id = run.home.rule("battery low", soc_below(0), &["phone"]).await;
+    run.home.plant.put("battery_soc", 5, 9.0);
+    run.until(20).await;
+    let mut other = run.home.alerts(&config());
+    run.home.plant.put("battery_soc", 22, 20.0);
+    run.home.plant.put("battery_soc", 24, 9.0);
+    run.clock.advance(Duration::from_secs(5));
+    other.evaluate_once().await.unwrap();
+    // The other was quicker.
+    run.alerts.evaluate_once().await.unwrap();
+    run.home.ledger.remove::<AlertRule>(id, Expected::Any, &actor()).await.unwrap();
+    run.until(60).await;
+    run.check(&[
+        ("battery low", "firing", 5, false),
+        ("battery low", "resolved", 22, false),
+        ("battery low", "firing", 24, false),
+        ("battery low", "resolved", 35, false),
+    ])
+    .await;
+    assert_eq!(run.told().await.len(), 4);
+}
+
+#[tokio::test]
+async fn the_end_is_told_to_who_was_told_after_a_silence_too() {
+    // The rule named another channel by then: that one heard of an end without a beginning, and who was told of it did not.
+    let mut run = Run::new().await;
+    let id = run.home.rule("battery low", soc_below(0), &["phone"]).await;
+    run.home.silence(Some("battery low"), 0..30).await;
+    run.home.plant.put("battery_soc", 5, 9.0);
+    run.until(40).await;
+    run.change(id, |rule| rule.channels = vec!["mail".to_owned()]).await;
+    run.alerts = run.home.alerts(&AlertsConfig::default());
+    run.home.plant.put("battery_soc", 45, 20.0);
+    run.until(60).await;
+    let channels: Vec<String> = run.told().await.into_iter().map(|told| told.1).collect();
+    assert_eq!(channels, ["phone", "phone"]);
 }
 
 #[tokio::test]

@@ -68,17 +68,21 @@ impl Ledger {
         writing.commit(done).await
     }
 
-    /// Events of rules that were removed while they were firing, the oldest first: those that no event with the same key
-    /// but for its end (`/firing`, `/resolved`) answers.
+    /// Events of rules that were removed while they were pending or firing, the oldest first, one for each episode: those
+    /// that no event with the same key but for its state answers (`/pending` by `/firing` or an end, `/firing` by an end;
+    /// an end is `/ok` or `/resolved`).
     ///
     /// # Errors
     /// The database.
-    pub async fn firing_without_rule(&self, limit: usize) -> Result<Vec<Stored<AlertEvent>>, LedgerError> {
+    pub async fn unended_without_rule(&self, limit: usize) -> Result<Vec<Stored<AlertEvent>>, LedgerError> {
         let pool = self.pool().await?;
+        let stem =
+            "substr(alert_events.event_key, 1, length(alert_events.event_key) - length(alert_events.state))";
         let sql = format!(
-            "SELECT {} FROM alert_events WHERE rule_id IS NULL AND state = 'firing' AND event_key LIKE '%/firing' \
-             AND NOT EXISTS (SELECT 1 FROM alert_events AS later WHERE later.event_key = \
-             substr(alert_events.event_key, 1, length(alert_events.event_key) - 6) || 'resolved') ORDER BY id LIMIT {}",
+            "SELECT {} FROM alert_events WHERE rule_id IS NULL AND state IN ('pending', 'firing') \
+             AND event_key LIKE '%/' || state AND NOT EXISTS (SELECT 1 FROM alert_events AS later \
+             WHERE later.event_key IN ({stem} || 'ok', {stem} || 'resolved', \
+             {stem} || CASE alert_events.state WHEN 'pending' THEN 'firing' ELSE 'ok' END)) ORDER BY id LIMIT {}",
             columns::<AlertEvent>(),
             limit.clamp(1, crate::Listing::MAX_LIMIT)
         );

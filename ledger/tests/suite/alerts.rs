@@ -110,28 +110,36 @@ on_both! {
         assert!(!event.record.silenced);
     }
 
-    async fn what_a_removed_rule_left_firing_is_found_until_it_is_resolved(place) {
+    async fn what_a_removed_rule_left_pending_or_firing_is_found_until_it_is_ended(place) {
         let ledger = place.open().await;
         let id = rule(&ledger, "battery low").await;
         let kept = rule(&ledger, "grid").await;
         let findings = vec![
+            finding(id, "1-1/2/pending", EventState::Pending, &[]),
+            finding(id, "1-1/2/ok", EventState::Resolved, &[]),
+            finding(id, "1-1/3/pending", EventState::Pending, &[]),
+            finding(id, "1-1/5/pending", EventState::Pending, &[]),
             finding(id, "1-1/5/firing", EventState::Firing, &["phone"]),
+            finding(id, "1-1/7/pending", EventState::Pending, &[]),
+            finding(kept, "2-1/4/pending", EventState::Pending, &[]),
             finding(id, "1-1/3/firing", EventState::Firing, &[]),
             finding(id, "1-1/3/resolved", EventState::Resolved, &[]),
             finding(kept, "2-1/5/firing", EventState::Firing, &[]),
         ];
         let step = AlertStep { state: Some((0, state(id, 5))), findings };
         ledger.store_alert_step(step.clone(), &actor()).await.unwrap();
-        assert_eq!(ledger.firing_without_rule(10).await.unwrap(), []);
+        assert_eq!(ledger.unended_without_rule(10).await.unwrap(), []);
         ledger.remove::<AlertRule>(id, Expected::Any, &actor()).await.unwrap();
-        let left = ledger.firing_without_rule(10).await.unwrap();
-        assert_eq!(left.iter().map(|one| one.record.event_key.as_str()).collect::<Vec<_>>(), ["1-1/5/firing"]);
+        let left = ledger.unended_without_rule(10).await.unwrap();
+        assert_eq!(left.iter().map(|one| one.record.event_key.as_str()).collect::<Vec<_>>(), ["1-1/5/firing", "1-1/7/pending"]);
         // A step of a rule that is gone is refused whole.
         let late = AlertStep { state: Some((0, state(id, 6))), ..step };
         assert!(matches!(ledger.store_alert_step(late, &actor()).await, Err(LedgerError::Refused { .. })));
-        let mut end = finding(id, "1-1/5/resolved", EventState::Resolved, &["phone"]);
-        end.event.rule_id = None;
-        ledger.store_alert_step(AlertStep { state: None, findings: vec![end] }, &actor()).await.unwrap();
-        assert_eq!(ledger.firing_without_rule(10).await.unwrap(), []);
+        for key in ["1-1/5/resolved", "1-1/7/ok"] {
+            let mut end = finding(id, key, EventState::Resolved, &[]);
+            end.event.rule_id = None;
+            ledger.store_alert_step(AlertStep { state: None, findings: vec![end] }, &actor()).await.unwrap();
+        }
+        assert_eq!(ledger.unended_without_rule(10).await.unwrap(), []);
     }
 }

@@ -47,6 +47,11 @@ impl Server {
         Self { address, script }
     }
 
+    /// Does `acts` next, one for each connection.
+    pub fn then(&self, acts: Vec<Act>) {
+        self.script.acts.lock().unwrap().extend(acts);
+    }
+
     /// Texts of mails that were sent whole, acknowledged or not.
     pub fn mails(&self) -> Vec<String> {
         self.script.mails.lock().unwrap().iter().map(|(mail, _)| mail.clone()).collect()
