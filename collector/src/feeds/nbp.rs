@@ -1,6 +1,6 @@
 //! Rates of the Polish national bank (table A), and which of them holds for a day of delivery.
 //!
-//! Invariant: a rate is used for days after its own date only, and never more than [`MAX_AGE_DAYS`] days after it.
+//! Invariant: a rate is used for days after its own date only, and never more than `MAX_AGE_DAYS` days after it.
 
 use super::rows::{ParseError, Parsed, Row, timestamp};
 use jiff::ToSpan;

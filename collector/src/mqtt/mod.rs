@@ -9,7 +9,7 @@
 //! Invariants
 //! 1. A message is acknowledged after the sink stored its point, or when it is certain that it never will have one.
 //! 2. Acknowledgements go to the connection that delivered the message; after a new one the broker delivers again.
-//! 3. At most [`BACKLOG_MESSAGES`] messages of at most [`BACKLOG_BYTES`] wait; beyond it the connection is not read.
+//! 3. At most `BACKLOG_MESSAGES` messages of at most `BACKLOG_BYTES` wait; beyond it the connection is not read.
 //! 4. No two messages have the same time of arrival: none takes another's place in the store.
 //! 5. Only a message that is marked as repeated is taken for one that was stored, and only within one session of the
 //!    broker and until its packet number is given to another.

@@ -6,7 +6,7 @@
 //!
 //! Promise
 //! 1. A row is what [`quarters`] computes from the points that were there when the change feed last told of a change in or
-//!    beside its quarter. What is still to be computed is told by [`EnergyKeeper::pending`].
+//!    beside its quarter. What is still to be computed is told by [`EnergyStatus::pending`].
 //! 2. The place in the feed up to which they follow it is written after the rows: `kill -9` at any moment costs work, not truth.
 //! 3. Retention of the points leaves the rows; a delete of points takes theirs along.
 //! 4. Points that cannot be read (damage) leave the rows that may rest on them as they were.
