@@ -65,7 +65,8 @@ const LOOK: Duration = Duration::from_millis(250);
 /// After a failure it waits this long, then twice as long each time, and at most [`MOST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const MOST_PAUSE: Duration = Duration::from_secs(60);
-/// While nothing waits, the place in the feed is written this often: what a restart does again is bounded by it.
+/// While nothing waits, the place in the feed is written this often. What a restart does again is bounded by it only while the
+/// feed still keeps that place: once the log was sealed it tells of everything, and all rows are computed again.
 const STATE_EVERY: Duration = Duration::from_secs(3600);
 
 impl EnergyKeeper {
