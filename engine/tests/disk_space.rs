@@ -131,7 +131,8 @@ fn a_log_that_cannot_be_written_leaves_nothing_counted_behind() {
     clock.advance(Duration::from_secs(2));
     for number in 1..40 {
         disk.inject(Fault::at(1, FaultError::Eio, Lasting::Once).on(CallKind::Write));
-        assert!(matches!(engine.write(body(number, 20_000)), Err(WriteError::Disk(_))), "{number}");
+        let answer = engine.write(body(number, 20_000));
+        assert!(matches!(answer, Err(WriteError::Disk(_))), "{number}: {answer:?}");
         disk.clear_faults();
         clock.advance(Duration::from_secs(2));
     }
