@@ -10,4 +10,9 @@
 pub mod energy;
 pub mod price;
 
+mod months;
 mod pending;
+mod price_cache;
+mod remembered;
+
+pub use price_cache::PriceCache;

@@ -15,11 +15,13 @@
 
 mod answer;
 mod compute;
+mod days;
 mod keeper;
 
 pub use answer::{DeviceEnergy, EnergyAnswer, EnergyRequest, Money, Period, answer};
 pub(crate) use compute::number;
 pub use compute::{DeviceQuarters, EnergyError, QuarterRow, Quarters, quarters};
+pub use days::EnergyCache;
 pub use keeper::{EnergyKeeper, EnergyStatus};
 
 use std::time::Duration;
@@ -53,6 +55,16 @@ pub const FIELDS: [&str; 16] = [
     "source_left_kwh",
     "sink_left_kwh",
     "covered_s",
+];
+
+/// What prices are put on: what was bought, of it for house and battery; what was sold, of it by PV and battery.
+pub(crate) const PRICED: [&str; 6] = [
+    "import_kwh",
+    "grid_to_house_kwh",
+    "grid_to_battery_kwh",
+    "export_kwh",
+    "pv_to_grid_kwh",
+    "battery_to_grid_kwh",
 ];
 
 /// Values of a row or of a period, in the order of [`FIELDS`].
