@@ -347,7 +347,7 @@ impl Worker {
             Err(Failure::Closing) => {}
             Err(Failure::Damaged(segment, reason)) => {
                 metrics.compaction_failures.add(1);
-                note(0, Some(reason.to_string()));
+                note(0, Some(reason.clone()));
                 tracing::warn!(%reason, "segments are not merged: one of them is damaged");
                 match segment {
                     Some(segment) if step.inputs.contains(segment) => drop(self.avoid.insert(*segment)),

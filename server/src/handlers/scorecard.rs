@@ -126,14 +126,17 @@ pub(crate) async fn scorecard(
 
 fn asked(state: &ServerState) -> Asked {
     let devices = state.devices();
-    let interval = |ms: u64| Duration::from_millis(ms);
     // What the collector polls each minute unless told otherwise.
     let own_interval = devices.iter().find(|device| device.vendor == "system");
     Asked {
         database: state.shared.options.default_database.clone(),
         now: state.shared.clock.wall(),
-        own_interval: own_interval.map_or(Duration::from_secs(60), |own| interval(own.interval_ms)),
-        devices: devices.iter().map(|device| (device.id.clone(), interval(device.interval_ms))).collect(),
+        own_interval: own_interval
+            .map_or(Duration::from_secs(60), |own| Duration::from_millis(own.interval_ms)),
+        devices: devices
+            .iter()
+            .map(|device| (device.id.clone(), Duration::from_millis(device.interval_ms)))
+            .collect(),
     }
 }
 

@@ -21,7 +21,7 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("no number: {value}"))
 }
 
-fn reason<'a>(metric: &'a Value) -> &'a str {
+fn reason(metric: &Value) -> &str {
     metric["reason"].as_str().unwrap_or_else(|| panic!("no reason: {metric}"))
 }
 
