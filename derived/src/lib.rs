@@ -10,4 +10,5 @@
 pub mod energy;
 pub mod price;
 
+mod follow;
 mod pending;
