@@ -62,8 +62,8 @@ const LOOK: Duration = Duration::from_millis(250);
 /// After a failure it waits this long, then twice as long each time, and at most [`MOST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const MOST_PAUSE: Duration = Duration::from_secs(60);
-/// Looks at the feed when it stops; whoever still writes then has the rest told at the next start.
-const MOST_LEAVING: usize = 64;
+/// Looks at the feed before it is taken for known: whoever writes all the while does not hold up a start or a stop.
+const MOST_LOOKS: usize = 1000;
 
 impl EnergyKeeper {
     /// Begins to follow.
@@ -169,6 +169,8 @@ impl Shared {
     /// Follows until told to stop, the store is closed, or something fails.
     fn follow(&self, pause: &mut Duration) -> Result<(), Failure> {
         let mut follower = self.restore()?;
+        // Nobody is told that nothing waits before that is known.
+        self.catch_up(&mut follower)?;
         self.tell(&follower);
         loop {
             let wait = if follower.pending.is_empty() { LOOK } else { Duration::ZERO };
@@ -202,16 +204,23 @@ impl Shared {
         Ok(changes.closed)
     }
 
+    /// Takes all that the feed has.
+    fn catch_up(&self, follower: &mut Follower) -> Result<(), Failure> {
+        for _ in 0..MOST_LOOKS {
+            let before = follower.feed.cursor();
+            if self.hear(follower, Duration::ZERO)? || follower.feed.cursor() == before {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the place after all that was told. The row itself may be the first of another log; then the place goes there.
     fn leave(&self, follower: &mut Follower) -> Result<(), Failure> {
-        for _ in 0..MOST_LEAVING {
-            let before = follower.feed.cursor();
-            self.hear(follower, Duration::ZERO)?;
-            if follower.feed.cursor() != before {
-                continue;
-            }
+        for _ in 0..2 {
+            self.catch_up(follower)?;
             self.write_state(follower)?;
-            self.hear(follower, Duration::ZERO)?;
+            self.catch_up(follower)?;
             if !follower.feed.is_elsewhere() {
                 break;
             }

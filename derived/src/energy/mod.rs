@@ -15,11 +15,13 @@
 
 mod answer;
 mod compute;
+mod figures;
 mod keeper;
 
 pub use answer::{DeviceEnergy, EnergyAnswer, EnergyRequest, Money, Period, answer};
-pub(crate) use compute::number;
 pub use compute::{DeviceQuarters, EnergyError, QuarterRow, Quarters, quarters};
+pub(crate) use compute::{number, of_device, times};
+pub use figures::{coverage, energies, figures, rounded, shares};
 pub use keeper::{EnergyKeeper, EnergyStatus};
 
 use std::time::Duration;
