@@ -1,10 +1,10 @@
 //! The running appliance: what is started in which order, and stopped in the reverse one.
 //!
 //! Start: the HTTP side listens and answers `/ready` with "not yet"; then from the right of the data's way to its left: the
-//! engine opens (lock, replay), the ledger beside it, HTTP is joined to both, alerts are evaluated, devices are polled. A ledger that does not answer
+//! engine opens (lock, replay), the ledger beside it, HTTP is joined to both, energies, sessions and reports are kept, alerts are evaluated, devices are polled. A ledger that does not answer
 //! keeps nothing from starting: what asks for it says so, and it is asked again.
 //! Stop, from the left: devices (their last points are delivered), alerts (messages on their way have some seconds), HTTP (no new connections, requests under way are
-//! answered), units and databases, the engine (everything written is synced, the log gets its sealing record), the ledger.
+//! answered), units and databases, sessions and reports, energies, the engine (everything written is synced, the log gets its sealing record), the ledger.
 //!
 //! Invariants
 //! 1. Nothing writes to the engine when it is closed: every task that could has been joined before.
@@ -32,11 +32,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wattlog_alerts::{Alerts, AlertsConfig};
 use wattlog_collector::Collector;
+use wattlog_derived::books::{BookOptions, Bookkeeper};
 use wattlog_derived::energy::{EnergyKeeper, EnergyOptions};
 use wattlog_engine::io::ReadMode;
 use wattlog_engine::io::os::OsDisk;
 use wattlog_engine::options::Midnights;
-use wattlog_engine::query::QueryLimits;
+use wattlog_engine::query::{QueryLimits, Zone};
 use wattlog_engine::{Engine, OpenError, Options};
 use wattlog_ledger::Ledger;
 use wattlog_model::Clock;
@@ -241,6 +242,8 @@ pub(crate) struct Appliance {
     http: Task,
     units: Task,
     energy: Arc<EnergyKeeper>,
+    /// Sessions and reports.
+    books: Task,
     /// None once the databases are as configured.
     databases: Option<Task>,
     /// None if they are switched off.
@@ -272,6 +275,7 @@ impl Appliance {
             .map_err(|error| Failure::io("start the thread that keeps energies", &error))?;
         let energy = Arc::new(energy);
         front.state.set_energy(energy.clone());
+        let books = spawn_books(&engine, &ledger, &energy, &config, &clock);
         let collector = Collector::new(config.collector.clone())
             .map_err(|error| Failure::from_error(Kind::Config, &error))?;
         let database = &config.server.default_database;
@@ -292,6 +296,7 @@ impl Appliance {
             http: front.http,
             units,
             energy,
+            books,
             databases,
             alerts,
             collector,
@@ -387,6 +392,7 @@ impl Appliance {
         if let Some(databases) = self.databases {
             databases.stop("databases").await;
         }
+        self.books.stop("books").await;
         let (engine, energy) = (self.engine, self.energy);
         let close = move || {
             energy.stop();
@@ -403,6 +409,21 @@ impl Appliance {
 fn spawn_units(engine: &Engine, units: Units) -> Task {
     let engine = engine.clone();
     Task::spawn(|over| units::keep_told(engine, units, over))
+}
+
+fn spawn_books(
+    engine: &Engine,
+    ledger: &Ledger,
+    energy: &Arc<EnergyKeeper>,
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Task {
+    let server = &config.server;
+    // The name was checked with the configuration.
+    let zone = Zone::named(&server.home_zone).unwrap_or(Zone::UTC);
+    let options = BookOptions::new(&server.default_database, zone);
+    let books = Bookkeeper::new(engine.clone(), ledger.clone(), energy.clone(), options, clock.clone());
+    Task::spawn(|over| async move { books.run(over).await })
 }
 
 /// Makes the databases and tells their durability; a task if something is left to try again.

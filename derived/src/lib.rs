@@ -1,18 +1,24 @@
-//! What is computed from points, kept beside them and in step with them.
+//! What is computed from points, kept beside them or in the ledger, and in step with them.
 //!
 //! Promise: what is kept is what would be computed anew from the points as they are, but for what the change feed has not told
 //! yet or is being computed, and that is said. Nothing here is the only copy of anything: it may be deleted and comes back.
 //!
-//! The arithmetic is in `wattlog-analytics`, the reading and keeping in the engine; this crate decides what to compute when.
+//! The arithmetic is in `wattlog-analytics`, the reading and keeping in the engine and the ledger; this crate decides what to
+//! compute when.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+pub mod books;
 pub mod energy;
 pub mod price;
+pub mod tariffs;
 
+mod follow;
 mod months;
 mod pending;
 mod price_cache;
 mod remembered;
+mod reports;
+mod sessions;
 
 pub use price_cache::PriceCache;

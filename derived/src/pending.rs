@@ -59,15 +59,19 @@ impl Pending {
         Some(last.start.max(border)..last.end)
     }
 
-    /// Takes `range` out, which was given by [`Pending::youngest`].
+    /// The oldest part, cut in the same way.
+    pub(crate) fn oldest(&self, length: i64) -> Option<Range<i64>> {
+        let first = self.0.first()?;
+        let border = first.start.div_euclid(length).saturating_add(1).saturating_mul(length);
+        Some(first.start..first.end.min(border))
+    }
+
+    /// Takes `range` out.
     pub(crate) fn done(&mut self, range: &Range<i64>) {
-        let Some(last) = self.0.last_mut() else { return };
-        if last.end == range.end {
-            last.end = range.start;
-        }
-        if last.start >= last.end {
-            self.0.pop();
-        }
+        let left =
+            |held: &Range<i64>| [held.start..held.end.min(range.start), held.start.max(range.end)..held.end];
+        let left = self.0.iter().flat_map(left).filter(|part| part.start < part.end);
+        self.0 = left.collect();
     }
 }
 
@@ -85,6 +89,17 @@ mod tests {
             given.push(part);
         }
         assert_eq!(given, [300..310, 200..250, 100..200, 0..100]);
+        let mut given = Vec::new();
+        let mut pending = Pending::new([0..250, 300..310]);
+        while let Some(part) = pending.oldest(100) {
+            pending.done(&part);
+            given.push(part);
+        }
+        assert_eq!(given, [0..100, 100..200, 200..250, 300..310]);
+        let mut holed = Pending::new([0..100, 200..300]);
+        holed.done(&(50..60));
+        holed.done(&(90..210));
+        assert_eq!(holed.ranges(), [0..50, 60..90, 210..300]);
         let mut clipped = Pending::new([0..250, 300..310]);
         clipped.clip(&(100..305));
         assert_eq!(clipped.ranges(), [100..250, 300..305]);

@@ -226,6 +226,59 @@ fn what_is_there_already_is_computed_and_deleting_points_takes_their_rows() {
     assert_eq!(rows.len(), 62 * 4 - 1, "the quarters of the hole are gone, those beside it stay");
 }
 
+/// A log that was sealed took the place in the feed along, and each restart after it computed the rows of all time again.
+#[test]
+fn a_restart_computes_what_was_written_since_and_nothing_else() {
+    let flat = [Some(0.0), Some(0.0), Some(-1000.0), Some(1000.0)];
+    let mut disk = SimDisk::new(6);
+    let newest = START + 100 * HOUR;
+    {
+        let home = Home::open(disk.clone(), newest);
+        home.write("a", (0..=100 * 60).map(|m| (START + m * 60 * SECOND, flat)));
+        home.settle(newest, "first life");
+        home.keeper.stop();
+        home.engine.close().unwrap();
+    }
+    for (life, is_sealed) in [true, false, true].into_iter().enumerate() {
+        let home = Home::open(disk.clone(), newest + HOUR);
+        // The first step that it computes ends the wait; all rows would be hundreds.
+        home.write("a", [(START + 30 * SECOND, flat)]);
+        let until = Instant::now() + PATIENCE;
+        while (home.keeper.status().rows == 0 || !home.keeper.status().pending.is_empty())
+            && Instant::now() < until
+        {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(
+            home.keeper.status().rows,
+            2,
+            "life {life}: the late point's quarter and the one beside it"
+        );
+        if is_sealed {
+            home.engine.seal().unwrap();
+        }
+        home.keeper.stop();
+        home.engine.close().unwrap();
+    }
+    // Killed after a seal, with and without a point that nobody computed yet.
+    for life in 0..4_i64 {
+        let later = newest + (1 + life) * HOUR;
+        let home = Home::open(disk.clone(), later);
+        home.write("a", [(START + (31 + life) * SECOND, flat), (later, flat)]);
+        if life % 2 == 0 {
+            home.settle(later, "killed later");
+        }
+        home.engine.seal().unwrap();
+        disk = home.disk.cut(Cut::from_seed(life as u64));
+        drop(home);
+        let home = Home::open(disk.clone(), later + 1800 * SECOND);
+        home.write("a", [(later + 1800 * SECOND, flat)]);
+        home.settle(later + 1800 * SECOND, &format!("after kill {life}"));
+        home.keeper.stop();
+        home.engine.close().unwrap();
+    }
+}
+
 #[test]
 fn a_battery_that_came_later_changes_nothing_before_it() {
     let home = Home::open(SimDisk::new(4), START + 200 * HOUR);

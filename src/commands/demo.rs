@@ -10,9 +10,9 @@ mod folder;
 mod history;
 mod money;
 
+use self::money::Services;
 use super::print;
 use crate::cli::DemoArgs;
-use self::money::Services;
 use crate::client::{Client, target};
 use crate::clock::{DemoClock, SystemClock};
 use crate::config::Config;
@@ -106,7 +106,7 @@ async fn demo(arguments: &DemoArgs, mut config: Config, folder: &Path) -> Result
     device.port = Some(modbus.port());
     device.interval = arguments.interval;
     config.collector.devices.push(device);
-    config.collector.feeds = Some(services.feeds);
+    config.collector.feeds = services.feeds;
     config.alerts.prices.market = Some(money::price_field());
     config.alerts.interval = AlertSpan::from_secs(1);
     let listener = next_free_port(arguments.listen).await?;

@@ -104,7 +104,7 @@ fn request(options: &EnergyOptions, range: &Range<i64>, device: Option<&str>, sh
     }
 }
 
-pub(super) fn of_device(device: &str) -> TagFilter {
+pub(crate) fn of_device(device: &str) -> TagFilter {
     TagFilter { key: DEVICE.to_owned(), predicate: TagPredicate::In(vec![device.to_owned()]) }
 }
 
@@ -156,7 +156,7 @@ fn samples_of(series: &ResultSeries) -> Vec<PartialSample> {
 }
 
 /// Times of the rows of a series.
-pub(super) fn times(series: &ResultSeries) -> impl Iterator<Item = i64> {
+pub(crate) fn times(series: &ResultSeries) -> impl Iterator<Item = i64> {
     let times = match series.columns.first().map(|column| &column.values) {
         Some(ResultValues::Time(times)) => times.as_slice(),
         _ => &[],

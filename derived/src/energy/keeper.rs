@@ -6,9 +6,10 @@
 
 use super::compute::{number, of_device, times};
 use super::{
-    DEVICE, EnergyError, EnergyOptions, FIELDS, QUARTER_NS, QUARTERS, Quarters, RAW, STATE, Values,
-    quarter_of, quarters,
+    DEVICE, EnergyError, EnergyOptions, FIELDS, QUARTER_NS, QUARTERS, Quarters, RAW, Values, quarter_of,
+    quarters,
 };
+use crate::follow::{FollowError, Followed, Owner, cutoff};
 use crate::pending::Pending;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -17,13 +18,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use wattlog_engine::query::{
-    CancelFlag, Every, GroupBy, QueryControl, QueryError, QueryRequest, ResultValues, Shape, TagFilter,
-    TagPredicate, Zone,
-};
+use wattlog_engine::query::{CancelFlag, Every, GroupBy, QueryControl, QueryError, QueryRequest, Zone};
 use wattlog_engine::{
-    BucketRule, Cause, ChangeCursor, ChangeEvent, ChangeReader, ChangeRequest, ChangeStart, DEFAULT_POLICY,
-    DeleteRequest, Engine, WriteBatch, WriteError,
+    BucketRule, Cause, ChangeEvent, ChangeRequest, DeleteRequest, Engine, WriteBatch, WriteError,
 };
 use wattlog_model::{Clock, TagSet, Timestamp};
 
@@ -65,9 +62,8 @@ const LOOK: Duration = Duration::from_millis(250);
 /// After a failure it waits this long, then twice as long each time, and at most [`MOST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const MOST_PAUSE: Duration = Duration::from_secs(60);
-/// While nothing waits, the place in the feed is written this often. What a restart does again is bounded by it only while the
-/// feed still keeps that place: once the log was sealed it tells of everything, and all rows are computed again.
-const STATE_EVERY: Duration = Duration::from_secs(3600);
+/// Looks at the feed before it is taken for known: whoever writes all the while does not hold up a start or a stop.
+const MOST_LOOKS: usize = 1000;
 
 impl EnergyKeeper {
     /// Begins to follow.
@@ -110,11 +106,9 @@ impl Drop for EnergyKeeper {
     }
 }
 
-/// What is written with the rows.
+/// What is written with the place in the feed.
 #[derive(Debug, Serialize, Deserialize)]
 struct Written {
-    /// A [`ChangeCursor`].
-    cursor: String,
     horizon: Option<i64>,
     /// Start and end of what is to be computed.
     pending: Vec<(i64, i64)>,
@@ -122,12 +116,10 @@ struct Written {
 
 /// A place in the feed, and what is to be computed of what it told.
 struct Follower {
-    reader: ChangeReader,
+    feed: Followed,
     pending: Pending,
     /// End of the last quarter that is over.
     horizon: Option<i64>,
-    /// What was written last, and when.
-    written: (String, Duration),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +130,8 @@ enum Failure {
     Query(#[from] QueryError),
     #[error(transparent)]
     Write(#[from] WriteError),
+    #[error(transparent)]
+    Follow(#[from] FollowError),
     #[error("{0}")]
     Other(String),
 }
@@ -150,7 +144,7 @@ impl Shared {
                 Ok(()) => return,
                 Err(error) => {
                     // A database that nobody wrote to yet is no failure.
-                    let is_new = matches!(&error, Failure::Query(QueryError::DatabaseNotFound(_)));
+                    let is_new = matches!(&error, Failure::Follow(error) if error.is_new());
                     if !is_new {
                         tracing::warn!(%error, "energies are not kept: tried again in {pause:?}");
                         self.status.lock().error = Some(error.to_string());
@@ -175,24 +169,21 @@ impl Shared {
     /// Follows until told to stop, the store is closed, or something fails.
     fn follow(&self, pause: &mut Duration) -> Result<(), Failure> {
         let mut follower = self.restore()?;
+        // Nobody is told that nothing waits before that is known.
+        self.catch_up(&mut follower)?;
         self.tell(&follower);
         loop {
             let wait = if follower.pending.is_empty() { LOOK } else { Duration::ZERO };
-            let changes = follower.reader.next(wait, &self.cancel);
-            for event in &changes.events {
-                self.take(event, &mut follower);
-            }
-            self.clip(&mut follower.pending)?;
+            let closed = self.hear(&mut follower, wait)?;
             self.tell(&follower);
-            if changes.closed {
+            if closed {
                 return Ok(());
-            }
-            let since = self.clock.monotonic().saturating_sub(follower.written.1);
-            if self.cancel.is_cancelled() || (follower.pending.is_empty() && since >= STATE_EVERY) {
-                self.write_state(&mut follower)?;
             }
             if self.cancel.is_cancelled() {
-                return Ok(());
+                return self.leave(&mut follower);
+            }
+            if follower.feed.is_due() {
+                self.write_state(&mut follower)?;
             }
             if let Some(part) = follower.pending.youngest(STEP_NS) {
                 self.step(&part, &mut follower)?;
@@ -201,6 +192,40 @@ impl Shared {
                 self.tell(&follower);
             }
         }
+    }
+
+    /// Takes what the feed tells; true if nothing more will come.
+    fn hear(&self, follower: &mut Follower, wait: Duration) -> Result<bool, Failure> {
+        let changes = follower.feed.next(wait, &self.cancel);
+        for event in &changes.events {
+            self.take(event, follower);
+        }
+        self.clip(&mut follower.pending)?;
+        Ok(changes.closed)
+    }
+
+    /// Takes all that the feed has.
+    fn catch_up(&self, follower: &mut Follower) -> Result<(), Failure> {
+        for _ in 0..MOST_LOOKS {
+            let before = follower.feed.cursor();
+            if self.hear(follower, Duration::ZERO)? || follower.feed.cursor() == before {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the place after all that was told. The row itself may be the first of another log; then the place goes there.
+    fn leave(&self, follower: &mut Follower) -> Result<(), Failure> {
+        for _ in 0..2 {
+            self.catch_up(follower)?;
+            self.write_state(follower)?;
+            self.catch_up(follower)?;
+            if !follower.feed.is_elsewhere() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn tell(&self, follower: &Follower) {
@@ -212,9 +237,6 @@ impl Shared {
 
     /// Goes on from what was written last; from nothing, all there is must be computed.
     fn restore(&self) -> Result<Follower, Failure> {
-        let text = self.written()?.unwrap_or_default();
-        // What cannot be read is as if there were none: then all is computed again.
-        let written: Option<Written> = serde_json::from_str(&text).ok();
         let request = ChangeRequest {
             database: Some(self.options.database.clone()),
             measurement: Some(RAW.to_owned()),
@@ -228,15 +250,11 @@ impl Shared {
             limit: 1000,
             ..ChangeRequest::default()
         };
-        let now = self.clock.monotonic();
-        if let Some(written) = written
-            && let Ok(cursor) = written.cursor.parse::<ChangeCursor>()
-        {
-            let reader = self.engine.changes(request, ChangeStart::After(cursor))?;
+        let (feed, written) = Followed::open::<Written>(self.owner(), request, &self.control())?;
+        if let Some(written) = written {
             let pending = Pending::new(written.pending.iter().map(|(start, end)| *start..*end));
-            return Ok(Follower { reader, pending, horizon: written.horizon, written: (text, now) });
+            return Ok(Follower { feed, pending, horizon: written.horizon });
         }
-        let reader = self.engine.changes(request, ChangeStart::Now)?;
         let mut pending = Pending::default();
         let known = self.engine.measurement(&self.options.database, RAW)?;
         let times = known.and_then(|known| known.first.zip(known.last));
@@ -247,23 +265,12 @@ impl Shared {
             horizon = Some(newest);
             pending.add(quarter_of(first.0)..newest);
         }
-        Ok(Follower { reader, pending, horizon, written: (String::new(), now) })
+        Ok(Follower { feed, pending, horizon })
     }
 
-    fn written(&self) -> Result<Option<String>, Failure> {
-        let request = QueryRequest {
-            fields: Some(vec!["state".to_owned()]),
-            tags: vec![TagFilter {
-                key: "of".to_owned(),
-                predicate: TagPredicate::In(vec!["energy".to_owned()]),
-            }],
-            shape: Shape::Last,
-            ..QueryRequest::raw(&self.options.database, STATE, Timestamp(i64::MIN), Timestamp(i64::MAX))
-        };
-        let result = self.engine.query(&request, &self.control())?;
-        let texts = result.series.first().and_then(|series| series.column("state"));
-        let Some(ResultValues::String(texts)) = texts.map(|column| &column.values) else { return Ok(None) };
-        Ok(texts.first().and_then(Option::as_ref).map(ToString::to_string))
+    fn owner(&self) -> Owner {
+        let (engine, clock) = (self.engine.clone(), self.clock.clone());
+        Owner { engine, database: self.options.database.clone(), name: "energy", clock }
     }
 
     fn control(&self) -> QueryControl {
@@ -321,23 +328,13 @@ impl Shared {
             pending.clip(&(0..0));
             return Ok(());
         };
-        if let Some(cutoff) = self.cutoff() {
+        if let Some(cutoff) = cutoff(&self.engine, &self.options.database, RAW) {
             // The first quarter of which, and of whose surroundings, every point is still there.
             let whole = cutoff.saturating_add(self.options.max_gap_ns()).saturating_add(QUARTER_NS - 1);
             times.start = times.start.max(quarter_of(whole));
         }
         pending.clip(&times);
         Ok(())
-    }
-
-    /// Points before this are hidden by age.
-    fn cutoff(&self) -> Option<i64> {
-        let mut rules = self.engine.retentions();
-        rules.retain(|rule| rule.database == self.options.database && rule.policy == DEFAULT_POLICY);
-        // A rule of the measurement's own stands in place of that of the database.
-        let own = rules.iter().find(|rule| rule.measurement.as_deref() == Some(RAW));
-        let rule = own.or_else(|| rules.iter().find(|rule| rule.measurement.is_none()));
-        rule.and_then(|rule| rule.cutoff).map(|cutoff| cutoff.0)
     }
 
     /// Computes `part`, the youngest of what waits, and writes its rows.
@@ -390,27 +387,12 @@ impl Shared {
 
     /// Writes how far the rows are, if that is news.
     fn write_state(&self, follower: &mut Follower) -> Result<(), Failure> {
-        let state = Written {
-            cursor: follower.reader.cursor().to_string(),
-            horizon: follower.horizon,
-            pending: follower.pending.ranges().iter().map(|range| (range.start, range.end)).collect(),
-        };
-        let text = serde_json::to_string(&state).map_err(|error| Failure::Other(error.to_string()))?;
-        let now = self.clock.monotonic();
         // Before there are points there is no database either.
-        if text == follower.written.0 || follower.horizon.is_none() {
-            follower.written.1 = now;
+        if follower.horizon.is_none() {
             return Ok(());
         }
-        let tags = TagSet::new([("of", "energy")]).map_err(|error| Failure::Other(error.to_string()))?;
-        let mut batch = WriteBatch::new(&self.options.database, None);
-        let slot = batch.series(STATE, &tags);
-        batch.row(slot, self.clock.wall(), 0).string("state", &text);
-        let receipt = self.engine.write(batch)?;
-        if let Some(refused) = receipt.rejected.first() {
-            return Err(Failure::Other(format!("a row of {STATE} was refused: {}", refused.reason)));
-        }
-        follower.written = (text, now);
+        let pending = follower.pending.ranges().iter().map(|range| (range.start, range.end)).collect();
+        follower.feed.write(&Written { horizon: follower.horizon, pending })?;
         Ok(())
     }
 

@@ -16,12 +16,14 @@
 mod answer;
 mod compute;
 mod days;
+mod figures;
 mod keeper;
 
 pub use answer::{DeviceEnergy, EnergyAnswer, EnergyRequest, Money, Period, answer};
-pub(crate) use compute::number;
 pub use compute::{DeviceQuarters, EnergyError, QuarterRow, Quarters, quarters};
+pub(crate) use compute::{number, of_device, times};
 pub use days::EnergyCache;
+pub use figures::{coverage, energies, figures, rounded, shares};
 pub use keeper::{EnergyKeeper, EnergyStatus};
 
 use std::time::Duration;

@@ -674,6 +674,13 @@ fn widen(range: &mut Option<Range<i64>>, time: i64) {
     *range = Some(range.take().map_or(time..end, |known| known.start.min(time)..known.end.max(end)));
 }
 
+impl ChangeCursor {
+    /// The log that it lies in: once that is sealed and gone, going on from here tells of everything.
+    pub fn log(&self) -> LogId {
+        self.at.log_id
+    }
+}
+
 impl From<Cursor> for ChangeCursor {
     fn from(at: Cursor) -> Self {
         Self { at, known: None }

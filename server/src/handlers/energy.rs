@@ -11,17 +11,17 @@ use axum::http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 use std::ops::Range;
 use std::sync::Arc;
-use wattlog_analytics::energy::{Flows, Share};
 use wattlog_derived::PriceCache;
 use wattlog_derived::energy::{
-    self, EnergyAnswer, EnergyError, EnergyKeeper, EnergyRequest, FIELDS, Money, Period, QUARTER_NS, Values,
-    quarter_of,
+    self, EnergyAnswer, EnergyError, EnergyKeeper, EnergyRequest, FIELDS, Money, Period, QUARTER_NS,
+    coverage, energies, quarter_of, rounded, shares,
 };
-use wattlog_derived::price::{PriceError, PricePiece, StoredTariff, join};
+use wattlog_derived::price::{PriceError, PricePiece, StoredTariff};
+use wattlog_derived::tariffs::{priced, stored_tariffs};
 use wattlog_engine::Engine;
 use wattlog_engine::query::{Aggregate, Buckets, Every, QueryControl, Zone};
+use wattlog_ledger::Stored;
 use wattlog_ledger::schema::{Direction, Tariff};
-use wattlog_ledger::{Ledger, Listing, Stored};
 use wattlog_model::Timestamp;
 use wattlog_wire::answer::csv_text;
 use wattlog_wire::shortened;
@@ -49,7 +49,7 @@ pub(crate) async fn energy(
     let keeper = state.energy()?;
     // Without the ledger there are energies all the same.
     let tariffs = match state.ledger() {
-        Ok(ledger) => tariffs(ledger).await,
+        Ok(ledger) => stored_tariffs(ledger).await.map_err(|error| error.to_string()),
         Err(error) => Err(error.message.clone()),
     };
     let text = format!("energy {} {}", asked.period.name(), asked.zone.name());
@@ -194,17 +194,6 @@ impl Asked {
     }
 }
 
-async fn tariffs(ledger: &Ledger) -> Result<Vec<Stored<Tariff>>, String> {
-    let mut listing = Listing { limit: Listing::MAX_LIMIT, ..Listing::all() };
-    let mut found = Vec::new();
-    loop {
-        let page = ledger.list::<Tariff>(&listing).await.map_err(|error| error.to_string())?;
-        found.extend(page.records);
-        let Some(next) = page.next else { return Ok(found) };
-        listing.after = Some(next);
-    }
-}
-
 /// Prices of what is bought and sold over the range, and why they are not whole.
 fn prices(
     (engine, known): (&Engine, &PriceCache),
@@ -222,26 +211,16 @@ fn prices(
         }
     };
     let mut of = |direction: Direction, what: &str| {
-        let mut found = Vec::new();
-        let held = tariffs.iter().filter(|tariff| tariff.record.direction == direction);
-        for tariff in held.map(|stored| &stored.record) {
-            let end = tariff.valid_until.map_or(i64::MAX, |end| end.0);
-            let times = tariff.valid_from.0.max(range.start)..end.min(range.end);
-            if times.start >= times.end {
-                continue;
-            }
+        let found = priced(tariffs, direction, range, |definition, times| {
             // Hours of a tariff are those of the home, whoever asks.
             let database = &keeper.options().database;
-            let pieces = known.pieces(&tariff.definition, (engine, database), &times, home, control);
-            match pieces {
-                Ok(pieces) => found.push(pieces),
-                Err(error) => notes.push(format!("tariff {:?}: {error}", tariff.name)),
-            }
-        }
-        if found.is_empty() {
+            known.pieces(definition, (engine, database), times, home, control)
+        });
+        notes.extend(found.notes);
+        if found.pieces.is_none() {
             notes.push(format!("no {what}: the ledger has no tariff for that time (POST /api/v1/tariffs)"));
         }
-        (!found.is_empty()).then(|| join(found))
+        found.pieces
     };
     let prices = [of(Direction::Import, "cost"), of(Direction::Export, "revenue")];
     (prices, notes)
@@ -292,61 +271,8 @@ fn period_json(period: &Period, asked: &Asked) -> Value {
     let mut out = Map::new();
     out.insert("start".into(), asked.time(period.times.start).into());
     out.insert("end".into(), asked.time(period.times.end.min(asked.end)).into());
-    out.insert("coverage".into(), json!(coverage(period, asked)));
-    for (name, value) in energies(&period.values) {
-        out.insert(name.into(), json!(value));
-    }
-    let [consumption, sufficiency] = shares(&period.values);
-    out.insert("self_consumption".into(), json!(consumption));
-    out.insert("self_sufficiency".into(), json!(sufficiency));
-    let money = |of: Option<Money>, direct: &str| {
-        of.map(|money| {
-            json!({
-                "pln": rounded(money.pln), direct: rounded(money.direct_pln),
-                "battery_pln": rounded(money.battery_pln), "priced_kwh": rounded(money.priced_kwh),
-            })
-        })
-    };
-    out.insert("cost".into(), json!(money(period.cost, "house_pln")));
-    out.insert("revenue".into(), json!(money(period.revenue, "pv_pln")));
+    out.extend(energy::figures(period, asked.end));
     Value::Object(out)
-}
-
-/// Energies with their names; what is in seconds is told as coverage.
-fn energies(values: &Values) -> impl Iterator<Item = (&'static str, Option<f64>)> {
-    let named = FIELDS.into_iter().zip(*values).filter(|(name, _)| name.ends_with("_kwh"));
-    named.map(|(name, value)| (name, value.map(rounded)))
-}
-
-/// Sums of milliwatt hours are shown as such.
-fn rounded(value: f64) -> f64 {
-    (value * 1e6).round() / 1e6
-}
-
-fn coverage(period: &Period, asked: &Asked) -> f64 {
-    let covered_s = period.values[FIELDS.len() - 1].unwrap_or_default();
-    let length_ns = (period.times.end.min(asked.end) - period.times.start).max(1);
-    // Points may be a moment ahead of the clock.
-    rounded((covered_s / (length_ns as f64 / 1e9)).min(1.0))
-}
-
-fn shares(values: &Values) -> [Option<f64>; 2] {
-    let value = |name: &str| values[FIELDS.iter().position(|field| *field == name)?];
-    let flows = || {
-        Some(Flows {
-            pv_to_house: value("pv_to_house_kwh")?,
-            pv_to_battery: value("pv_to_battery_kwh")?,
-            pv_to_grid: value("pv_to_grid_kwh")?,
-            battery_to_house: value("battery_to_house_kwh")?,
-            battery_to_grid: value("battery_to_grid_kwh")?,
-            grid_to_house: value("grid_to_house_kwh")?,
-            grid_to_battery: value("grid_to_battery_kwh")?,
-            ..Flows::default()
-        })
-    };
-    let share = |share: Option<Share>| share.map(|share| rounded(share.share));
-    let Some(flows) = flows() else { return [None, None] };
-    [share(flows.self_consumption()), share(flows.self_sufficiency())]
 }
 
 fn csv(answer: &EnergyAnswer, asked: &Asked) -> Vec<u8> {
@@ -365,7 +291,7 @@ fn csv(answer: &EnergyAnswer, asked: &Asked) -> Vec<u8> {
             ];
             let pln = |money: Option<Money>| money.map(|money| rounded(money.pln));
             let tail = shares(&period.values).into_iter().chain([pln(period.cost), pln(period.revenue)]);
-            let values = std::iter::once(Some(coverage(period, asked)))
+            let values = std::iter::once(Some(coverage(period, asked.end)))
                 .chain(energies(&period.values).map(|(_, value)| value))
                 .chain(tail);
             line(&mut out, head.into_iter().chain(values.map(number)));

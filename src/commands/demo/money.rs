@@ -48,7 +48,8 @@ impl Services {
         let server = FeedServer::bind(any_port, market, clock).await;
         let server = server.map_err(|error| Failure::io("start the simulated services", &error))?;
         let all = server.control().config();
-        let pse = |pse: PseConfig| PseConfig { products: vec![PseProduct::CsdacPln, PseProduct::RcePln], ..pse };
+        let pse =
+            |pse: PseConfig| PseConfig { products: vec![PseProduct::CsdacPln, PseProduct::RcePln], ..pse };
         let weather = |weather: OpenMeteoConfig| OpenMeteoConfig {
             location: LOCATION.to_owned(),
             interval: Interval::from_secs(3_600),
@@ -74,7 +75,8 @@ impl Services {
 
 /// Where rules about the market price find it.
 pub(super) fn price_field() -> PriceField {
-    let tags = [("source", "pse"), ("product", BOUGHT)].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let tags =
+        [("source", "pse"), ("product", BOUGHT)].map(|(key, value)| (key.to_owned(), value.to_owned()));
     PriceField { measurement: "prices".into(), field: "market_price".into(), tags: tags.into() }
 }
 
@@ -162,8 +164,16 @@ async fn tell_tariffs(client: &mut Client, first: Timestamp) -> Result<(), Failu
 async fn tell_rules(client: &mut Client, mean: f64) -> Result<(), Failure> {
     let mean = (mean * 1e4).round() / 1e4;
     for (name, condition, note) in [
-        ("cheap power", json!({ "below": { "fire": mean - 1e-6, "clear": mean - 1e-6 } }), "Run the dishwasher now."),
-        ("dear power", json!({ "above": { "fire": mean, "clear": mean } }), "Let the battery feed the house."),
+        (
+            "cheap power",
+            json!({ "below": { "fire": mean - 1e-6, "clear": mean - 1e-6 } }),
+            "Run the dishwasher now.",
+        ),
+        (
+            "dear power",
+            json!({ "above": { "fire": mean, "clear": mean } }),
+            "Let the battery feed the house.",
+        ),
     ] {
         let rule = json!({ "name": name, "severity": "info", "enabled": true, "channels": [], "note": note,
             "definition": { "input": { "price": { "figure": "market" } }, "condition": condition } });

@@ -1,0 +1,350 @@
+//! The task that keeps the books.
+
+use super::{BookError, BookOptions, BookStatus, Hands};
+use crate::energy::{EnergyKeeper, QUARTERS, RAW};
+use crate::follow::{Followed, Owner};
+use crate::pending::Pending;
+use crate::price::PRICES;
+use crate::reports::{Length, due};
+use crate::sessions::{Bounds, Part, has_any, params, silent};
+use crate::tariffs::{stored_tariffs, times_of};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use wattlog_analytics::session::Params;
+use wattlog_engine::query::{CancelFlag, QueryControl};
+use wattlog_engine::{Cause, ChangeEvent, ChangeRequest, Engine};
+use wattlog_ledger::schema::Tariff;
+use wattlog_ledger::{Ledger, Stored};
+use wattlog_model::Clock;
+
+/// Sessions of so long a time are looked for at a time.
+const STEP_NS: i64 = 86_400_000_000_000;
+/// After a failure it waits this long, then twice as long each time, and at most [`MOST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const MOST_PAUSE: Duration = Duration::from_secs(60);
+/// While reports wait for energies it looks again after this long.
+const SOON: Duration = Duration::from_secs(2);
+/// A market price holds for as long at most.
+const LONGEST_PRICE_NS: i64 = 3_600_000_000_000;
+/// Most notes that are kept.
+const MOST_NOTES: usize = 20;
+/// Looks at the feed at a time: whoever writes all the while does not hold up the work, or a stop.
+const MOST_LOOKS: usize = 1000;
+
+/// Keeps sessions and reports in the ledger.
+#[derive(Debug)]
+pub struct Bookkeeper {
+    hands: Hands,
+    energy: Arc<EnergyKeeper>,
+    clock: Arc<dyn Clock>,
+    every: Duration,
+    params: Params,
+    status: Mutex<BookStatus>,
+}
+
+/// A tariff as it was seen: number, version, and when it holds.
+type Seen = (i64, i64, i64, i64);
+
+/// What is written with the place in the feed. Ranges are start and end.
+#[derive(Debug, Serialize, Deserialize)]
+struct Written {
+    sessions: Vec<(i64, i64)>,
+    /// By [`Length`].
+    reports: [Vec<(i64, i64)>; 3],
+    tariffs: BTreeSet<Seen>,
+    zone: String,
+}
+
+/// A place in the feed, and what is due by what it told.
+struct Follower {
+    /// Shared with the thread that waits for the store.
+    feed: Arc<Mutex<Followed>>,
+    sessions: Pending,
+    reports: [Pending; 3],
+    tariffs: BTreeSet<Seen>,
+    /// Whether the ledger was looked at: one that was begun anew has nothing of what was written.
+    is_checked: bool,
+}
+
+impl Bookkeeper {
+    /// Nothing runs before [`Bookkeeper::run`].
+    pub fn new(
+        engine: Engine,
+        ledger: Ledger,
+        energy: Arc<EnergyKeeper>,
+        options: BookOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let active_every_ns = i64::try_from(options.active_every.as_nanos()).unwrap_or(i64::MAX);
+        let control = QueryControl { cancel: CancelFlag::default(), ..QueryControl::default() };
+        let BookOptions { database, zone, every, .. } = options;
+        let hands = Hands { engine, database, ledger, zone, control, active_every_ns };
+        Self { hands, energy, clock, every, params: params(), status: Mutex::default() }
+    }
+
+    /// How it stands.
+    pub fn status(&self) -> BookStatus {
+        self.status.lock().clone()
+    }
+
+    /// Keeps the books until `over`, then writes how far they are.
+    pub async fn run(&self, over: CancellationToken) {
+        let (watched, cancel) = (over.clone(), self.hands.control.cancel.clone());
+        let watch = tokio::spawn(async move {
+            watched.cancelled().await;
+            cancel.cancel();
+        });
+        let mut pause = FIRST_PAUSE;
+        while !over.is_cancelled() {
+            let Err(error) = self.follow(&over, &mut pause).await else { break };
+            if over.is_cancelled() {
+                break;
+            }
+            if !error.is_new() {
+                tracing::warn!(%error, "sessions and reports are not kept: tried again in {pause:?}");
+                self.status.lock().error = Some(error.to_string());
+            }
+            rest(pause, &over).await;
+            pause = if error.is_new() { FIRST_PAUSE } else { (2 * pause).min(MOST_PAUSE) };
+        }
+        watch.abort();
+    }
+
+    /// Follows until told to stop, the store is closed, or something fails.
+    async fn follow(&self, over: &CancellationToken, pause: &mut Duration) -> Result<(), BookError> {
+        let mut follower = self.restore().await?;
+        loop {
+            let closed = self.hear(&mut follower).await?;
+            self.tell(&follower);
+            if closed {
+                return Ok(());
+            }
+            let worked = self.round(&mut follower).await;
+            self.tell(&follower);
+            if over.is_cancelled() {
+                // A step that was given up is still on its list.
+                return self.leave(&mut follower).await;
+            }
+            let waits = worked?;
+            *pause = FIRST_PAUSE;
+            {
+                let mut status = self.status.lock();
+                (status.error, status.rounds) = (None, status.rounds + 1);
+            }
+            if follower.feed.lock().is_due() {
+                self.write_state(&follower).await?;
+            }
+            rest(if waits { self.every.min(SOON) } else { self.every }, over).await;
+        }
+    }
+
+    fn tell(&self, follower: &Follower) {
+        let mut status = self.status.lock();
+        status.sessions = follower.sessions.ranges().to_vec();
+        status.reports = follower.reports[0].ranges().to_vec();
+    }
+
+    /// Goes on from what was written last; from nothing, everything is due.
+    async fn restore(&self) -> Result<Follower, BookError> {
+        let hands = &self.hands;
+        let owner = Owner {
+            engine: hands.engine.clone(),
+            database: hands.database.clone(),
+            name: "books",
+            clock: self.clock.clone(),
+        };
+        let request =
+            ChangeRequest { database: Some(hands.database.clone()), limit: 1000, ..ChangeRequest::default() };
+        let opened = hands.ask(move |_, control| Followed::open::<Written>(owner, request, control)).await?;
+        let (feed, written) = opened?;
+        let feed = Arc::new(Mutex::new(feed));
+        let of = |ranges: &[(i64, i64)]| Pending::new(ranges.iter().map(|(start, end)| *start..*end));
+        Ok(match written {
+            // By other midnights every report is another.
+            Some(written) if written.zone == hands.zone.name() => {
+                let reports = [0, 1, 2].map(|length: usize| of(&written.reports[length]));
+                let (sessions, tariffs) = (of(&written.sessions), written.tariffs);
+                Follower { feed, sessions, reports, tariffs, is_checked: false }
+            }
+            _ => {
+                let (sessions, reports) = (everything(), [(); 3].map(|()| everything()));
+                Follower { feed, sessions, reports, tariffs: BTreeSet::new(), is_checked: true }
+            }
+        })
+    }
+
+    /// Takes all that the feed tells; true if nothing more will come.
+    async fn hear(&self, follower: &mut Follower) -> Result<bool, BookError> {
+        for _ in 0..MOST_LOOKS {
+            let feed = follower.feed.clone();
+            let next = move |_: &Engine, control: &QueryControl| {
+                let mut feed = feed.lock();
+                (feed.cursor(), feed.next(Duration::ZERO, &control.cancel))
+            };
+            let (before, changes) = self.hands.ask(next).await?;
+            changes.events.iter().for_each(|event| follower.take(event));
+            if changes.closed || changes.cursor == before {
+                return Ok(changes.closed);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn write_state(&self, follower: &Follower) -> Result<(), BookError> {
+        let ranges = |pending: &Pending| pending.ranges().iter().map(|r| (r.start, r.end)).collect();
+        let state = Written {
+            sessions: ranges(&follower.sessions),
+            reports: [0, 1, 2].map(|length: usize| ranges(&follower.reports[length])),
+            tariffs: follower.tariffs.clone(),
+            zone: self.hands.zone.name().to_owned(),
+        };
+        let feed = follower.feed.clone();
+        self.hands.ask(move |_, _| feed.lock().write(&state)).await??;
+        Ok(())
+    }
+
+    /// Writes the place after all that was told. The row itself may be the first of another log; then the place goes there.
+    async fn leave(&self, follower: &mut Follower) -> Result<(), BookError> {
+        for _ in 0..2 {
+            self.hear(follower).await?;
+            self.write_state(follower).await?;
+            self.hear(follower).await?;
+            if !follower.feed.lock().is_elsewhere() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what is due; true if reports wait for energies.
+    async fn round(&self, follower: &mut Follower) -> Result<bool, BookError> {
+        let hands = &self.hands;
+        let tariffs = Arc::new(stored_tariffs(&hands.ledger).await?);
+        follower.look_at(&tariffs);
+        if !follower.is_checked && !has_any(hands).await? {
+            (follower.sessions, follower.reports) = (everything(), [(); 3].map(|()| everything()));
+        }
+        follower.is_checked = true;
+        let now = self.clock.wall().0;
+        silent(hands, &self.params, now).await?.into_iter().for_each(|times| follower.sessions.add(times));
+        if !follower.sessions.is_empty() {
+            let bounds = Bounds::of(hands, &self.params).await?.0;
+            follower.sessions.clip(&bounds.unwrap_or(0..0));
+            self.tell(follower);
+        }
+        let mut notes = BTreeSet::new();
+        let mut steps = 0;
+        while let Some(late) = follower.sessions.oldest(STEP_NS) {
+            let part = Part { late: late.clone(), tariffs: &tariffs, params: self.params, now };
+            let done = part.keep(hands).await?;
+            follower.sessions.done(&late);
+            follower.reports.iter_mut().for_each(|reports| reports.add(done.times.clone()));
+            notes.extend(done.notes);
+            steps += 1;
+            self.status.lock().sessions_written += done.written;
+            self.tell(follower);
+            if !follower.sessions.is_empty() {
+                self.write_state(follower).await?;
+            }
+        }
+        let mut waits = false;
+        for length in Length::ALL {
+            let bounds = length.bounds(hands).await?;
+            follower.reports[length as usize].clip(&bounds);
+            let busy = self.energy.status();
+            if !busy.is_following {
+                waits = true;
+                break;
+            }
+            let mut waiting = busy.pending;
+            waits |= !waiting.is_empty();
+            while let Some(period) =
+                due(&follower.reports[length as usize], length, &hands.zone, now, &waiting)
+            {
+                if hands.control.cancel.is_cancelled() {
+                    return Ok(waits);
+                }
+                let made = length.keep(hands, &self.energy, &period, &tariffs).await?;
+                notes.extend(made.notes);
+                if made.waits {
+                    waits = true;
+                    waiting.push(period);
+                    continue;
+                }
+                steps += 1;
+                follower.reports[length as usize].done(&period);
+                self.status.lock().reports_written += made.written;
+                self.tell(follower);
+            }
+        }
+        if steps > 0 {
+            self.status.lock().notes = notes.into_iter().take(MOST_NOTES).collect();
+        }
+        Ok(waits)
+    }
+}
+
+fn everything() -> Pending {
+    Pending::new(std::iter::once(i64::MIN..i64::MAX))
+}
+
+async fn rest(pause: Duration, over: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(pause) => {}
+        () = over.cancelled() => {}
+    }
+}
+
+impl Follower {
+    fn take(&mut self, event: &ChangeEvent) {
+        let (ChangeEvent::Appended { of, times, .. }
+        | ChangeEvent::Dirty { of, times, .. }
+        | ChangeEvent::Revised { of, bucket: times, .. }) = event
+        else {
+            return;
+        };
+        if let ChangeEvent::Dirty { cause: Cause::Meaning | Cause::Retention | Cause::Damage, .. } = event {
+            // Values are as they were; or they are hidden by age, or lost, and the records outlive them.
+            return;
+        }
+        let longer = times.start..times.end.saturating_add(LONGEST_PRICE_NS);
+        let (sessions, reports) = match of.measurement.as_deref() {
+            None => (Some(longer.clone()), Some(longer)),
+            Some(RAW) => (Some(times.clone()), None),
+            Some(PRICES) => (Some(longer.clone()), Some(longer)),
+            Some(QUARTERS) => (None, Some(times.clone())),
+            Some(_) => (None, None),
+        };
+        if let Some(times) = sessions {
+            self.sessions.add(times);
+        }
+        if let Some(times) = reports {
+            self.make_due(&times);
+        }
+    }
+
+    fn make_due(&mut self, times: &Range<i64>) {
+        self.reports.iter_mut().for_each(|reports| reports.add(times.clone()));
+    }
+
+    /// Times of tariffs that came, went or changed are due again.
+    fn look_at(&mut self, tariffs: &[Stored<Tariff>]) {
+        let seen = |tariff: &Stored<Tariff>| {
+            let times = times_of(&tariff.record);
+            (tariff.id, tariff.version, times.start, times.end)
+        };
+        let seen: BTreeSet<Seen> = tariffs.iter().map(seen).collect();
+        let changed: Vec<Range<i64>> =
+            self.tariffs.symmetric_difference(&seen).map(|(_, _, start, end)| *start..*end).collect();
+        for times in changed {
+            self.sessions.add(times.clone());
+            self.make_due(&times);
+        }
+        self.tariffs = seen;
+    }
+}

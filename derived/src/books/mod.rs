@@ -1,0 +1,121 @@
+//! The bookkeeper: what is computed from points and kept in the ledger, and when.
+//!
+//! ```text
+//! change feed -> [times whose sessions are due] -> sessions -> [times whose reports are due] -> reports
+//!      tariffs of the ledger --^                                 quarters of energy --^
+//! ```
+//!
+//! It looks at the feed and at the tariffs once in [`BookOptions::every`], takes what changed into lists of times, and works through
+//! them: a day of sessions, a report at a time. The lists and the place in the feed are written after that (`follow`).
+//!
+//! Promises
+//! 1. `kill -9` at any moment costs work, not truth: what is done twice comes out the same, and what is the same is not written.
+//! 2. A ledger that is away stops nothing: it is tried again, ever more rarely, and [`BookStatus::error`] says why.
+//! 3. A tariff, or a market price, that changes makes the sessions and reports of its times due again.
+
+mod keeper;
+
+pub use keeper::Bookkeeper;
+
+use crate::energy::EnergyError;
+use crate::follow::FollowError;
+use crate::sessions::SamplesError;
+use std::ops::Range;
+use std::time::Duration;
+use wattlog_engine::Engine;
+use wattlog_engine::query::{QueryControl, QueryError, Zone};
+use wattlog_ledger::{Ledger, LedgerError};
+
+/// Who makes the records.
+pub const ACTOR: &str = "analytics";
+
+/// How the books are kept.
+#[derive(Debug, Clone)]
+pub struct BookOptions {
+    /// The database with the points.
+    pub database: String,
+    /// Whose days and hours they are.
+    pub zone: Zone,
+    /// Pause between two looks. Default a minute.
+    pub every: Duration,
+    /// A session that goes on is written this often at most; each time is a row of history. Default ten minutes.
+    pub active_every: Duration,
+}
+
+impl BookOptions {
+    /// The defaults.
+    pub fn new(database: &str, zone: Zone) -> Self {
+        let (every, active_every) = (Duration::from_secs(60), Duration::from_secs(600));
+        Self { database: database.to_owned(), zone, every, active_every }
+    }
+}
+
+/// How it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BookStatus {
+    /// Times whose sessions are not as their points are.
+    pub sessions: Vec<Range<i64>>,
+    /// Times whose daily reports are to be made, the present day among them.
+    pub reports: Vec<Range<i64>>,
+    /// Sessions made, written or removed since the start.
+    pub sessions_written: u64,
+    /// Reports made, written or removed since the start.
+    pub reports_written: u64,
+    /// Looks since the start after which nothing was left that could be done.
+    pub rounds: u64,
+    /// Why it does not get on, if so.
+    pub error: Option<String>,
+    /// What is wrong with tariffs, prices and points, of the last look at which something was done.
+    pub notes: Vec<String>,
+}
+
+/// What the work is done with.
+#[derive(Debug)]
+pub(crate) struct Hands {
+    pub(crate) engine: Engine,
+    pub(crate) database: String,
+    pub(crate) ledger: Ledger,
+    pub(crate) zone: Zone,
+    pub(crate) control: QueryControl,
+    pub(crate) active_every_ns: i64,
+}
+
+impl Hands {
+    /// Asks the store on a thread that may wait.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Engine, &QueryControl) -> T + Send + 'static,
+    ) -> Result<T, BookError> {
+        let (engine, control) = (self.engine.clone(), self.control.clone());
+        let asked = tokio::task::spawn_blocking(move || work(&engine, &control)).await;
+        asked.map_err(|error| BookError::Ended(error.to_string()))
+    }
+}
+
+/// Why the books are not kept at the moment.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BookError {
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Samples(#[from] SamplesError),
+    #[error(transparent)]
+    Energy(#[from] EnergyError),
+    #[error("a thread that asked the store ended by itself: {0}")]
+    Ended(String),
+}
+
+impl BookError {
+    /// Nobody wrote to the database yet: no failure.
+    fn is_new(&self) -> bool {
+        match self {
+            Self::Follow(error) => error.is_new(),
+            Self::Query(QueryError::DatabaseNotFound(_)) => true,
+            _ => false,
+        }
+    }
+}

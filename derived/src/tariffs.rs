@@ -1,0 +1,85 @@
+//! Prices by the tariffs of the ledger: which of them hold when, and what they come to.
+//!
+//! Invariant: where no tariff holds, or one cannot be reckoned with, there is no piece; why is told.
+
+use crate::price::{PriceError, PricePiece, StoredTariff, join};
+use serde_json::Value;
+use std::ops::Range;
+use wattlog_engine::Engine;
+use wattlog_engine::query::{QueryControl, QueryError, Zone};
+use wattlog_ledger::schema::{Direction, Tariff};
+use wattlog_ledger::{Ledger, LedgerError, Listing, Stored};
+
+/// Prices over a range, and why they are not whole.
+#[derive(Debug, Default)]
+pub struct Priced {
+    /// By rising time; none if no tariff gives any.
+    pub pieces: Option<Vec<PricePiece>>,
+    /// What is wrong with tariffs or market prices, for people.
+    pub notes: Vec<String>,
+    /// A question to the store that failed: prices may be missing that are there.
+    pub failed: Option<QueryError>,
+}
+
+/// All tariffs of the ledger.
+///
+/// # Errors
+/// The ledger's.
+pub async fn stored_tariffs(ledger: &Ledger) -> Result<Vec<Stored<Tariff>>, LedgerError> {
+    let mut listing = Listing { limit: Listing::MAX_LIMIT, ..Listing::all() };
+    let mut found = Vec::new();
+    loop {
+        let page = ledger.list::<Tariff>(&listing).await?;
+        found.extend(page.records);
+        let Some(next) = page.next else { return Ok(found) };
+        listing.after = Some(next);
+    }
+}
+
+/// When a tariff holds.
+pub(crate) fn times_of(tariff: &Tariff) -> Range<i64> {
+    tariff.valid_from.0..tariff.valid_until.map_or(i64::MAX, |end| end.0)
+}
+
+/// Prices of one tariff over some times, as the store has them.
+///
+/// # Errors
+/// See [`PriceError`].
+pub(crate) fn pieces_of(
+    definition: &Value,
+    (engine, database): (&Engine, &str),
+    times: &Range<i64>,
+    home: &Zone,
+    control: &QueryControl,
+) -> Result<Vec<PricePiece>, PriceError> {
+    StoredTariff::parse(definition)?.pieces(engine, database, times, home, control)
+}
+
+/// What energy of that direction costs or brings over the range; `pieces` gives the prices of a tariff's definition.
+pub fn priced(
+    tariffs: &[Stored<Tariff>],
+    direction: Direction,
+    range: &Range<i64>,
+    pieces: impl Fn(&Value, &Range<i64>) -> Result<Vec<PricePiece>, PriceError>,
+) -> Priced {
+    let mut priced = Priced::default();
+    let mut found = Vec::new();
+    for tariff in tariffs.iter().map(|stored| &stored.record).filter(|tariff| tariff.direction == direction) {
+        let held = times_of(tariff);
+        let times = held.start.max(range.start)..held.end.min(range.end);
+        if times.start >= times.end {
+            continue;
+        }
+        match pieces(&tariff.definition, &times) {
+            Ok(pieces) => found.push(pieces),
+            Err(error) => {
+                priced.notes.push(format!("tariff {:?}: {error}", tariff.name));
+                if let PriceError::Query(error) = error {
+                    priced.failed = Some(error);
+                }
+            }
+        }
+    }
+    priced.pieces = (!found.is_empty()).then(|| join(found));
+    priced
+}
