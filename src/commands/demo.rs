@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use wattlog_collector::config::DeviceConfig;
+use wattlog_collector::config::{DeviceConfig, Interval};
 use wattlog_collector::goodwe::MEASUREMENT;
 use wattlog_collector::simulator::{Faults, Place, Plant, Simulator, SimulatorOptions, Source};
 use wattlog_model::{Clock, Timestamp};
@@ -108,7 +108,7 @@ async fn demo(arguments: &DemoArgs, mut config: Config, folder: &Path) -> Result
     config.collector.devices.push(device);
     config.collector.feeds = services.feeds;
     config.alerts.prices.market = Some(money::price_field());
-    config.alerts.interval = AlertSpan::from_secs(1);
+    config.alerts.interval = Interval::from_secs(1);
     let listener = next_free_port(arguments.listen).await?;
     let front = Front::start(&memory::fit(&config).config, listener, Arc::clone(&clock))?;
     let ledger = serve::open_ledger(&config, folder, Arc::clone(&clock))?;

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wattlog_alerts::PriceField;
 use wattlog_collector::config::{FeedsConfig, Interval, OpenMeteoConfig, PseConfig, PseProduct};
-use wattlog_collector::simulator::{FeedServer, Market};
+use wattlog_collector::simulator::feeds::{FeedServer, Market};
 use wattlog_model::{Clock, Timestamp};
 
 /// Days of prices, at most: the service is asked day by day.
