@@ -14,6 +14,11 @@ pub mod price;
 pub mod tariffs;
 
 mod follow;
+mod months;
 mod pending;
+mod price_cache;
+mod remembered;
 mod reports;
 mod sessions;
+
+pub use price_cache::PriceCache;

@@ -14,6 +14,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Range;
 use wattlog_analytics::tariff::{
     Kompas, KompasHour, MAX_PRICE_PLN_KWH, MAX_RANGE_NS, MarketPrices, Tariff, TariffDefinition, TariffError,
@@ -86,6 +87,15 @@ enum Series {
     Several(Vec<BTreeMap<String, String>>),
 }
 
+impl Series {
+    fn list(&self) -> &[BTreeMap<String, String>] {
+        match self {
+            Self::One(tags) => std::slice::from_ref(tags),
+            Self::Several(list) => list,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -154,16 +164,40 @@ impl StoredTariff {
                 let points = vec![(Timestamp(range.start), price * 1000.0)];
                 return self.over(&points, range.end.saturating_sub(range.start), range, zone, &kompas);
             }
-            Energy::Market(Series::One(tags)) => std::slice::from_ref(tags),
-            Energy::Market(Series::Several(list)) => list.as_slice(),
+            Energy::Market(series) => series.list(),
         };
         let mut out = Vec::new();
         for tags in sources {
-            let found = field_of(engine, database, (tags, MARKET_PRICE), range, control)?;
+            let found = field_of(engine, &request(database, tags, MARKET_PRICE, range), control)?;
             let points: Vec<_> = found.into_iter().map(|(time, price)| (time, price * 1000.0)).collect();
             out = filled(out, self.over(&points, LONGEST_PERIOD_NS, range, zone, &kompas)?);
         }
         Ok(out)
+    }
+
+    /// A number that is the same in one run of the process only if [`StoredTariff::pieces`] are.
+    pub(crate) fn version(
+        &self,
+        engine: &Engine,
+        database: &str,
+        range: &Range<i64>,
+    ) -> Result<u64, QueryError> {
+        let mut requests = Vec::new();
+        if let Energy::Market(series) = &self.energy {
+            requests.extend(series.list().iter().map(|tags| request(database, tags, MARKET_PRICE, range)));
+        }
+        if self.goes_by_kompas() {
+            requests.push(request(database, &kompas_tags(), USAGE_FORECAST, range));
+        }
+        let mut version = DefaultHasher::new();
+        for request in requests {
+            engine.query_version(&request)?.hash(&mut version);
+        }
+        Ok(version.finish())
+    }
+
+    fn goes_by_kompas(&self) -> bool {
+        !self.sold && self.tariff.needs_kompas()
     }
 
     /// Codes of the hours, for a tariff that goes by them.
@@ -174,12 +208,10 @@ impl StoredTariff {
         range: &Range<i64>,
         control: &QueryControl,
     ) -> Result<Vec<KompasHour>, PriceError> {
-        if self.sold || !self.tariff.needs_kompas() {
+        if !self.goes_by_kompas() {
             return Ok(Vec::new());
         }
-        let tags = [("source", "pse"), ("product", "pdgsz")];
-        let tags = tags.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let found = field_of(engine, database, (&tags, USAGE_FORECAST), range, control)?;
+        let found = field_of(engine, &request(database, &kompas_tags(), USAGE_FORECAST, range), control)?;
         let hour = |(start, code): (Timestamp, f64)| {
             let code = (code.fract() == 0.0 && (0.0..=255.0).contains(&code)).then_some(code as u8)?;
             Some(KompasHour { start, code: Kompas::from_code(code)? })
@@ -253,35 +285,41 @@ fn filled(first: Vec<PricePiece>, second: Vec<PricePiece>) -> Vec<PricePiece> {
     out
 }
 
-/// Values of one series of [`PRICES`], by rising time.
-fn field_of(
-    engine: &Engine,
-    database: &str,
-    (tags, field): (&BTreeMap<String, String>, &str),
-    range: &Range<i64>,
-    control: &QueryControl,
-) -> Result<Vec<(Timestamp, f64)>, PriceError> {
+fn kompas_tags() -> BTreeMap<String, String> {
+    let tags = [("source", "pse"), ("product", "pdgsz")];
+    tags.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// Asks for a field of one series of [`PRICES`], and for the period that `range` begins in.
+fn request(database: &str, tags: &BTreeMap<String, String>, field: &str, range: &Range<i64>) -> QueryRequest {
     let filter = |(key, value): (&String, &String)| TagFilter {
         key: key.clone(),
         predicate: TagPredicate::In(vec![value.clone()]),
     };
     let start = Timestamp(range.start.saturating_sub(LONGEST_PERIOD_NS));
-    let request = QueryRequest {
+    QueryRequest {
         fields: Some(vec![field.to_owned()]),
         tags: tags.iter().map(filter).collect(),
         group_by: GroupBy::All,
         ..QueryRequest::raw(database, PRICES, start, Timestamp(range.end))
-    };
-    let result = engine.query(&request, control)?;
+    }
+}
+
+/// Values of the one series that is asked for, by rising time.
+fn field_of(
+    engine: &Engine,
+    request: &QueryRequest,
+    control: &QueryControl,
+) -> Result<Vec<(Timestamp, f64)>, PriceError> {
+    let result = engine.query(request, control)?;
     if let Some(lost) = result.partial.first() {
         return Err(PriceError::Damaged(lost.reason.clone()));
     }
     if result.series.len() > 1 {
-        let tags = format!("{tags:?}");
-        return Err(PriceError::Ambiguous { count: result.series.len(), tags });
+        return Err(PriceError::Ambiguous { count: result.series.len(), tags: told(&request.tags) });
     }
     let Some(series) = result.series.first() else { return Ok(Vec::new()) };
-    let prices = series.column(field).map(|column| &column.values);
+    let prices = series.columns.get(1).map(|column| &column.values);
     let times = series.columns.first().map(|column| &column.values);
     let (Some(ResultValues::Time(times)), Some(prices)) = (times, prices) else {
         return Ok(Vec::new());
@@ -293,6 +331,24 @@ fn field_of(
         }
     }
     Ok(points)
+}
+
+/// Tags as they stand in a definition.
+fn told(tags: &[TagFilter]) -> String {
+    let value = |filter: &TagFilter| match &filter.predicate {
+        TagPredicate::In(values) => values.join(","),
+        _ => String::new(),
+    };
+    let tags: BTreeMap<&str, String> =
+        tags.iter().map(|filter| (filter.key.as_str(), value(filter))).collect();
+    format!("{tags:?}")
+}
+
+/// The pieces that meet `times`; pieces rise.
+pub(crate) fn within<'p>(pieces: &'p [PricePiece], times: &Range<i64>) -> &'p [PricePiece] {
+    let first = pieces.partition_point(|piece| piece.end <= times.start);
+    let end = pieces.partition_point(|piece| piece.start < times.end);
+    &pieces[first..end.max(first)]
 }
 
 /// Joins the pieces of tariffs that follow each other.

@@ -611,7 +611,7 @@ async fn reports_of_a_month_with_a_long_day_say_what_the_energies_say() {
             export_prices: None,
         };
         let (status, control) = (home.energy.status(), QueryControl::default());
-        let told = answer(&home.engine, home.energy.options(), &status, &request, &control).unwrap();
+        let told = answer(&home.engine, home.energy.options(), (&status, None), &request, &control).unwrap();
         let period = &told.devices[0].periods[0];
         for (name, value) in figures(period, report.end.0) {
             if name != "cost" && name != "revenue" {

@@ -349,7 +349,8 @@ fn days_months_and_money_are_those_of_the_zone() {
             export_prices: None,
         };
         let status = home.keeper.status();
-        answer(&home.engine, home.keeper.options(), &status, &request, &QueryControl::default()).unwrap()
+        answer(&home.engine, home.keeper.options(), (&status, None), &request, &QueryControl::default())
+            .unwrap()
     };
     let days = ask(Every::Days(1), None);
     let [device] = days.devices.as_slice() else { panic!("{days:?}") };

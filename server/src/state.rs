@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use wattlog_derived::energy::EnergyKeeper;
+use wattlog_derived::PriceCache;
+use wattlog_derived::energy::{EnergyCache, EnergyKeeper};
 use wattlog_engine::query::{QueryMemory, Zone};
 use wattlog_engine::{Engine, MetricsSnapshot};
 use wattlog_ledger::Ledger;
@@ -68,6 +69,8 @@ pub(crate) struct Inner {
     pub(crate) answers: Arc<Budget>,
     /// Entity tags of answers that are asked for again and again.
     pub(crate) validators: Validators,
+    /// Months of energy and prices that were asked for lately.
+    pub(crate) months: (EnergyCache, PriceCache),
     disk_full: Mutex<DiskFull>,
     request_seed: u32,
     requests: AtomicU64,
@@ -140,6 +143,7 @@ impl ServerState {
                 Bound { name: "answers_per_address", bytes: limits.answers_per_address.0 },
             ),
             validators: Validators::default(),
+            months: Default::default(),
             disk_full: Mutex::default(),
             // Ids need only differ between runs in one log, so the start time is random enough.
             request_seed: (started.0 / 1_000_000) as u32,

@@ -1,20 +1,17 @@
 //! Energy of days, months and years: sums of the rows that are kept, and of those that are yet to be.
 
-use super::compute::{lost_of, of_device};
+use super::days::{EnergyCache, month};
 use super::{
-    DEVICE, DeviceQuarters, EnergyError, EnergyOptions, EnergyStatus, FIELDS, QUARTER_NS, QUARTERS,
-    QuarterRow, Values, place, quarter_of, quarters,
+    DeviceQuarters, EnergyError, EnergyOptions, EnergyStatus, PRICED, QUARTER_NS, QuarterRow, Values, place,
+    quarter_of, quarters,
 };
+use crate::months::months;
 use crate::pending::Pending;
 use crate::price::PricePiece;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use wattlog_engine::Engine;
-use wattlog_engine::query::{
-    Aggregate, Buckets, Every, Function, GroupBy, QueryControl, QueryError, QueryRequest, QueryResult, Shape,
-    Zone,
-};
-use wattlog_model::Timestamp;
+use wattlog_engine::query::{Aggregate, Buckets, Every, QueryControl, QueryError, Zone};
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,58 +79,33 @@ pub struct Money {
 }
 
 /// Answers `request`. Rows of quarters that are over come from the store; those since then are computed from their points.
+/// With a `cache`, months whose rows and prices are as they were are not read again.
 ///
 /// # Errors
 /// See [`EnergyError`].
 pub fn answer(
     engine: &Engine,
     options: &EnergyOptions,
-    status: &EnergyStatus,
+    (status, cache): (&EnergyStatus, Option<&EnergyCache>),
     request: &EnergyRequest,
     control: &QueryControl,
 ) -> Result<EnergyAnswer, EnergyError> {
     let range = &request.range;
-    let shape = Aggregate {
-        functions: vec![Function::Sum],
-        every: Some(request.every),
-        zone: request.zone.clone(),
-        ..Aggregate::default()
-    };
+    let shape = Aggregate { every: Some(request.every), zone: request.zone.clone(), ..Aggregate::default() };
     let buckets = Buckets::new(&shape, range.clone()).ok_or(QueryError::BadBucket)?;
     let newest = range.end.min(request.now.saturating_add(QUARTER_NS));
     let horizon = status.horizon.unwrap_or_else(|| quarter_of(newest.saturating_sub(MOST_LIVE_NS)));
     let horizon = horizon.max(range.start);
     let mut lost = Vec::new();
-    let kept = range.start..range.end.min(horizon);
     let mut sums = Sums { buckets, range: range.clone(), devices: BTreeMap::new() };
-    let mut ask = |fields: &[&str], shape| -> Result<QueryResult, EnergyError> {
-        let request = QueryRequest {
-            fields: Some(fields.iter().map(|name| (*name).to_owned()).collect()),
-            tags: request.device.as_deref().map(of_device).into_iter().collect(),
-            shape,
-            group_by: GroupBy::Keys(vec![DEVICE.to_owned()]),
-            ..QueryRequest::raw(&options.database, QUARTERS, Timestamp(kept.start), Timestamp(kept.end))
-        };
-        let result = engine.query(&request, control)?;
-        lost.extend(lost_of(&result));
-        Ok(result)
-    };
-    let mut priced = Vec::new();
-    if kept.start < kept.end {
-        let result = ask(&FIELDS, Shape::Aggregate(shape))?;
-        sums.add_sums(&result);
-        if request.import_prices.is_some() || request.export_prices.is_some() {
-            priced = ask(&PRICED, Shape::Raw)?.series;
+    for times in months(&(range.start..range.end.min(horizon)), &request.zone)? {
+        let month = month(engine, options, request, (&times, cache), control)?;
+        for of_device in &month.devices {
+            for (day, sum) in &of_device.days {
+                sums.of(&of_device.device, (*day).max(times.start)).add(sum);
+            }
         }
-    }
-    for series in &priced {
-        let device = series.tags.first().map(|(_, value)| value.as_str()).unwrap_or_default();
-        let columns = PRICED.map(|name| series.column(name).map(|column| &column.values));
-        let mut money = Pricing::new(request);
-        for (row, time) in super::compute::times(series).enumerate() {
-            let kwh = columns.map(|values| values.and_then(|values| super::compute::number(values, row)));
-            money.add(&mut sums, device, time, kwh);
-        }
+        lost.extend(month.lost.iter().cloned());
     }
     let mut pending = Pending::new(status.pending.iter().cloned());
     if !status.is_following {
@@ -159,16 +131,6 @@ pub fn answer(
 /// Quarters that are not kept yet are computed for this long a time.
 const MOST_LIVE_NS: i64 = 96 * QUARTER_NS;
 
-/// What prices are put on.
-const PRICED: [&str; 6] = [
-    "import_kwh",
-    "grid_to_house_kwh",
-    "grid_to_battery_kwh",
-    "export_kwh",
-    "pv_to_grid_kwh",
-    "battery_to_grid_kwh",
-];
-
 struct Sums {
     buckets: Buckets,
     range: Range<i64>,
@@ -176,8 +138,9 @@ struct Sums {
     devices: BTreeMap<String, BTreeMap<i64, Sum>>,
 }
 
+/// What is added up.
 #[derive(Debug, Clone, Copy, Default)]
-struct Sum {
+pub(super) struct Sum {
     values: Values,
     cost: Money,
     revenue: Money,
@@ -185,31 +148,19 @@ struct Sum {
 
 impl Sums {
     fn of(&mut self, device: &str, time: i64) -> &mut Sum {
-        let start = self.buckets.of(time.clamp(self.range.start, self.range.end - 1)).start;
+        let start = self.buckets.of(time).start;
         if !self.devices.contains_key(device) {
             self.devices.insert(device.to_owned(), BTreeMap::new());
         }
         self.devices.get_mut(device).expect("it was just put there").entry(start).or_default()
     }
 
-    fn add_sums(&mut self, result: &QueryResult) {
-        for series in &result.series {
-            let device = series.tags.first().map(|(_, value)| value.as_str()).unwrap_or_default();
-            let columns =
-                FIELDS.map(|name| series.column(&format!("{name}_sum")).map(|column| &column.values));
-            for (row, time) in super::compute::times(series).enumerate() {
-                let values =
-                    columns.map(|values| values.and_then(|values| super::compute::number(values, row)));
-                self.of(device, time).add(&values);
-            }
-        }
-    }
-
     fn add_rows(&mut self, of_device: &DeviceQuarters, request: &EnergyRequest) {
-        let mut money = Pricing::new(request);
+        let mut pricing = Pricing::new(request);
         for QuarterRow { start, values } in &of_device.rows {
-            self.of(&of_device.device, *start).add(values);
-            money.add(self, &of_device.device, *start, PRICED.map(|name| values[place(name)]));
+            let sum = self.of(&of_device.device, *start);
+            sum.add_values(values);
+            sum.add_money(pricing.of(*start, PRICED.map(|name| values[place(name)])));
         }
     }
 
@@ -233,17 +184,27 @@ impl Sums {
 }
 
 impl Sum {
-    fn add(&mut self, values: &Values) {
+    pub(super) fn add_values(&mut self, values: &Values) {
         for (sum, value) in self.values.iter_mut().zip(values) {
             if let Some(value) = value {
                 *sum = Some(sum.unwrap_or_default() + value);
             }
         }
     }
+
+    pub(super) fn add_money(&mut self, [cost, revenue]: [Option<Money>; 2]) {
+        self.cost.add(cost.as_ref());
+        self.revenue.add(revenue.as_ref());
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.add_values(&other.values);
+        self.add_money([Some(other.cost), Some(other.revenue)]);
+    }
 }
 
 /// Prices for rows of rising time.
-struct Pricing<'a> {
+pub(super) struct Pricing<'a> {
     import: Line<'a>,
     export: Line<'a>,
 }
@@ -254,32 +215,33 @@ struct Line<'a> {
 }
 
 impl<'a> Pricing<'a> {
-    fn new(request: &'a EnergyRequest) -> Self {
+    pub(super) fn new(request: &'a EnergyRequest) -> Self {
         let line =
             |pieces: &'a Option<Vec<PricePiece>>| Line { pieces: pieces.as_deref().unwrap_or(&[]), at: 0 };
         Self { import: line(&request.import_prices), export: line(&request.export_prices) }
     }
 
-    fn add(&mut self, sums: &mut Sums, device: &str, time: i64, kwh: [Option<f64>; 6]) {
+    /// Cost and revenue of the quarter at `time` with these energies of [`PRICED`].
+    pub(super) fn of(&mut self, time: i64, kwh: [Option<f64>; PRICED.len()]) -> [Option<Money>; 2] {
         let [import, to_house, to_battery, export, of_pv, of_battery] = kwh;
-        let bought = self.import.mean(time).filter(|_| import.is_some());
-        let sold = self.export.mean(time).filter(|_| export.is_some());
-        if bought.is_none() && sold.is_none() {
-            return;
-        }
-        let sum = sums.of(device, time);
-        if let Some(price) = bought {
-            sum.cost.add(price, import, to_house, to_battery);
-        }
-        if let Some(price) = sold {
-            sum.revenue.add(price, export, of_pv, of_battery);
-        }
+        let money = |price: f64, kwh: f64, direct: Option<f64>, battery: Option<f64>| Money {
+            pln: price * kwh,
+            direct_pln: price * direct.unwrap_or_default(),
+            battery_pln: price * battery.unwrap_or_default(),
+            priced_kwh: kwh,
+        };
+        let cost = import.and_then(|kwh| Some(money(self.import.mean(time)?, kwh, to_house, to_battery)));
+        let revenue = export.and_then(|kwh| Some(money(self.export.mean(time)?, kwh, of_pv, of_battery)));
+        [cost, revenue]
     }
 }
 
 impl Line<'_> {
     /// Mean price of the quarter from `time` on, if it has one all through; times rise.
     fn mean(&mut self, time: i64) -> Option<f64> {
+        if self.at == 0 {
+            self.at = self.pieces.partition_point(|piece| piece.end <= time);
+        }
         while self.pieces.get(self.at).is_some_and(|piece| piece.end <= time) {
             self.at += 1;
         }
@@ -298,11 +260,11 @@ impl Line<'_> {
 }
 
 impl Money {
-    fn add(&mut self, price: f64, kwh: Option<f64>, direct: Option<f64>, battery: Option<f64>) {
-        let kwh = kwh.unwrap_or_default();
-        self.pln += price * kwh;
-        self.direct_pln += price * direct.unwrap_or_default();
-        self.battery_pln += price * battery.unwrap_or_default();
-        self.priced_kwh += kwh;
+    fn add(&mut self, other: Option<&Self>) {
+        let Some(other) = other else { return };
+        self.pln += other.pln;
+        self.direct_pln += other.direct_pln;
+        self.battery_pln += other.battery_pln;
+        self.priced_kwh += other.priced_kwh;
     }
 }

@@ -15,12 +15,14 @@
 
 mod answer;
 mod compute;
+mod days;
 mod figures;
 mod keeper;
 
 pub use answer::{DeviceEnergy, EnergyAnswer, EnergyRequest, Money, Period, answer};
 pub use compute::{DeviceQuarters, EnergyError, QuarterRow, Quarters, quarters};
 pub(crate) use compute::{number, of_device, times};
+pub use days::EnergyCache;
 pub use figures::{coverage, energies, figures, rounded, shares};
 pub use keeper::{EnergyKeeper, EnergyStatus};
 
@@ -55,6 +57,16 @@ pub const FIELDS: [&str; 16] = [
     "source_left_kwh",
     "sink_left_kwh",
     "covered_s",
+];
+
+/// What prices are put on: what was bought, of it for house and battery; what was sold, of it by PV and battery.
+pub(crate) const PRICED: [&str; 6] = [
+    "import_kwh",
+    "grid_to_house_kwh",
+    "grid_to_battery_kwh",
+    "export_kwh",
+    "pv_to_grid_kwh",
+    "battery_to_grid_kwh",
 ];
 
 /// Values of a row or of a period, in the order of [`FIELDS`].

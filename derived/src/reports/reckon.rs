@@ -81,7 +81,7 @@ impl Question {
             import_prices,
             export_prices,
         };
-        let answer = energy::answer(engine, &self.options, &self.status, &request, control)?;
+        let answer = energy::answer(engine, &self.options, (&self.status, None), &request, control)?;
         let mut devices: BTreeMap<String, Figures> = BTreeMap::new();
         for device in &answer.devices {
             let Some(period) = device.periods.first() else { continue };

@@ -11,6 +11,7 @@ use axum::http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 use std::ops::Range;
 use std::sync::Arc;
+use wattlog_derived::PriceCache;
 use wattlog_derived::energy::{
     self, EnergyAnswer, EnergyError, EnergyKeeper, EnergyRequest, FIELDS, Money, Period, QUARTER_NS,
     coverage, energies, quarter_of, rounded, shares,
@@ -52,9 +53,12 @@ pub(crate) async fn energy(
         Err(error) => Err(error.message.clone()),
     };
     let text = format!("energy {} {}", asked.period.name(), asked.zone.name());
+    let shared = Arc::clone(&state.shared);
     let (answer, asked, notes) = state
         .query("energy", text, move |engine, control, _| {
-            let (prices, mut notes) = prices(engine, &keeper, &tariffs, (&asked.range, &home), control);
+            let (months, known_prices) = &shared.months;
+            let (prices, mut notes) =
+                prices((engine, known_prices), &keeper, &tariffs, (&asked.range, &home), control);
             let status = keeper.status();
             if let Some(error) = &status.error {
                 notes.push(format!("energies are not kept at present: {error}"));
@@ -69,7 +73,7 @@ pub(crate) async fn energy(
                 import_prices,
                 export_prices,
             };
-            let answer = energy::answer(engine, keeper.options(), &status, &request, control);
+            let answer = energy::answer(engine, keeper.options(), (&status, Some(months)), &request, control);
             Ok((answer.map_err(refusal)?, asked, notes))
         })
         .await?;
@@ -192,7 +196,7 @@ impl Asked {
 
 /// Prices of what is bought and sold over the range, and why they are not whole.
 fn prices(
-    engine: &Engine,
+    (engine, known): (&Engine, &PriceCache),
     keeper: &Arc<EnergyKeeper>,
     tariffs: &Result<Vec<Stored<Tariff>>, String>,
     (range, home): (&Range<i64>, &Zone),
@@ -209,8 +213,7 @@ fn prices(
     let mut of = |direction: Direction, what: &str| {
         let found = priced(tariffs, direction, range, |definition, times| {
             // Hours of a tariff are those of the home, whoever asks.
-            let tariff = StoredTariff::parse(definition)?;
-            tariff.pieces(engine, &keeper.options().database, times, home, control)
+            known.pieces(definition, (engine, &keeper.options().database), times, home, control)
         });
         notes.extend(found.notes);
         if found.pieces.is_none() {
