@@ -5,7 +5,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use wattlog_collector::CollectorConfig;
-use wattlog_collector::config::{DeviceConfig, Interval, InvalidInterval};
+use wattlog_collector::config::{DeviceConfig, Interval};
+use wattlog_model::InvalidInterval;
 use wattlog_server::{InvalidQuantity, Span};
 
 /// Home-energy historian: polls the inverter, keeps every point, answers over HTTP.

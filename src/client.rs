@@ -94,6 +94,10 @@ impl Client {
         self.send(Method::GET, target, Bytes::new(), None).await
     }
 
+    pub(crate) async fn post_json(&mut self, target: &str, body: String) -> Result<Reply, Failure> {
+        self.send(Method::POST, target, body.into(), None).await
+    }
+
     /// Sends `body` packed with gzip.
     pub(crate) async fn post_packed(&mut self, target: &str, body: &[u8]) -> Result<Reply, Failure> {
         let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

@@ -1,6 +1,7 @@
 //! The one binary: reads the command line, hands over to a command, turns its outcome into an exit code.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod alerting;
 mod cli;
 mod client;
 mod clock;

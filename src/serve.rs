@@ -11,6 +11,7 @@
 //! 2. A reload changes what can be changed while running and names the rest; a configuration that is refused changes
 //!    nothing.
 
+use crate::alerting::Alerting;
 use crate::config::{Config, ReadWay};
 use crate::databases::{self, Databases};
 use crate::devices::Devices;
@@ -235,6 +236,7 @@ pub(crate) struct Appliance {
     at_start: Config,
     clock: Arc<dyn Clock>,
     devices: Arc<Devices>,
+    alerting: Arc<Alerting>,
     /// Counts what the collector stores.
     state: ServerState,
     http: Task,
@@ -263,6 +265,7 @@ impl Appliance {
         let databases = spawn_databases(&engine, &config, &config).await;
         let devices = Arc::new(Devices::default());
         front.state.set_devices(devices.clone());
+        front.state.set_feeds(devices.clone());
         if !front.state.set_ledger(ledger.clone()) || !front.state.set_engine(engine.clone()) {
             return Err(Failure::new(Kind::General, "the HTTP side already has a store"));
         }
@@ -276,7 +279,9 @@ impl Appliance {
         let collector = Collector::new(config.collector.clone())
             .map_err(|error| Failure::from_error(Kind::Config, &error))?;
         let database = &config.server.default_database;
-        let alerts = spawn_alerts(&config.alerts, &config, &engine, &ledger, &clock)?;
+        let alerting = Arc::new(Alerting::default());
+        front.state.set_alerts(alerting.clone());
+        let alerts = spawn_alerts(&config.alerts, &config, &engine, &ledger, (&clock, &alerting))?;
         let collector = Some(spawn_collector(collector, &engine, database, &clock, &devices, &front.state));
         Ok(Self {
             address: front.address,
@@ -286,6 +291,7 @@ impl Appliance {
             config,
             clock,
             devices,
+            alerting,
             state: front.state,
             http: front.http,
             units,
@@ -363,8 +369,10 @@ impl Appliance {
     async fn replace_alerts(&mut self, alerts: &AlertsConfig) {
         if let Some(old) = self.alerts.take() {
             old.stop("alerts").await;
+            self.alerting.stopped();
         }
-        match spawn_alerts(alerts, &self.at_start, &self.engine, &self.ledger, &self.clock) {
+        let around = (&self.clock, &*self.alerting);
+        match spawn_alerts(alerts, &self.at_start, &self.engine, &self.ledger, around) {
             Ok(task) => self.alerts = task,
             // It was checked when it was loaded.
             Err(error) => tracing::error!(%error, "alerts are off: put their configuration right and reload"),
@@ -433,7 +441,7 @@ fn spawn_alerts(
     at_start: &Config,
     engine: &Engine,
     ledger: &Ledger,
-    clock: &Arc<dyn Clock>,
+    (clock, alerting): (&Arc<dyn Clock>, &Alerting),
 ) -> Result<Option<Task>, Failure> {
     if !alerts.enabled {
         return Ok(None);
@@ -443,8 +451,12 @@ fn spawn_alerts(
         .get(&server.home_zone)
         .map_err(|error| Failure::from_error(Kind::Config, &error))?;
     let readings = EngineReadings::new(engine.clone(), &server.default_database, server.limits.query_time.0);
-    let alerts = Alerts::new(alerts, ledger.clone(), Arc::new(readings), clock.clone(), zone)
+    let mut alerts = Alerts::new(alerts, ledger.clone(), Arc::new(readings), clock.clone(), zone)
         .map_err(|error| Failure::from_error(Kind::Config, &error))?;
+    if let Some(before) = alerting.last() {
+        alerts = alerts.counting_on(&before);
+    }
+    alerting.watch(alerts.handle());
     Ok(Some(Task::spawn(|over| alerts.run(over))))
 }
 

@@ -6,9 +6,9 @@
 //! Not here: where the file lies, and how `${NAME}` and `file:PATH` become secrets (the root crate).
 
 use crate::secret::Secret;
-use crate::span::Span;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use wattlog_model::Interval;
 
 /// The whole section.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,9 +17,11 @@ pub struct AlertsConfig {
     /// Whether rules are evaluated and deliveries sent.
     pub enabled: bool,
     /// Time from one evaluation to the next, 1 s to 1 h.
-    pub interval: Span,
+    pub interval: Interval,
     /// How far back values are read after a stop, 1 min to 744 h; what is older is not evaluated any more.
-    pub look_back: Span,
+    pub look_back: Interval,
+    /// How long events and their deliveries are kept after the end of their episode, 35d to 36500d.
+    pub keep: Interval,
     /// How a delivery is tried again.
     pub retry: RetryConfig,
     /// Where prices are found.
@@ -37,8 +39,9 @@ impl Default for AlertsConfig {
     fn default() -> Self {
         Self {
             enabled: true,
-            interval: Span::from_secs(10),
-            look_back: Span::from_secs(24 * 3600),
+            interval: Interval::from_secs(10),
+            look_back: Interval::from_secs(24 * 3600),
+            keep: Interval::from_secs(730 * 24 * 3600),
             retry: RetryConfig::default(),
             prices: PricesConfig::default(),
             channels: BTreeMap::new(),
@@ -51,9 +54,9 @@ impl Default for AlertsConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct RetryConfig {
     /// Before the second attempt, 10 ms to 1 h.
-    pub first: Span,
+    pub first: Interval,
     /// Longest wait, also of a channel that asks for one (`Retry-After`); at least `first`, at most 24 h.
-    pub longest: Span,
+    pub longest: Interval,
     /// Attempts in all, 1 to 1000; then it is given up.
     pub attempts: u32,
 }
@@ -61,7 +64,7 @@ pub struct RetryConfig {
 impl Default for RetryConfig {
     /// 30 attempts in some 20 hours.
     fn default() -> Self {
-        Self { first: Span::from_secs(5), longest: Span::from_secs(3600), attempts: 30 }
+        Self { first: Interval::from_secs(5), longest: Interval::from_secs(3600), attempts: 30 }
     }
 }
 
@@ -103,12 +106,12 @@ pub struct ChannelConfig {
     /// A push message by ntfy.
     pub ntfy: Option<NtfyConfig>,
     /// How long one attempt may take, 100 ms to 1 min.
-    pub timeout: Span,
+    pub timeout: Interval,
 }
 
 impl Default for ChannelConfig {
     fn default() -> Self {
-        Self { webhook: None, mqtt: None, email: None, ntfy: None, timeout: Span::from_secs(10) }
+        Self { webhook: None, mqtt: None, email: None, ntfy: None, timeout: Interval::from_secs(10) }
     }
 }
 
@@ -231,13 +234,15 @@ impl AlertsConfig {
     /// # Errors
     /// The first setting that is wrong.
     pub fn check(&self) -> Result<(), InvalidConfig> {
-        let between = |path: &str, span: Span, least_ms: u64, most_s: u64, says: &str| {
+        let between = |path: &str, span: Interval, least_ms: u64, most_s: u64, says: &str| {
             let ms = span.0.as_millis();
             let fits = (u128::from(least_ms)..=u128::from(most_s) * 1000).contains(&ms);
             if fits { Ok(()) } else { Err(invalid(path, says)) }
         };
         between("alerts.interval", self.interval, 1000, 3600, "1s to 1h")?;
         between("alerts.look_back", self.look_back, 60_000, 744 * 3600, "1m to 744h")?;
+        // Longer than any look-back: a key that is forgotten must not be found again.
+        between("alerts.keep", self.keep, 35 * 86_400_000, 36_500 * 86_400, "35d to 36500d")?;
         between("alerts.retry.first", self.retry.first, 10, 3600, "10ms to 1h")?;
         let longest = self.retry.longest;
         between("alerts.retry.longest", longest, 10, 24 * 3600, "at least `first`, at most 24h")?;
@@ -301,8 +306,8 @@ mod tests {
         .unwrap();
         let shown = format!("{config:?}{}", serde_json::to_string(&config).unwrap());
         assert!(!shown.contains("s3cret"), "{shown}");
-        assert_eq!(config.channels["hook"].timeout, Span::from_secs(3));
-        assert_eq!(config.channels["mail"].timeout, Span::from_secs(10));
+        assert_eq!(config.channels["hook"].timeout, Interval::from_secs(3));
+        assert_eq!(config.channels["mail"].timeout, Interval::from_secs(10));
     }
 
     #[test]
@@ -311,6 +316,8 @@ mod tests {
             (json!({"interval": "1ms"}), "alerts.interval: 1s to 1h"),
             (json!({"interval": "10"}), "is no duration"),
             (json!({"look_back": "0s"}), "alerts.look_back: 1m to 744h"),
+            (json!({"keep": "34d"}), "alerts.keep: 35d to 36500d"),
+            (json!({"keep": "36501d"}), "alerts.keep: 35d to 36500d"),
             (json!({"retry": {"first": "1h", "longest": "1m"}}), "alerts.retry.longest: at least `first`"),
             (json!({"retry": {"attempts": 0}}), "alerts.retry.attempts: 1 to 1000"),
             (json!({"chanels": {}}), "unknown field `chanels`"),

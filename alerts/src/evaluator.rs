@@ -22,7 +22,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use wattlog_analytics::alert::{FUTURE_TOLERANCE_NS, evaluate};
+use wattlog_analytics::alert::{FUTURE_TOLERANCE_NS, Phase, evaluate};
 use wattlog_ledger::schema::{
     AlertDelivery, AlertEvent, AlertFinding, AlertRule, AlertSilence, AlertState, AlertStep,
 };
@@ -46,7 +46,7 @@ pub(crate) struct Evaluator {
     zone: TimeZone,
     look_back_ns: i64,
     prices: PricesConfig,
-    status: Arc<Status>,
+    pub(crate) status: Arc<Status>,
     actor: Actor,
     known: BTreeMap<i64, Known>,
     /// Rules of the round before.
@@ -133,6 +133,9 @@ impl Evaluator {
                 Ok(made) => {
                     deliveries += made;
                     self.status.evaluated(rule.id);
+                    let phase =
+                        self.known.get(&rule.id).map_or(Phase::Ok, |known| known.memory.machine.phase);
+                    self.status.stands(rule.id, &rule.record.name, phase);
                 }
                 Err(trouble) => {
                     let is_race = matches!(

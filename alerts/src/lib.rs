@@ -21,6 +21,7 @@ mod backoff;
 mod config;
 mod definition;
 mod evaluator;
+mod forgetting;
 mod memory;
 mod message;
 mod notifier;
@@ -29,7 +30,6 @@ mod readings;
 mod samples;
 mod secret;
 mod service;
-mod span;
 mod status;
 
 pub use config::{
@@ -41,7 +41,6 @@ pub use evaluator::MAX_RULES;
 pub use notifier::{Notice, Receipt, SendError};
 pub use readings::{BoxFuture, FieldOf, Readings, ReadingsError, StorageFigures};
 pub use secret::Secret;
-pub use service::{Alerts, TestError, send_test};
-pub use span::{InvalidSpan, Span};
-pub use status::{ChannelCounts, RuleTrouble, Status, StatusReport};
+pub use service::{Alerts, AlertsHandle, TestError, send_test};
+pub use status::{ChannelCounts, FiringRule, RuleTrouble, Status, StatusReport};
 pub use wattlog_analytics::alert::Sample;

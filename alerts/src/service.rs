@@ -1,14 +1,16 @@
-//! The running whole: one task that evaluates, one worker for each channel, one for deliveries whose channel is unknown.
+//! The running whole: one task that evaluates, one worker for each channel, one for deliveries whose channel is unknown, one that
+//! takes away what is old.
 //!
 //! A stop ends the evaluation between two rules' transactions, waits a few seconds for messages on their way, and leaves the rest
 //! to the next start; nothing has to be put in order for that.
 
 use crate::config::{AlertsConfig, InvalidConfig};
 use crate::evaluator::Evaluator;
+use crate::forgetting::Forgetting;
 use crate::notifier::{self, Notice, Notifier, Receipt, SendError};
 use crate::outbox::{Outbox, Route};
 use crate::readings::Readings;
-use crate::status::Status;
+use crate::status::{Status, StatusReport};
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use wattlog_model::{Clock, Timestamp};
 pub struct Alerts {
     evaluator: Evaluator,
     outbox: Outbox,
+    forgetting: Forgetting,
     channels: BTreeMap<String, (Arc<dyn Notifier>, Duration)>,
     interval: Duration,
 }
@@ -64,8 +67,25 @@ impl Alerts {
             status: status.clone(),
             wake: Arc::new(Notify::new()),
         };
+        let forgetting = Forgetting {
+            ledger: ledger.clone(),
+            clock: clock.clone(),
+            status: status.clone(),
+            keep: config.keep,
+            steady: None,
+        };
         let evaluator = Evaluator::new(config, ledger, readings, clock, zone, status);
-        Ok(Self { evaluator, outbox, channels, interval: config.interval.0 })
+        Ok(Self { evaluator, outbox, forgetting, channels, interval: config.interval.0 })
+    }
+
+    /// Counts on from where the alerts that these replace ended.
+    #[must_use]
+    pub fn counting_on(mut self, before: &AlertsHandle) -> Self {
+        let status = before.status.clone();
+        self.evaluator.status = status.clone();
+        self.forgetting.status = status.clone();
+        self.outbox.status = status;
+        self
     }
 
     /// Counters and trouble, also while it runs.
@@ -73,10 +93,16 @@ impl Alerts {
         self.outbox.status.clone()
     }
 
+    /// For whoever looks at it while it runs.
+    pub fn handle(&self) -> AlertsHandle {
+        AlertsHandle { status: self.status(), wake: self.outbox.wake.clone() }
+    }
+
     /// Evaluates and sends until it is over.
     pub async fn run(self, over: CancellationToken) {
-        let Self { evaluator, outbox, channels, interval } = self;
+        let Self { evaluator, outbox, forgetting, channels, interval } = self;
         let mut workers = JoinSet::new();
+        workers.spawn(forgetting.run(over.clone()));
         let unknown = Route::Unknown { configured: channels.keys().cloned().collect() };
         workers.spawn(outbox.clone().run(unknown, over.clone()));
         for (name, (notifier, timeout)) in channels {
@@ -98,6 +124,33 @@ impl Alerts {
     pub async fn evaluate_once(&mut self) -> Result<u64, wattlog_ledger::LedgerError> {
         self.evaluator.round().await
     }
+
+    /// Takes away what is old, as the running task does each hour; gives how many events that were.
+    ///
+    /// # Errors
+    /// The ledger does not answer.
+    pub async fn forget_once(&mut self) -> Result<u64, wattlog_ledger::LedgerError> {
+        self.forgetting.look().await
+    }
+}
+
+/// The outside of alerts that run; clone freely.
+#[derive(Debug, Clone)]
+pub struct AlertsHandle {
+    status: Arc<Status>,
+    wake: Arc<Notify>,
+}
+
+impl AlertsHandle {
+    /// Counters and trouble now.
+    pub fn report(&self) -> StatusReport {
+        self.status.report()
+    }
+
+    /// Says that there is something to deliver.
+    pub fn wake(&self) {
+        self.wake.notify_waiters();
+    }
 }
 
 async fn evaluate(mut evaluator: Evaluator, outbox: &Outbox, interval: Duration, over: &CancellationToken) {
@@ -107,7 +160,7 @@ async fn evaluate(mut evaluator: Evaluator, outbox: &Outbox, interval: Duration,
             () = over.cancelled() => return,
             done = evaluator.round() => done,
         };
-        outbox.status.round(done.is_err());
+        outbox.status.round(done.is_err(), outbox.clock.wall());
         match done {
             Ok(deliveries) => {
                 if std::mem::take(&mut was_failing) {

@@ -6,7 +6,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use wattlog_analytics::alert::Ignored;
+use wattlog_analytics::alert::{Ignored, Phase};
+use wattlog_model::Timestamp;
 
 /// Counters since the start, and present trouble.
 #[derive(Debug, Default)]
@@ -16,6 +17,9 @@ pub struct Status {
     samples: AtomicU64,
     ignored_samples: AtomicU64,
     events: AtomicU64,
+    forgotten: AtomicU64,
+    last_round: Mutex<Option<Timestamp>>,
+    firing: Mutex<BTreeMap<i64, FiringRule>>,
     troubles: Mutex<BTreeMap<i64, RuleTrouble>>,
     channels: Mutex<BTreeMap<String, ChannelCounts>>,
 }
@@ -27,6 +31,15 @@ pub struct RuleTrouble {
     pub name: String,
     /// What is wrong, and what to do.
     pub reason: String,
+}
+
+/// A rule that fires.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FiringRule {
+    /// Its name.
+    pub name: String,
+    /// Since when its condition holds.
+    pub since: Timestamp,
 }
 
 /// What became of attempts by one channel.
@@ -53,6 +66,12 @@ pub struct StatusReport {
     pub ignored_samples: u64,
     /// Events that were stored.
     pub events: u64,
+    /// Events that were old enough to be taken away.
+    pub forgotten: u64,
+    /// When the last evaluation of all rules ended.
+    pub last_round: Option<Timestamp>,
+    /// Rules that fire, by number.
+    pub firing: BTreeMap<i64, FiringRule>,
     /// By number of the rule.
     pub troubles: BTreeMap<i64, RuleTrouble>,
     /// By name of the channel.
@@ -69,14 +88,37 @@ impl Status {
             samples: load(&self.samples),
             ignored_samples: load(&self.ignored_samples),
             events: load(&self.events),
+            forgotten: load(&self.forgotten),
+            last_round: *self.last_round.lock(),
+            firing: self.firing.lock().clone(),
             troubles: self.troubles.lock().clone(),
             channels: self.channels.lock().clone(),
         }
     }
 
-    pub(crate) fn round(&self, has_failed: bool) {
+    pub(crate) fn round(&self, has_failed: bool, now: Timestamp) {
         self.rounds.fetch_add(1, Ordering::Relaxed);
         self.failed_rounds.fetch_add(u64::from(has_failed), Ordering::Relaxed);
+        if !has_failed {
+            *self.last_round.lock() = Some(now);
+        }
+    }
+
+    pub(crate) fn forgot(&self, events: u64) {
+        self.forgotten.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// Where a rule stands after its evaluation.
+    pub(crate) fn stands(&self, rule: i64, name: &str, phase: Phase) {
+        let mut firing = self.firing.lock();
+        match phase {
+            Phase::Firing { episode } => {
+                firing.insert(rule, FiringRule { name: name.to_owned(), since: episode });
+            }
+            Phase::Ok | Phase::Pending { .. } | Phase::Resolved { .. } => {
+                firing.remove(&rule);
+            }
+        }
     }
 
     pub(crate) fn took(&self, samples: u64, ignored: &Ignored) {
@@ -106,6 +148,7 @@ impl Status {
     /// Forgets rules that are gone.
     pub(crate) fn keep_rules(&self, rules: &BTreeSet<i64>) {
         self.troubles.lock().retain(|rule, _| rules.contains(rule));
+        self.firing.lock().retain(|rule, _| rules.contains(rule));
     }
 
     pub(crate) fn delivered(&self, channel: &str) {

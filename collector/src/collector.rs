@@ -41,10 +41,12 @@ impl Collector {
     /// As [`CollectorConfig::check`].
     pub fn new(config: CollectorConfig) -> Result<Self, ConfigError> {
         config.check()?;
-        let feeds = Service::all(&config.feeds).into_iter().map(|service| service.name);
+        let services = Service::all(&config.feeds);
+        let feeds = services.iter().map(Service::named);
         let mut status = StatusHandle::new(&config.devices, config.buffer_points).with_feeds(feeds);
         if let Some(mqtt) = &config.mqtt {
-            status = status.with_mqtt(mqtt.url.clone());
+            let topics = mqtt.topics.iter().map(|topic| topic.topic.clone()).collect();
+            status = status.with_mqtt(mqtt.url.clone(), topics);
         }
         Ok(Self { config, seed: 0, status, known: Arc::new(NothingKnown) })
     }

@@ -187,6 +187,8 @@ pub struct BufferStatus {
 pub struct FeedStatus {
     /// As in `pse/rce-pln`.
     pub name: String,
+    /// `prices`, `rates` or `weather`.
+    pub kind: &'static str,
     /// When it was asked last.
     pub last_attempt: Option<Timestamp>,
     /// When it gave an answer that could be used and stored last, also one without news.
@@ -218,6 +220,8 @@ pub struct FeedStatus {
 pub struct MqttStatus {
     /// Host and port as configured.
     pub address: String,
+    /// What is subscribed to.
+    pub topics: Vec<String>,
     /// Whether there is a connection.
     pub is_connected: bool,
     /// Connections made.
@@ -263,14 +267,16 @@ impl StatusHandle {
         Self { devices, buffer, feeds: Arc::default(), mqtt: None }
     }
 
-    pub(crate) fn with_feeds(mut self, names: impl Iterator<Item = String>) -> Self {
-        let feed = |name| Mutex::new(FeedStatus { name, ..FeedStatus::default() });
-        self.feeds = Arc::new(names.map(feed).collect());
+    /// Name and kind of each feed.
+    pub(crate) fn with_feeds<'a>(mut self, feeds: impl Iterator<Item = (&'a str, &'static str)>) -> Self {
+        let feed =
+            |(name, kind): (&str, _)| FeedStatus { name: name.to_owned(), kind, ..FeedStatus::default() };
+        self.feeds = Arc::new(feeds.map(feed).map(Mutex::new).collect());
         self
     }
 
-    pub(crate) fn with_mqtt(mut self, address: String) -> Self {
-        self.mqtt = Some(Arc::new(Mutex::new(MqttStatus { address, ..MqttStatus::default() })));
+    pub(crate) fn with_mqtt(mut self, address: String, topics: Vec<String>) -> Self {
+        self.mqtt = Some(Arc::new(Mutex::new(MqttStatus { address, topics, ..MqttStatus::default() })));
         self
     }
 

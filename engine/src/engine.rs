@@ -34,7 +34,7 @@ use crate::seal::SealReport;
 use crate::segment::{SegmentEntry, SegmentOpener, SegmentSet};
 use crate::snapshot::{Snapshot, View};
 use crate::space::{SpaceGuard, SpaceInfo};
-use crate::status::{Health, Status};
+use crate::status::{Background, Health, Status};
 use crate::tombstone::Tombstone;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
@@ -688,6 +688,11 @@ impl Engine {
     /// Condition of the store.
     pub fn health(&self) -> Health {
         self.inner.shared.status.health()
+    }
+
+    /// How the last seal and the last merge ended.
+    pub fn background(&self) -> Background {
+        self.inner.shared.status.background()
     }
 
     /// Counters since the store was opened.

@@ -1,6 +1,7 @@
 //! What an owner may ask about a store: names, counts, bytes.
 
 use crate::engine::Shared;
+use crate::io::DirEntry;
 use wattlog_model::{FieldKind, FieldType, Timestamp, Unit};
 
 /// A database.
@@ -61,8 +62,16 @@ pub struct StorageInfo {
     pub time_bytes: u64,
     /// Bytes of headers, meta regions and footers.
     pub meta_bytes: u64,
+    /// Segments among them that were set aside: answers do without them and say so.
+    pub quarantined_segments: u64,
+    /// Log files.
+    pub wal_files: u64,
     /// Bytes of log files.
     pub wal_bytes: u64,
+    /// Files that were moved aside; not counted anywhere else.
+    pub quarantine_files: u64,
+    /// Bytes of them.
+    pub quarantine_bytes: u64,
     /// Bytes of catalog files.
     pub catalog_bytes: u64,
     /// Bytes of the manifest.
@@ -84,6 +93,7 @@ impl StorageInfo {
         for handle in view.segments.iter() {
             let entry = handle.entry();
             info.segments += 1;
+            info.quarantined_segments += u64::from(entry.quarantined);
             info.points += entry.rows;
             info.values += entry.values;
             info.data_bytes += entry.data_bytes;
@@ -97,7 +107,8 @@ impl StorageInfo {
             info.memtable_bytes += memtable.bytes();
         }
         info.tombstones = view.tombstones.len() as u64;
-        info.wal_bytes = folder_bytes(shared, "wal");
+        (info.wal_files, info.wal_bytes) = folder(shared, "wal");
+        (info.quarantine_files, info.quarantine_bytes) = folder(shared, "quarantine");
         let manifest = shared.manifest.lock();
         info.catalog_bytes = manifest.state().catalogs.iter().map(|entry| entry.file_bytes).sum();
         info.manifest_bytes = manifest.bytes();
@@ -106,6 +117,8 @@ impl StorageInfo {
     }
 }
 
-fn folder_bytes(shared: &Shared, folder: &str) -> u64 {
-    shared.disk.list(folder).map_or(0, |entries| entries.iter().map(|entry| entry.len).sum())
+/// Files in a folder, and their bytes; one that is not there has none.
+fn folder(shared: &Shared, folder: &str) -> (u64, u64) {
+    let bytes = |entries: &[DirEntry]| entries.iter().map(|entry| entry.len).sum();
+    shared.disk.list(folder).map_or((0, 0), |entries| (entries.len() as u64, bytes(&entries)))
 }

@@ -63,4 +63,4 @@ pub use scrub::{ScrubReport, ScrubStatus};
 pub use seal::SealReport;
 pub use snapshot::Snapshot;
 pub use space::SpaceInfo;
-pub use status::Health;
+pub use status::{Background, Health, LastWork};

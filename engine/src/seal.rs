@@ -18,6 +18,7 @@ use crate::manifest::Edit;
 use crate::memtable::{FieldSet, Memtable, SeriesDay};
 use crate::retention::{Purpose, Retentions};
 use crate::segment::{SegmentEntry, SegmentSpec, SegmentWriter, segment_path};
+use crate::status::LastWork;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -92,6 +93,8 @@ pub(crate) fn run(shared: &Arc<Shared>, jobs: &Receiver<SealJob>, news: &Sender<
             match seal(shared, &job) {
                 Ok((manifest_edit, report)) => {
                     shared.metrics.seals.add(1);
+                    let ended = shared.clock.wall();
+                    shared.status.sealed(LastWork { ended, bytes: report.bytes, error: None });
                     shared.metrics.segment_bytes_written.add(report.bytes);
                     shared.metrics.seal.observe(shared.clock.monotonic().saturating_sub(began));
                     shared.ballast.lay(&*shared.disk);
@@ -100,6 +103,8 @@ pub(crate) fn run(shared: &Arc<Shared>, jobs: &Receiver<SealJob>, news: &Sender<
                 }
                 Err(error) => {
                     shared.metrics.seal_failures.add(1);
+                    let ended = shared.clock.wall();
+                    shared.status.sealed(LastWork { ended, bytes: 0, error: Some(error.to_string()) });
                     if healer.look(shared) {
                         tracing::warn!(%error, "a catalog file is damaged: its names were taken from the segments");
                         continue;

@@ -3,6 +3,7 @@
 use crate::error::Damage;
 use parking_lot::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use wattlog_model::Timestamp;
 
 /// Damaged parts that [`Health`] lists and the log names; further ones are as little news as these a second time.
 const MAX_LISTED_DAMAGE: usize = 64;
@@ -20,6 +21,26 @@ pub struct Health {
     pub alarms: Vec<String>,
 }
 
+/// How the last piece of work of one kind ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastWork {
+    /// When, by the wall clock of that time.
+    pub ended: Timestamp,
+    /// Bytes of the files that it made; 0 if it failed.
+    pub bytes: u64,
+    /// Why it failed; it is tried again by itself.
+    pub error: Option<String>,
+}
+
+/// What the threads of the store did last, since it was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Background {
+    /// Memory to a segment.
+    pub seal: Option<LastWork>,
+    /// Segments to one.
+    pub merge: Option<LastWork>,
+}
+
 /// Shared state behind [`Health`].
 #[derive(Debug, Default)]
 pub(crate) struct Status {
@@ -33,6 +54,7 @@ pub(crate) struct Status {
     clock_alarm: RwLock<Option<String>>,
     /// For as long as the disk is filling up.
     space_alarm: RwLock<Option<String>>,
+    background: RwLock<Background>,
     unsealed_logs: AtomicU64,
     log_bytes: AtomicU64,
 }
@@ -94,6 +116,18 @@ impl Status {
 
     pub(crate) fn set_space_alarm(&self, alarm: Option<String>) {
         *self.space_alarm.write() = alarm;
+    }
+
+    pub(crate) fn sealed(&self, last: LastWork) {
+        self.background.write().seal = Some(last);
+    }
+
+    pub(crate) fn merged(&self, last: LastWork) {
+        self.background.write().merge = Some(last);
+    }
+
+    pub(crate) fn background(&self) -> Background {
+        self.background.read().clone()
     }
 
     pub(crate) fn set_wal(&self, unsealed_logs: u64, log_bytes: u64) {

@@ -9,6 +9,7 @@
 
 mod clock;
 mod field;
+mod interval;
 mod limits;
 mod point;
 mod sum;
@@ -17,6 +18,7 @@ mod time;
 
 pub use clock::{Clock, ManualClock};
 pub use field::{FieldKind, FieldType, FieldValue, Unit};
+pub use interval::{Interval, InvalidInterval};
 pub use limits::{MAX_FIELDS_PER_POINT, MAX_KEY_LEN_BYTES, MAX_STRING_LEN_BYTES, MAX_TAGS_PER_POINT};
 pub use point::{FieldMeaning, Point};
 pub use sum::{ExactSum, NANOS_PER_UNIT, short_decimal};

@@ -118,6 +118,8 @@ pub(crate) async fn encode(state: &ServerState, out: &mut String) {
     let build = vec![("version", build.version.clone()), ("commit", build.commit.clone())];
     let mut own = vec![Group::gauges("build_info", "Which build is running", vec![(build, 1.0)])];
     own.extend(device_groups(state));
+    own.extend(state.feed_groups());
+    own.extend(state.alert_groups().await);
     own.extend(state.store_groups().await);
     append(out, Registry::with_prefix("wattlog"), own);
     append(out, Registry::default(), process_groups(state).await);
@@ -188,6 +190,12 @@ async fn process_groups(state: &ServerState) -> Vec<Group> {
         groups.push(Group::gauge("process_open_fds", "Open file descriptors", f64::from(open)));
     }
     groups
+}
+
+/// Memory of the process that lies in RAM; none where the system does not tell.
+pub(crate) async fn resident_bytes() -> Option<f64> {
+    let stat = tokio::fs::read_to_string("/proc/self/stat").await.ok()?;
+    ProcessStat::parse(&stat).map(|stat| stat.resident_bytes)
 }
 
 #[derive(Debug, PartialEq)]

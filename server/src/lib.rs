@@ -12,19 +12,23 @@
 //! ```
 
 mod activity;
+mod alerting;
 mod answer;
 mod body;
 mod budget;
 mod devices;
 mod error;
 mod exposition;
+mod feeds;
 mod handlers;
 mod keep;
 mod metrics;
 mod options;
+mod pace;
 mod queries;
 mod router;
 mod run;
+mod scorecard;
 mod service;
 mod state;
 mod store;
@@ -34,7 +38,9 @@ mod validator;
 mod watched;
 mod wire;
 
+pub use alerting::{AlertChannel, AlertTrouble, AlertsProvider, AlertsStatus, FiringAlert};
 pub use devices::{DeviceStatus, DeviceStatusProvider};
+pub use feeds::{BrokerStatus, FeedStatus, FeedStatusProvider};
 pub use keep::{InvalidKeep, Keep};
 pub use metrics::IngestSource;
 pub use options::{InvalidOption, InvalidQuantity, Limits, ServerOptions, Size, Span};

@@ -11,8 +11,8 @@ use crate::handlers::records::routes::{
 };
 use crate::handlers::records::{configurations, sessions as charging};
 use crate::handlers::{
-    admin, changes, delete as deletion, energy, energy_data, export, front_page, health, metrics, openapi,
-    query, retention, schema, status, write,
+    admin, alerts, changes, delete as deletion, energy, energy_data, export, feeds, front_page, health,
+    metrics, openapi, query, retention, schema, scorecard, status, storage, write,
 };
 use crate::state::ServerState;
 use axum::Router;
@@ -157,6 +157,9 @@ pub(crate) fn table() -> Vec<Route> {
         Route::get("/api/v1/alerts/events/{id}", Read, get(alert_events::single)),
         Route::get("/api/v1/alerts/deliveries", Read, get(alert_deliveries::all)),
         Route::get("/api/v1/alerts/deliveries/{id}", Read, get(alert_deliveries::single)),
+        Route::get("/api/v1/alerts/status", Read, get(alerts::status)),
+        Route::get("/api/v1/alerts/dead-letters", Read, get(alerts::dead_letters)),
+        Route::post("/api/v1/alerts/dead-letters/{id}/retry", Admin, post(alerts::retry)),
         Route::get("/api/v1/imports", Read, get(import_runs::all)),
         Route::get("/api/v1/imports/{id}", Read, get(import_runs::single)),
         Route::get("/api/v1/configs", Read, get(configurations::configurations)),
@@ -167,8 +170,11 @@ pub(crate) fn table() -> Vec<Route> {
         Route::post("/api/v1/configs/{name}/activate", Admin, post(configurations::activate)),
         Route::get("/api/charging-sessions", Read, get(charging::charging_sessions)),
         Route::post("/api/charging-sessions", Write, post(charging::store_charging_session)),
-        Route::get("/api/v1/storage", Read, get(status::storage)),
+        Route::get("/api/v1/storage", Read, get(storage::storage)),
+        Route::get("/api/v1/storage/health", Read, get(storage::health)),
+        Route::get("/api/v1/scorecard", Read, get(scorecard::scorecard)),
         Route::get("/api/v1/devices", Read, get(status::devices)),
+        Route::get("/api/v1/feeds", Read, get(feeds::feeds)),
         Route::get("/api/v1/tasks/{id}", Read, get(status::task)),
         Route::get("/api/v1/retention", Read, get(retention::list)),
         Route::post("/api/v1/retention", Admin, post(retention::set)),

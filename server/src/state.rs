@@ -1,11 +1,15 @@
 //! What all connections share: options, the store once it is open, tasks, counters.
 
+use crate::alerting::AlertsProvider;
 use crate::budget::{Bound, Budget};
 use crate::devices::DeviceStatusProvider;
 use crate::error::ApiError;
+use crate::feeds::FeedStatusProvider;
 use crate::metrics::{IngestSource, ServerMetrics};
 use crate::options::{InvalidOption, ServerOptions};
+use crate::pace::{IngestPace, QueryTimes};
 use crate::queries::Queries;
+use crate::scorecard::Samples;
 use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::validator::Validators;
@@ -52,6 +56,8 @@ pub(crate) struct Inner {
     started_monotonic: Duration,
     pub(crate) tasks: Tasks,
     devices: RwLock<Arc<dyn DeviceStatusProvider>>,
+    feeds: RwLock<Arc<dyn FeedStatusProvider>>,
+    alerts: RwLock<Arc<dyn AlertsProvider>>,
     pub(crate) metrics: ServerMetrics,
     pub(crate) store: Store,
     ledger: OnceLock<Ledger>,
@@ -59,6 +65,10 @@ pub(crate) struct Inner {
     /// Bodies of records that are read as JSON at a time.
     record_turns: Semaphore,
     pub(crate) queries: Queries,
+    pub(crate) query_times: QueryTimes,
+    pub(crate) ingest_pace: IngestPace,
+    /// What the scorecard measured last.
+    pub(crate) samples: Samples,
     /// The server was told to stop: who waits for changes is answered.
     pub(crate) stopping: AtomicBool,
     /// Bodies being received or stored.
@@ -126,12 +136,17 @@ impl ServerState {
             started_monotonic: clock.monotonic(),
             tasks: Tasks::new(clock.clone()),
             devices: RwLock::new(Arc::new(())),
+            feeds: RwLock::new(Arc::new(())),
+            alerts: RwLock::new(Arc::new(())),
             metrics: ServerMetrics::default(),
             store: Store::new(&limits),
             ledger: OnceLock::new(),
             energy: OnceLock::new(),
             record_turns: Semaphore::new(RECORDS_AT_A_TIME),
             stopping: AtomicBool::new(false),
+            query_times: QueryTimes::default(),
+            ingest_pace: IngestPace::default(),
+            samples: Samples::default(),
             queries: Queries::new(options.slow_query_time.0, options.slow_queries),
             bodies: Budget::new(
                 Bound { name: "bodies_in_memory", bytes: limits.bodies_in_memory.0 },
@@ -197,14 +212,33 @@ impl ServerState {
         *self.shared.devices.write() = provider;
     }
 
+    /// Joins the collector once more: where `/api/v1/feeds` and the metrics of feeds and broker come from.
+    pub fn set_feeds(&self, provider: Arc<dyn FeedStatusProvider>) {
+        *self.shared.feeds.write() = provider;
+    }
+
+    pub(crate) fn feeds(&self) -> Arc<dyn FeedStatusProvider> {
+        self.shared.feeds.read().clone()
+    }
+
+    /// Joins alerts: where `/api/v1/alerts/status` and their metrics come from.
+    pub fn set_alerts(&self, provider: Arc<dyn AlertsProvider>) {
+        *self.shared.alerts.write() = provider;
+    }
+
+    pub(crate) fn alerts(&self) -> Arc<dyn AlertsProvider> {
+        self.shared.alerts.read().clone()
+    }
+
     /// Long work that `/api/v1/tasks/{id}` shows; the root may begin its own here.
     pub fn tasks(&self) -> &Tasks {
         &self.shared.tasks
     }
 
-    /// Counts points that came in by another way than HTTP.
+    /// Counts points that came in, by whatever way.
     pub fn count_ingested(&self, source: IngestSource, points: u64) {
         self.shared.metrics.ingested(source, points);
+        self.shared.ingest_pace.add(self.uptime(), points);
     }
 
     pub(crate) fn devices(&self) -> Vec<crate::devices::DeviceStatus> {

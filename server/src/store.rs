@@ -127,7 +127,9 @@ impl ServerState {
             let result = work(engine, control, &mut watched);
             let scanned = watched.stats.map_or(0, |stats| stats.points_scanned);
             watched.error = result.as_ref().err().map(|error| error.message.clone());
-            state.shared.metrics.query(endpoint, begun.elapsed(), scanned);
+            let took = begun.elapsed();
+            state.shared.metrics.query(endpoint, took, scanned);
+            state.shared.query_times.note(took);
             result
         })
         .await

@@ -3,11 +3,14 @@
 //! A simulated inverter on loopback, thirty days of the same plant through the ordinary write path, then the collector over real
 //! Modbus and the server. The exit code is 0 only if a live point was stored and answered back over HTTP.
 //!
+//! Prices and weather come from simulated services by the feeds; sessions, costs, quality and an alert are computed from it all.
 //! Reproducible: `--seed` fixes the plant, `--now` the clock's start, `--frozen` the clock.
 
 mod folder;
 mod history;
+mod money;
 
+use self::money::Services;
 use super::print;
 use crate::cli::DemoArgs;
 use crate::client::{Client, target};
@@ -62,6 +65,7 @@ async fn demo(arguments: &DemoArgs, mut config: Config, folder: &Path) -> Result
     let database = config.server.default_database.clone();
     let engine = serve::open_store(&memory::fit(&config).config, folder, Arc::clone(&clock)).await?;
     let plan = history::Plan::new(&engine, &database, clock.wall(), arguments.days, step)?;
+    let plan_start = plan.commissioned;
     let plant = Plant::new(arguments.seed, Place::default()).commissioned(plan.commissioned);
 
     let source = Source::Live { plant: plant.clone(), clock: Arc::clone(&clock) };
@@ -74,6 +78,8 @@ async fn demo(arguments: &DemoArgs, mut config: Config, folder: &Path) -> Result
         simulator.tcp_addr().ok_or_else(|| Failure::new(Kind::General, "the simulator has no address"))?;
     let over = CancellationToken::new();
     let simulated = tokio::spawn(simulator.run(over.clone()));
+    let zone = &config.server.home_zone;
+    let services = Services::start(arguments.seed, arguments.days, zone, Arc::clone(&clock), &over).await?;
     print(&format!("simulated inverter: Modbus TCP on {modbus}, seed {}", arguments.seed))?;
     print(&format!("data: {}", folder.display()))?;
 
@@ -100,17 +106,21 @@ async fn demo(arguments: &DemoArgs, mut config: Config, folder: &Path) -> Result
     device.port = Some(modbus.port());
     device.interval = arguments.interval;
     config.collector.devices.push(device);
+    config.collector.feeds = services.feeds;
+    config.alerts.prices.market = Some(money::price_field());
+    config.alerts.interval = AlertSpan::from_secs(1);
     let listener = next_free_port(arguments.listen).await?;
     let front = Front::start(&memory::fit(&config).config, listener, Arc::clone(&clock))?;
     let ledger = serve::open_ledger(&config, folder, Arc::clone(&clock))?;
     let appliance = Appliance::start(front, config, engine, ledger, clock).await?;
 
-    let points = Live { database, from: live_from };
+    let points = Live { database, from: live_from, history_from: plan_start };
     let outcome = live(arguments, &appliance, &points, &mut signals).await;
     signals.leave_at_once_on_interrupt();
     let stopped = appliance.stop().await;
     over.cancel();
     let _ = simulated.await;
+    let _ = services.task.await;
     outcome.and(stopped)
 }
 
@@ -128,7 +138,7 @@ async fn live(
         () = signals.stop() => return Err(stopped_early()),
     }
     tokio::select! {
-        shown = show(&mut client, &url) => shown?,
+        shown = show(&mut client, &url, points) => shown?,
         () = signals.stop() => return Ok(()),
     }
     let Some(exit_after) = arguments.exit_after else {
@@ -147,7 +157,7 @@ async fn live(
     print(&format!("\n{count} live points answered back over HTTP, {polls} polls over Modbus"))
 }
 
-async fn show(client: &mut Client, url: &str) -> Result<(), Failure> {
+async fn show(client: &mut Client, url: &str, points: &Live) -> Result<(), Failure> {
     print(&format!("\nlive: {url}   (Ctrl-C ends it)"))?;
     let day = "measurement=energy_data&fields=pv_power,consumption&start=-7d&every=1d&fn=mean,max&format=csv";
     for path in [
@@ -155,13 +165,17 @@ async fn show(client: &mut Client, url: &str) -> Result<(), Failure> {
         &format!("/api/v1/query?{day}"),
         "/api/v1/storage",
     ] {
-        let reply = client.get(path).await?;
-        if !reply.is_success() {
-            return Err(Failure::new(Kind::General, format!("{path}: {}", reply.message())));
-        }
-        print(&format!("\n$ curl '{url}{path}'\n{}", shortened(&reply.text())))?;
+        print_answer(client, url, path).await?;
     }
-    Ok(())
+    money::show(client, url, (points.history_from, points.from)).await
+}
+
+async fn print_answer(client: &mut Client, url: &str, path: &str) -> Result<(), Failure> {
+    let reply = client.get(path).await?;
+    if !reply.is_success() {
+        return Err(Failure::new(Kind::General, format!("{path}: {}", reply.message())));
+    }
+    print(&format!("\n$ curl '{url}{path}'\n{}", shortened(&reply.text())))
 }
 
 /// For a stop before the demo has shown what it is for: exit code 0 would claim that it did.
@@ -173,6 +187,8 @@ fn stopped_early() -> Failure {
 struct Live {
     database: String,
     from: Timestamp,
+    /// Where the simulated past begins.
+    history_from: Timestamp,
 }
 
 impl Live {

@@ -1,7 +1,7 @@
 //! From an event to the channels, each of which fails in its own way.
 
 use crate::support::http::{Act, Server};
-use crate::support::{Home, LeapClock, broker, smtp, soc_below, until};
+use crate::support::{Home, LeapClock, actor, broker, smtp, soc_below, until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wattlog_alerts::{AlertsConfig, Status};
+use wattlog_ledger::Expected;
 use wattlog_ledger::schema::{AlertDelivery, AlertEvent, DeliveryStatus};
 use wattlog_model::{Clock as _, Timestamp};
 
@@ -231,4 +232,33 @@ async fn two_processes_on_one_ledger_tell_each_event_once() {
     for running in both {
         running.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_that_is_sent_again_has_its_key_and_new_attempts() {
+    let hook = Server::start(vec![Act::Answer(404, None), Act::Answer(500, None)]).await;
+    let config = config(json!({"hook": webhook(&hook)}), 2);
+    let (home, _) = firing_home(&["hook"]).await;
+    let alerts = home.alerts(&config);
+    let (handle, over) = (alerts.handle(), CancellationToken::new());
+    let task = tokio::spawn(alerts.run(over.clone()));
+    let dead = settled(&home, 1).await.remove(0);
+    assert_eq!((dead.status, dead.attempts), (DeliveryStatus::Dead, 1));
+    let stored = home.all::<AlertDelivery>().await.remove(0);
+    let again = stored.record.again(home.clock.wall()).unwrap();
+    home.ledger.update(stored.id, Expected::Version(stored.version), again, &actor()).await.unwrap();
+    // Workers look by themselves every half minute; they are told.
+    let told = Instant::now();
+    handle.wake();
+    let delivered = settled(&home, 1).await.remove(0);
+    assert!(told.elapsed() < Duration::from_secs(15), "{:?}", told.elapsed());
+    assert_eq!((delivered.status, delivered.attempts), (DeliveryStatus::Delivered, 2));
+    assert!(delivered.again(home.clock.wall()).is_none(), "what was delivered is not sent again");
+    let keys: Vec<(String, bool)> = hook.keys();
+    assert_eq!(keys.iter().map(|(_, yes)| *yes).collect::<Vec<_>>(), [false, false, true]);
+    assert!(keys.iter().all(|(key, _)| *key == keys[0].0), "{keys:?}");
+    let counts = handle.report().channels["hook"];
+    assert_eq!((counts.dead, counts.retried, counts.delivered), (1, 1, 1));
+    over.cancel();
+    task.await.unwrap();
 }

@@ -3,5 +3,6 @@
 mod channels;
 mod delivering;
 mod evaluating;
+mod forgetting;
 mod restarts;
 mod support;

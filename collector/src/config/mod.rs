@@ -5,7 +5,6 @@
 //! Not here: where the file lies and how environment variables override it (the root crate).
 
 mod feeds;
-mod interval;
 mod mqtt;
 mod secret;
 #[cfg(test)]
@@ -15,10 +14,10 @@ pub use feeds::{
     EnergyChartsConfig, EntsoeConfig, FeedsConfig, ImgwConfig, NbpConfig, OpenMeteoConfig, PseConfig,
     PseProduct,
 };
-pub use interval::{Interval, InvalidInterval};
 pub(crate) use mqtt::segment_number;
 pub use mqtt::{MqttConfig, MqttFieldConfig, MqttType, TimeConfig, TimeFormat, TopicConfig};
 pub use secret::Secret;
+pub use wattlog_model::Interval;
 
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;

@@ -67,8 +67,7 @@ impl Feeds {
     ) -> Result<Self, ConfigError> {
         CollectorConfig { feeds: config.clone(), ..CollectorConfig::default() }.check()?;
         let services = Service::all(config);
-        let status =
-            StatusHandle::new(&[], 0).with_feeds(services.iter().map(|service| service.name.clone()));
+        let status = StatusHandle::new(&[], 0).with_feeds(services.iter().map(Service::named));
         let deposit: Arc<dyn Deposit> = Arc::new(known::Direct(sink));
         let around = Surroundings {
             deposit,

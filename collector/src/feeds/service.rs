@@ -200,6 +200,16 @@ impl Service {
         if let Kind::Entsoe { token, .. } = &self.kind { Some(token) } else { None }
     }
 
+    /// Its name, and the word for what it brings.
+    pub(crate) fn named(&self) -> (&str, &'static str) {
+        let kind = match self.kind {
+            Kind::Nbp => "rates",
+            Kind::OpenMeteo { .. } | Kind::Imgw { .. } => "weather",
+            Kind::Pse(_) | Kind::Entsoe { .. } | Kind::EnergyCharts { .. } => "prices",
+        };
+        (&self.name, kind)
+    }
+
     pub(crate) fn is_rates(&self) -> bool {
         matches!(self.kind, Kind::Nbp)
     }

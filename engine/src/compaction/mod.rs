@@ -22,6 +22,7 @@ use crate::retention::plan::{Span, Worth};
 use crate::retention::{self, RetentionReport};
 use crate::segment::{Section, SegmentError, SegmentHandle};
 use crate::snapshot::View;
+use crate::status::LastWork;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
@@ -332,15 +333,21 @@ impl Worker {
     fn step(&mut self, step: &Step, rate: Option<u64>) -> Result<CompactionReport, Failure> {
         let done = run::run(&self.shared, step, Pace::new(&self.shared, &self.orders, rate));
         let metrics = &self.shared.metrics;
+        let note = |bytes, error| {
+            let ended = self.shared.clock.wall();
+            self.shared.status.merged(LastWork { ended, bytes, error });
+        };
         match &done {
             Ok(report) => {
                 metrics.compactions.add(1);
                 metrics.compaction_bytes_read.add(report.bytes_before);
                 metrics.compaction_bytes_written.add(report.bytes_after);
+                note(report.bytes_after, None);
             }
             Err(Failure::Closing) => {}
             Err(Failure::Damaged(segment, reason)) => {
                 metrics.compaction_failures.add(1);
+                note(0, Some(reason.clone()));
                 tracing::warn!(%reason, "segments are not merged: one of them is damaged");
                 match segment {
                     Some(segment) if step.inputs.contains(segment) => drop(self.avoid.insert(*segment)),
@@ -349,6 +356,7 @@ impl Worker {
             }
             Err(Failure::Disk(error)) => {
                 metrics.compaction_failures.add(1);
+                note(0, Some(error.to_string()));
                 tracing::warn!(%error, full = is_disk_full(error), "segments could not be merged; tried again later");
                 self.postponed.extend(&step.inputs);
                 self.postponed_until = self.shared.clock.monotonic() + FAILURE_PAUSE;

@@ -4,6 +4,7 @@
 //! the tables. `None` is unknown, never zero.
 
 mod alert;
+mod alert_keep;
 mod alert_step;
 mod annotation;
 mod configuration;
@@ -19,6 +20,7 @@ mod user;
 pub use alert::{
     AlertDelivery, AlertEvent, AlertRule, AlertSilence, AlertState, DeliveryStatus, EventState, Severity,
 };
+pub use alert_keep::{AlertBacklog, AlertsForgotten};
 pub use alert_step::{AlertFinding, AlertStep, AlertStepDone};
 pub use annotation::Annotation;
 pub use configuration::{Configuration, Difference};

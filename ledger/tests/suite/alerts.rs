@@ -4,8 +4,8 @@ use crate::on_both;
 use crate::support::{NOW, actor};
 use serde_json::json;
 use wattlog_ledger::schema::{
-    AlertDelivery, AlertEvent, AlertFinding, AlertRule, AlertState, AlertStep, AlertStepDone, EventState,
-    Severity,
+    AlertBacklog, AlertDelivery, AlertEvent, AlertFinding, AlertRule, AlertState, AlertStep, AlertStepDone,
+    AlertsForgotten, DeliveryStatus, EventState, Severity,
 };
 use wattlog_ledger::{Expected, Ledger, LedgerError, Listing};
 use wattlog_model::Timestamp;
@@ -141,5 +141,73 @@ on_both! {
             ledger.store_alert_step(AlertStep { state: None, findings: vec![end] }, &actor()).await.unwrap();
         }
         assert_eq!(ledger.unended_without_rule(10).await.unwrap(), []);
+    }
+
+    async fn old_episodes_go_whole_and_none_that_goes_on_or_waits_for_its_channel(place) {
+        let ledger = place.open().await;
+        let id = rule(&ledger, "battery low").await;
+        let event = |key: &str, state: EventState, second: i64, channels: &[&str]| {
+            let mut made = finding(id, key, state, channels);
+            made.event.at = Timestamp(NOW.0 + second * 1_000_000_000);
+            made
+        };
+        let (pending, firing, resolved) = (EventState::Pending, EventState::Firing, EventState::Resolved);
+        let findings = vec![
+            event("1-1/1/pending", pending, 1, &[]),
+            event("1-1/1/firing", firing, 2, &["phone", "mail"]),
+            event("1-1/1/resolved", resolved, 3, &["phone", "mail"]),
+            event("1-1/10/pending", pending, 10, &[]),
+            event("1-1/10/ok", resolved, 11, &[]),
+            // Its end is told late: the channel was away.
+            event("1-1/20/firing", firing, 20, &["phone"]),
+            event("1-1/20/resolved", resolved, 21, &["slow"]),
+            // Told to two, of whom one has heard nothing yet.
+            event("1-1/30/firing", firing, 30, &["slow"]),
+            event("1-1/30/resolved", resolved, 31, &["phone"]),
+            // It began before all of them and goes on.
+            event("1-1/0/firing", firing, 0, &["phone"]),
+            event("1-1/40/firing", firing, 40, &[]),
+            event("1-1/40/resolved", resolved, 100, &[]),
+        ];
+        let step = AlertStep { state: None, findings };
+        ledger.store_alert_step(step, &actor()).await.unwrap();
+        let of_channel = |name: &str| Listing::all().with_text("channel", name);
+        assert_eq!(ledger.alert_backlog().await.unwrap(), AlertBacklog { pending: 9, oldest_pending: Some(NOW), dead: 0 });
+        for name in ["phone", "mail"] {
+            for one in ledger.list::<AlertDelivery>(&of_channel(name)).await.unwrap().records {
+                let dead = name == "mail";
+                let settled = AlertDelivery {
+                    status: if dead { DeliveryStatus::Dead } else { DeliveryStatus::Delivered },
+                    delivered: (!dead).then_some(NOW),
+                    attempts: 1,
+                    ..one.record
+                };
+                assert_eq!(settled.again(NOW).is_some(), dead);
+                ledger.update(one.id, Expected::Any, settled, &actor()).await.unwrap();
+            }
+        }
+        assert_eq!(ledger.alert_backlog().await.unwrap(), AlertBacklog { pending: 2, oldest_pending: Some(NOW), dead: 2 });
+        let keys = || async {
+            let events = ledger.list::<AlertEvent>(&Listing::all()).await.unwrap().records;
+            events.into_iter().map(|event| event.record.event_key).collect::<Vec<_>>()
+        };
+        let at = |second: i64| Timestamp(NOW.0 + second * 1_000_000_000);
+        let forget = async |before, most| ledger.forget_alerts(before, most, &actor()).await.unwrap();
+        assert_eq!(forget(at(3), 10).await, AlertsForgotten::default(), "the end is not before that instant");
+        assert_eq!(forget(at(100), 1).await, AlertsForgotten { episodes: 1, events: 3 });
+        assert_eq!(ledger.alert_backlog().await.unwrap().dead, 0, "dead letters go with their event");
+        assert_eq!(forget(at(100), 10).await, AlertsForgotten { episodes: 1, events: 2 });
+        assert_eq!(forget(at(100), 10).await, AlertsForgotten::default());
+        let left = [
+            "1-1/0/firing", "1-1/20/firing", "1-1/20/resolved", "1-1/30/firing", "1-1/30/resolved", "1-1/40/firing",
+            "1-1/40/resolved",
+        ];
+        assert_eq!(keys().await, left);
+        for one in ledger.list::<AlertDelivery>(&of_channel("slow")).await.unwrap().records {
+            let dead = AlertDelivery { status: DeliveryStatus::Dead, ..one.record };
+            ledger.update(one.id, Expected::Any, dead, &actor()).await.unwrap();
+        }
+        assert_eq!(forget(at(101), 10).await, AlertsForgotten { episodes: 3, events: 6 });
+        assert_eq!(keys().await, ["1-1/0/firing"]);
     }
 }

@@ -213,7 +213,8 @@ fn prices(
     let mut of = |direction: Direction, what: &str| {
         let found = priced(tariffs, direction, range, |definition, times| {
             // Hours of a tariff are those of the home, whoever asks.
-            known.pieces(definition, (engine, &keeper.options().database), times, home, control)
+            let database = &keeper.options().database;
+            known.pieces(definition, (engine, database), times, home, control)
         });
         notes.extend(found.notes);
         if found.pieces.is_none() {

@@ -60,7 +60,7 @@ pub(crate) async fn store(
         .await?;
     let stored = receipt.points;
     let metrics = &state.shared.metrics;
-    metrics.ingested(IngestSource::EnergyData, stored);
+    state.count_ingested(IngestSource::EnergyData, stored);
     metrics.rejected_by("unparsed", read.refused_count);
     let mut refused: Vec<(u32, String)> = read.refused.into_iter().map(|r| (r.index, r.reason)).collect();
     let mut count = read.refused_count;

@@ -3,8 +3,8 @@
 use super::health::json_response;
 use super::records::{configurations, routes, sessions as charging};
 use super::{
-    admin, changes, delete, energy, energy_data, export, front_page, health, metrics, query, retention,
-    schema, status, write,
+    admin, alerts, changes, delete, energy, energy_data, export, feeds, front_page, health, metrics, query,
+    retention, schema, scorecard, status, storage, write,
 };
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
@@ -92,6 +92,9 @@ use utoipa::OpenApi;
         routes::alert_events::single,
         routes::alert_deliveries::all,
         routes::alert_deliveries::single,
+        alerts::status,
+        alerts::dead_letters,
+        alerts::retry,
         routes::import_runs::all,
         routes::import_runs::single,
         configurations::configurations,
@@ -102,8 +105,11 @@ use utoipa::OpenApi;
         configurations::activate,
         charging::charging_sessions,
         charging::store_charging_session,
-        status::storage,
+        storage::storage,
+        storage::health,
+        scorecard::scorecard,
         status::devices,
+        feeds::feeds,
         status::task,
         retention::list,
         retention::set,

@@ -111,7 +111,7 @@ pub(crate) async fn confirm_clock(State(state): State<ServerState>) -> Result<Re
     Ok(json_response(StatusCode::OK, body.to_string()))
 }
 
-fn rule_json(rule: &RetentionInfo) -> Value {
+pub(super) fn rule_json(rule: &RetentionInfo) -> Value {
     json!({
         "database": rule.database, "retention_policy": rule.policy, "measurement": rule.measurement,
         "keep": Keep::of(rule.rule).map(|keep| keep.to_string()),
@@ -120,7 +120,7 @@ fn rule_json(rule: &RetentionInfo) -> Value {
 }
 
 /// Null before there was a rule.
-fn clock_json(engine: &Engine) -> Value {
+pub(super) fn clock_json(engine: &Engine) -> Value {
     let Some(clock) = engine.retention_clock() else { return Value::Null };
     let (condition, off_ns) = match clock.condition {
         ClockCondition::Followed => ("followed", 0),

@@ -1,6 +1,7 @@
-//! How it is: storage, devices, long work.
+//! How it is: devices, long work, and what `/metrics` says of the store.
 
 use super::health::json_response;
+use super::storage::write_amplification;
 use crate::error::ApiError;
 use crate::exposition::Group;
 use crate::state::ServerState;
@@ -10,77 +11,10 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
-use wattlog_engine::{
-    ClockCondition, DURATION_BUCKETS_S, Engine, HistogramSnapshot, MetricsSnapshot, StorageInfo,
-};
+use wattlog_engine::{ClockCondition, DURATION_BUCKETS_S, Engine, HistogramSnapshot};
 use wattlog_ledger::Listing;
 use wattlog_ledger::schema::Device;
 use wattlog_wire::shortened;
-
-/// Sizes: points, bytes by kind, and how much smaller than JSON that is.
-#[utoipa::path(get, path = "/api/v1/storage", tag = "status",
-    responses((status = 200, description = "Counts and bytes by kind; `json_ratio` compares with the same points as JSON")))]
-pub(crate) async fn storage(State(state): State<ServerState>) -> Result<Response<Body>, ApiError> {
-    let body = state
-        .read(|engine, _| {
-            let info = engine.storage();
-            let json_bytes = json_bytes(engine, &info);
-            let disk = disk_bytes(&info);
-            let ratio = |part: u64, whole: u64| if whole == 0 { Value::Null } else { json!(part as f64 / whole as f64) };
-            let sealed_values = info.values - info.memtable_values.min(info.values);
-            let sealed_bytes = info.data_bytes + info.time_bytes + info.meta_bytes;
-            Ok(json!({
-                "series": info.series, "points": info.points, "values": info.values, "segments": info.segments,
-                "open_segments": info.open_segments, "tombstones": info.tombstones,
-                "bytes": {
-                    "data": info.data_bytes, "timestamps": info.time_bytes, "meta": info.meta_bytes,
-                    "wal": info.wal_bytes, "catalog": info.catalog_bytes, "manifest": info.manifest_bytes, "total": disk,
-                },
-                "memtable": { "bytes": info.memtable_bytes, "values": info.memtable_values },
-                "sealed_bytes_per_value": ratio(sealed_bytes, sealed_values),
-                "json_bytes_estimate": json_bytes,
-                "json_ratio": ratio(json_bytes, disk),
-            }))
-        })
-        .await?;
-    Ok(json_response(StatusCode::OK, body.to_string()))
-}
-
-fn disk_bytes(info: &StorageInfo) -> u64 {
-    info.data_bytes
-        + info.time_bytes
-        + info.meta_bytes
-        + info.wal_bytes
-        + info.catalog_bytes
-        + info.manifest_bytes
-}
-
-/// Bytes that the same points would take as a list of flat JSON objects: `{"time":"2026-03-01T10:00:00Z",` (31 bytes)
-/// and the closing brace and comma, each tag and field as `"name":value,` with names of the store's average length,
-/// tag values of 10 and numbers of 6 characters.
-fn json_bytes(engine: &Engine, info: &StorageInfo) -> u64 {
-    const TIME_AND_BRACES: f64 = 33.0;
-    const TAG_VALUE: f64 = 10.0 + 2.0;
-    const NUMBER: f64 = 6.0;
-    const PUNCTUATION: f64 = 4.0;
-    let (mut names, mut name_bytes, mut measurements, mut tag_bytes) = (0.0, 0.0, 0.0, 0.0);
-    for database in engine.databases() {
-        for measurement in engine.measurements(&database.name).unwrap_or_default() {
-            let Ok(Some(info)) = engine.measurement(&database.name, &measurement) else { continue };
-            measurements += 1.0;
-            names += info.fields.len() as f64;
-            name_bytes += info.fields.iter().map(|field| field.name.len() as f64).sum::<f64>();
-            tag_bytes +=
-                info.tag_keys.iter().map(|key| key.len() as f64 + TAG_VALUE + PUNCTUATION).sum::<f64>();
-        }
-    }
-    if names == 0.0 {
-        return 0;
-    }
-    let point = TIME_AND_BRACES + tag_bytes / measurements;
-    let value = name_bytes / names + PUNCTUATION + NUMBER;
-    (info.points as f64 * point + info.values as f64 * value) as u64
-}
 
 /// Devices: when those that are polled last answered and what went wrong, and what the ledger knows of each.
 #[utoipa::path(get, path = "/api/v1/devices", tag = "devices",
@@ -279,15 +213,6 @@ fn retention_clock_off(engine: &Engine) -> f64 {
         Some(ClockCondition::Behind { by_ns }) => -(by_ns as f64) / 1e9,
         Some(ClockCondition::Followed) | None => 0.0,
     }
-}
-
-/// Of this run of the process: what was written for each byte that came in.
-fn write_amplification(metrics: &MetricsSnapshot) -> f64 {
-    let written = metrics.wal_bytes_written
-        + metrics.segment_bytes_written
-        + metrics.catalog_bytes_written
-        + metrics.compaction_bytes_written;
-    if metrics.values == 0 { 0.0 } else { written as f64 / (metrics.values as f64 * 16.0) }
 }
 
 fn histogram(name: &'static str, help: &'static str, snapshot: &HistogramSnapshot) -> Group {

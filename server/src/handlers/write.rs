@@ -165,7 +165,7 @@ async fn store(
         metrics.rejected_by("unparsed", errors.unparsed);
         metrics.rejected_by("invalid_name", errors.refused_points);
         metrics.limit_reached_by("line", errors.too_long);
-        metrics.ingested(source, receipt.points);
+        state.count_ingested(source, receipt.points);
         receipt.rejected.iter().for_each(|rejection| metrics.rejected(rejection.reason.label()));
     }
     Ok(outcome)

@@ -1,0 +1,47 @@
+//! What the scorecard is made of: a sample of stored points measured against the same points as JSON, and figures of the store.
+//!
+//! Promise: one measurement at a time, bounded in rows, values, bytes and time; its result is kept for some minutes. What cannot
+//! be measured has a reason in place of a number.
+
+mod figures;
+mod sample;
+
+pub(crate) use figures::{Asked, Figures, Share, YEAR_NS};
+pub(crate) use sample::Sample;
+
+use crate::error::ApiError;
+use crate::state::ServerState;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// For how long a sample is good.
+pub(crate) const SAMPLE_AGE: Duration = Duration::from_secs(300);
+
+/// The last sample, and when it was measured by the monotonic clock. Who holds it measures.
+#[derive(Debug, Default)]
+pub(crate) struct Samples(Arc<Mutex<Option<(Duration, Arc<Sample>)>>>);
+
+impl ServerState {
+    /// The sample; measured now if the last one is too old. The inner error is why there is none.
+    pub(crate) async fn sample(&self) -> Result<Result<Arc<Sample>, String>, ApiError> {
+        let mut kept = self.shared.samples.0.clone().lock_owned().await;
+        let now = self.uptime();
+        if let Some((measured, sample)) = &*kept
+            && now.saturating_sub(*measured) < SAMPLE_AGE
+        {
+            return Ok(Ok(sample.clone()));
+        }
+        let (state, wall) = (self.clone(), self.shared.clock.wall());
+        // The place is held by the work itself: a client that goes away makes no room for a second one.
+        self.read(move |engine, control| {
+            let database = &state.shared.options.default_database;
+            let taken = sample::take(engine, database, control, wall).map(Arc::new);
+            if let Ok(sample) = &taken {
+                *kept = Some((now, sample.clone()));
+            }
+            Ok(taken)
+        })
+        .await
+    }
+}
