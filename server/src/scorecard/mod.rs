@@ -18,9 +18,12 @@ use tokio::sync::Mutex;
 /// For how long a sample is good.
 pub(crate) const SAMPLE_AGE: Duration = Duration::from_secs(300);
 
-/// The last sample, and when it was measured by the monotonic clock. Who holds it measures.
+/// A sample, and when it was measured by the monotonic clock.
+type Measured = (Duration, Arc<Sample>);
+
+/// The last sample. Who holds it measures.
 #[derive(Debug, Default)]
-pub(crate) struct Samples(Arc<Mutex<Option<(Duration, Arc<Sample>)>>>);
+pub(crate) struct Samples(Arc<Mutex<Option<Measured>>>);
 
 impl ServerState {
     /// The sample; measured now if the last one is too old. The inner error is why there is none.
