@@ -3,11 +3,15 @@
 //! Promise: what is kept is what would be computed anew from the points as they are, but for what the change feed has not told
 //! yet or is being computed, and that is said. Nothing here is the only copy of anything: it may be deleted and comes back.
 //!
+//! Quality is computed when it is asked for, and not kept.
+//!
 //! The arithmetic is in `wattlog-analytics`, the reading and keeping in the engine; this crate decides what to compute when.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod energy;
 pub mod price;
+pub mod quality;
+pub mod series;
 
 mod pending;

@@ -13,6 +13,7 @@
 
 mod activity;
 mod answer;
+mod asked;
 mod body;
 mod budget;
 mod devices;
@@ -20,6 +21,7 @@ mod error;
 mod exposition;
 mod handlers;
 mod keep;
+mod link;
 mod metrics;
 mod options;
 mod queries;

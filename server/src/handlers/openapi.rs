@@ -3,8 +3,8 @@
 use super::health::json_response;
 use super::records::{configurations, routes, sessions as charging};
 use super::{
-    admin, changes, delete, energy, energy_data, export, front_page, health, metrics, query, retention,
-    schema, status, write,
+    admin, changes, delete, energy, energy_data, export, front_page, health, metrics, quality, query,
+    retention, schema, status, write,
 };
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
@@ -30,6 +30,7 @@ use utoipa::OpenApi;
         export::export,
         changes::changes,
         energy::energy,
+        quality::quality,
         schema::databases,
         schema::measurements,
         schema::measurement,
