@@ -3,7 +3,7 @@
 //! Promise: what is kept is what would be computed anew from the points as they are, but for what the change feed has not told
 //! yet or is being computed, and that is said. Nothing here is the only copy of anything: it may be deleted and comes back.
 //!
-//! Quality is computed when it is asked for, and not kept.
+//! Quality and trends are computed when they are asked for, and not kept.
 //!
 //! The arithmetic is in `wattlog-analytics`, the reading and keeping in the engine; this crate decides what to compute when.
 
@@ -13,5 +13,6 @@ pub mod energy;
 pub mod price;
 pub mod quality;
 pub mod series;
+pub mod trend;
 
 mod pending;

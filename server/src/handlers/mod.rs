@@ -16,4 +16,5 @@ pub(crate) mod records;
 pub(crate) mod retention;
 pub(crate) mod schema;
 pub(crate) mod status;
+pub(crate) mod trends;
 pub(crate) mod write;

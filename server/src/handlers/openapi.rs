@@ -4,7 +4,7 @@ use super::health::json_response;
 use super::records::{configurations, routes, sessions as charging};
 use super::{
     admin, changes, delete, energy, energy_data, export, front_page, health, metrics, quality, query,
-    retention, schema, status, write,
+    retention, schema, status, trends, write,
 };
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
@@ -31,6 +31,7 @@ use utoipa::OpenApi;
         changes::changes,
         energy::energy,
         quality::quality,
+        trends::trends,
         schema::databases,
         schema::measurements,
         schema::measurement,

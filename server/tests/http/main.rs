@@ -12,4 +12,5 @@ mod reads;
 mod records;
 mod support;
 mod surface;
+mod trends;
 mod writes;
