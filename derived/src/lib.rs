@@ -3,7 +3,7 @@
 //! Promise: what is kept is what would be computed anew from the points as they are, but for what the change feed has not told
 //! yet or is being computed, and that is said. Nothing here is the only copy of anything: it may be deleted and comes back.
 //!
-//! Quality and trends are computed when they are asked for, and not kept.
+//! Quality, trends and prices are computed when they are asked for, and not kept.
 //!
 //! The arithmetic is in `wattlog-analytics`, the reading and keeping in the engine; this crate decides what to compute when.
 
@@ -11,6 +11,7 @@
 
 pub mod energy;
 pub mod price;
+pub mod prices;
 pub mod quality;
 pub mod series;
 pub mod trend;

@@ -10,6 +10,7 @@ pub(crate) mod front_page;
 pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
+pub(crate) mod prices;
 pub(crate) mod quality;
 pub(crate) mod query;
 pub(crate) mod records;

@@ -3,7 +3,7 @@
 use super::health::json_response;
 use super::records::{configurations, routes, sessions as charging};
 use super::{
-    admin, changes, delete, energy, energy_data, export, front_page, health, metrics, quality, query,
+    admin, changes, delete, energy, energy_data, export, front_page, health, metrics, prices, quality, query,
     retention, schema, status, trends, write,
 };
 use axum::body::Body;
@@ -32,6 +32,7 @@ use utoipa::OpenApi;
         energy::energy,
         quality::quality,
         trends::trends,
+        prices::prices,
         schema::databases,
         schema::measurements,
         schema::measurement,

@@ -7,6 +7,7 @@ mod energy;
 mod exports;
 mod lifecycle;
 mod limits;
+mod prices;
 mod quality;
 mod reads;
 mod records;
