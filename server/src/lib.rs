@@ -14,6 +14,7 @@
 mod activity;
 mod alerting;
 mod answer;
+mod asked;
 mod body;
 mod budget;
 mod devices;
@@ -22,6 +23,7 @@ mod exposition;
 mod feeds;
 mod handlers;
 mod keep;
+mod link;
 mod metrics;
 mod options;
 mod pace;

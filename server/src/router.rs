@@ -12,7 +12,7 @@ use crate::handlers::records::routes::{
 use crate::handlers::records::{configurations, sessions as charging};
 use crate::handlers::{
     admin, alerts, changes, delete as deletion, energy, energy_data, export, feeds, front_page, health,
-    metrics, openapi, query, retention, schema, scorecard, status, storage, write,
+    metrics, openapi, prices, quality, query, retention, schema, scorecard, status, storage, trends, write,
 };
 use crate::state::ServerState;
 use axum::Router;
@@ -95,6 +95,9 @@ pub(crate) fn table() -> Vec<Route> {
         Route::get("/api/v1/queries/slow", Read, get(query::slow)),
         Route::get("/api/v1/changes", Read, get(changes::changes)),
         Route::get("/api/v1/energy", Read, get(energy::energy)),
+        Route::get("/api/v1/quality", Read, get(quality::quality)),
+        Route::get("/api/v1/trends", Read, get(trends::trends)),
+        Route::get("/api/v1/prices", Read, get(prices::prices)),
         Route::get("/api/v1/databases", Read, get(schema::databases)),
         Route::get("/api/v1/measurements", Read, get(schema::measurements)),
         Route::get("/api/v1/measurements/{measurement}", Read, get(schema::measurement)),

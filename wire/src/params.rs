@@ -432,7 +432,8 @@ fn limit(text: &str) -> Result<usize, String> {
 }
 
 /// `VALUE` and `=VALUE` are "one of", `!VALUE` "none of", `~REGEX` and `!~REGEX` match or do not. Values of one key join.
-fn add_filter(filters: &mut Vec<TagFilter>, key: &str, value: String) -> Result<(), String> {
+/// Takes a condition on a tag as `tag.KEY` writes it; several of one key that ask for a value mean any of them.
+pub fn add_filter(filters: &mut Vec<TagFilter>, key: &str, value: String) -> Result<(), String> {
     if key.is_empty() {
         return Err("a tag filter is written tag.KEY=VALUE".to_owned());
     }

@@ -45,6 +45,16 @@ impl QueryMemory {
 }
 
 impl QueryCharge {
+    /// A charge of nothing yet against the same memory: what one question of several holds is given back with its answer.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self(
+            self.0
+                .as_ref()
+                .map(|charge| Arc::new(Charge { memory: charge.memory.clone(), bytes: AtomicU64::new(0) })),
+        )
+    }
+
     /// Holds `bytes` more; if that is refused, the charge is as before.
     pub(super) fn hold(&self, bytes: u64) -> Result<(), QueryError> {
         let Some(charge) = &self.0 else { return Ok(()) };
@@ -93,8 +103,14 @@ mod tests {
         let copy = first.clone();
         drop(first);
         assert_eq!(memory.held(), 35);
+        let another = copy.another();
+        another.hold(40).unwrap();
+        assert_eq!(memory.held(), 75);
+        drop(another);
+        assert_eq!(memory.held(), 35);
         drop(copy);
         assert_eq!(memory.held(), 0);
+        QueryCharge::default().another().hold(u64::MAX).unwrap();
         assert!(second.hold(u64::MAX).is_err());
         QueryCharge::default().hold(u64::MAX).unwrap();
     }

@@ -12,6 +12,8 @@ pub(crate) mod front_page;
 pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
+pub(crate) mod prices;
+pub(crate) mod quality;
 pub(crate) mod query;
 pub(crate) mod records;
 pub(crate) mod retention;
@@ -19,6 +21,7 @@ pub(crate) mod schema;
 pub(crate) mod scorecard;
 pub(crate) mod status;
 pub(crate) mod storage;
+pub(crate) mod trends;
 pub(crate) mod write;
 
 pub(crate) use storage::{Held, disk_bytes};

@@ -3,8 +3,8 @@
 use super::health::json_response;
 use super::records::{configurations, routes, sessions as charging};
 use super::{
-    admin, alerts, changes, delete, energy, energy_data, export, feeds, front_page, health, metrics, query,
-    retention, schema, scorecard, status, storage, write,
+    admin, alerts, changes, delete, energy, energy_data, export, feeds, front_page, health, metrics, prices,
+    quality, query, retention, schema, scorecard, status, storage, trends, write,
 };
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
@@ -30,6 +30,9 @@ use utoipa::OpenApi;
         export::export,
         changes::changes,
         energy::energy,
+        quality::quality,
+        trends::trends,
+        prices::prices,
         schema::databases,
         schema::measurements,
         schema::measurement,
