@@ -533,7 +533,17 @@ fn the_demo_is_reproducible_and_leaves_nothing_behind() {
     };
     assert_eq!(answer(&first), answer(&second));
     assert!(answer(&first)[0]["values"][1][0].is_number(), "{first}");
-    assert_eq!(first.matches("$ curl ").count(), 3, "{first}");
+    assert_eq!(first.matches("$ curl ").count(), 7, "{first}");
+    assert!(first.contains("prices: 96 quarters of an hour"), "{first}");
+    let told = |path: &str| {
+        let mut rest = first.lines().skip_while(|line| !line.contains(path));
+        rest.nth(1).unwrap_or_else(|| panic!("{path}: {first}")).to_owned()
+    };
+    assert!(told("/api/v1/energy").contains("\"priced_kwh\""), "{first}");
+    assert!(told("/api/v1/sessions").contains("\"origin\":\"detected\""), "{first}");
+    assert!(told("/api/v1/quality").contains("\"score\""), "{first}");
+    let alerts = told("/api/v1/alerts/events");
+    assert_eq!(alerts.matches("\"state\":\"firing\"").count(), 1, "{alerts}");
     assert!(first.contains("8640 points"), "{first}");
     assert!(first.contains("1 live points answered back"), "{first}");
     assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "the demo's folder is gone");
