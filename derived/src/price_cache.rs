@@ -59,7 +59,8 @@ impl PriceCache {
             }
             let pieces = Arc::new(tariff.pieces(engine, database, &times, zone, control)?);
             out.extend_from_slice(&pieces);
-            let bytes = size_of::<Key>() + key.definition.len() + size_of_val(pieces.as_slice());
+            let texts = key.definition.len() + key.database.len() + key.zone.len();
+            let bytes = size_of::<Key>() + texts + size_of_val(pieces.as_slice());
             self.0.put(key, version, pieces, bytes);
         }
         Ok(out)

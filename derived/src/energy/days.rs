@@ -36,6 +36,22 @@ struct Key {
     has_prices: [bool; 2],
 }
 
+impl Key {
+    fn bytes(&self) -> usize {
+        let device = self.device.as_ref().map_or(0, String::len);
+        size_of::<Self>() + self.database.len() + self.zone.len() + device
+    }
+}
+
+impl Month {
+    fn bytes(&self) -> usize {
+        let of_device = |of: &DeviceDays| {
+            size_of::<DeviceDays>() + of.device.len() + of.days.capacity() * size_of::<(i64, Sum)>()
+        };
+        size_of::<Self>() + self.devices.iter().map(of_device).sum::<usize>()
+    }
+}
+
 /// Days of a month, of every device.
 #[derive(Debug, Default)]
 pub(super) struct Month {
@@ -103,9 +119,9 @@ pub(super) fn month(
         return Ok(known);
     }
     let month = Arc::new(read(engine, options, request, times, control)?);
-    if month.lost.is_empty() {
-        let days: usize = month.devices.iter().map(|of_device| of_device.days.capacity()).sum();
-        let bytes = size_of::<Key>() + size_of::<Month>() + days * size_of::<(i64, Sum)>();
+    // Of what is not there, a list of names could be asked for that has no end.
+    if month.lost.is_empty() && !month.devices.is_empty() {
+        let bytes = key.bytes() + month.bytes();
         cache.0.put(key, version, Arc::clone(&month), bytes);
     }
     Ok(month)
