@@ -558,6 +558,22 @@ fn the_demo_is_reproducible_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_demo_goes_on_in_the_folder_of_a_former_one() {
+    // Tariffs of the first were in the way of the second.
+    let folder = tempfile::tempdir().unwrap();
+    for (now, prices) in [("2026-06-15T12:00:00Z", 96), ("2026-06-18T12:00:00Z", 4 * 96)] {
+        let output = wattlog(folder.path())
+            .args(["demo", "--exit-after", "1s", "--days", "1", "--seed", "5", "--now", now, "--frozen"])
+            .args(["--data", "kept", "--listen", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = succeeds(&output);
+        assert!(said.contains(&format!("prices: {prices} quarters of an hour")), "{said}");
+    }
+}
+
+#[test]
 fn the_example_of_the_readme_is_what_the_demo_answers() {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let example = readme.split("$ wattlog demo ").nth(1).unwrap().split("```").next().unwrap();

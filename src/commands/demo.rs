@@ -79,7 +79,8 @@ async fn demo(arguments: &DemoArgs, mut config: Config, folder: &Path) -> Result
     let over = CancellationToken::new();
     let simulated = tokio::spawn(simulator.run(over.clone()));
     let zone = &config.server.home_zone;
-    let services = Services::start(arguments.seed, arguments.days, zone, Arc::clone(&clock), &over).await?;
+    let services =
+        Services::start(arguments.seed, (plan_start, clock.wall()), zone, Arc::clone(&clock), &over).await?;
     print(&format!("simulated inverter: Modbus TCP on {modbus}, seed {}", arguments.seed))?;
     print(&format!("data: {}", folder.display()))?;
 

@@ -19,7 +19,7 @@ use wattlog_collector::simulator::feeds::{FeedServer, Market};
 use wattlog_model::{Clock, Timestamp};
 
 /// Days of prices, at most: the service is asked day by day.
-const MOST_DAYS: u32 = 31;
+const MOST_DAYS: i64 = 31;
 const QUARTER_NS: i64 = 900_000_000_000;
 /// What a kWh from the grid costs and what one to it brings: two series of the market.
 const BOUGHT: &str = "csdac-pln";
@@ -37,7 +37,7 @@ impl Services {
     /// Begins to answer, until `over`.
     pub(super) async fn start(
         seed: u64,
-        days: u32,
+        (first, now): (Timestamp, Timestamp),
         zone: &str,
         clock: Arc<dyn Clock>,
         over: &CancellationToken,
@@ -57,7 +57,8 @@ impl Services {
         };
         let feeds = FeedsConfig {
             // One more: the first local day may have begun before the history.
-            backfill_days: u16::try_from(days.min(MOST_DAYS) + 1).unwrap_or(u16::MAX),
+            backfill_days: u16::try_from((now.0 - shown_from(first, now).0) / Timestamp::DAY_NS + 1)
+                .unwrap_or(u16::MAX),
             zone: all.zone,
             pse: all.pse.map(pse),
             open_meteo: all.open_meteo.map(weather),
@@ -73,6 +74,11 @@ impl Services {
     }
 }
 
+/// Where the prices begin.
+fn shown_from(first: Timestamp, now: Timestamp) -> Timestamp {
+    Timestamp(first.0.max(now.0 - MOST_DAYS * Timestamp::DAY_NS))
+}
+
 /// Where rules about the market price find it.
 pub(super) fn price_field() -> PriceField {
     let tags =
@@ -86,7 +92,7 @@ pub(super) async fn show(
     url: &str,
     (first, now): (Timestamp, Timestamp),
 ) -> Result<(), Failure> {
-    let first = Timestamp(first.0.max(now.0 - i64::from(MOST_DAYS) * Timestamp::DAY_NS));
+    let first = shown_from(first, now);
     let start = format!("{}ns", first.0);
     let end = format!("{}ns", now.0);
     tell_tariffs(client, first).await?;
@@ -155,7 +161,12 @@ async fn tell_tariffs(client: &mut Client, first: Timestamp) -> Result<(), Failu
             "definition": { "sold": true, "energy": series(SOLD) } }),
     ];
     for tariff in tariffs {
-        tell(client, "/api/v1/tariffs", &tariff).await?;
+        // A former demo in the same folder told it, of a day that may be another.
+        let name = tariff["name"].as_str().unwrap_or_default();
+        let known = answered(client, "/api/v1/tariffs", [("name", name)]).await?;
+        if known["records"].as_array().is_none_or(Vec::is_empty) {
+            tell(client, "/api/v1/tariffs", &tariff).await?;
+        }
     }
     Ok(())
 }
