@@ -333,6 +333,18 @@ fn days_months_and_money_are_those_of_the_zone() {
         home.write("a", body.iter().copied());
     }
     home.settle(newest, "flat");
+    let units = || {
+        let known = home.engine.measurement("wattlog", QUARTERS).unwrap().unwrap();
+        let unit = |field: wattlog_engine::FieldInfo| field.unit.map(|unit| unit.as_str().to_owned());
+        known.fields.into_iter().map(unit).collect::<Vec<_>>()
+    };
+    let until = Instant::now() + PATIENCE;
+    while units().contains(&None) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let told = units();
+    let kwh = told.iter().filter(|unit| unit.as_deref() == Some("kWh")).count();
+    assert_eq!((told.len(), kwh), (FIELDS.len(), FIELDS.len() - 1), "{told:?}");
     let zone = Zone::named("Europe/Warsaw").unwrap();
     let tariff = serde_json::json!({ "builtin": "g12", "energy": { "fixed_pln_kwh": 0.5 } });
     let tariff = StoredTariff::parse(&tariff).unwrap();

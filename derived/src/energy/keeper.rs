@@ -5,6 +5,7 @@
 //! a little before, and what it does twice comes out the same.
 
 use super::compute::{number, of_device, times};
+use super::units::tell_units;
 use super::{
     DEVICE, EnergyError, EnergyOptions, FIELDS, QUARTER_NS, QUARTERS, Quarters, RAW, Values, quarter_of,
     quarters,
@@ -120,6 +121,7 @@ struct Follower {
     pending: Pending,
     /// End of the last quarter that is over.
     horizon: Option<i64>,
+    has_told_units: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -253,7 +255,7 @@ impl Shared {
         let (feed, written) = Followed::open::<Written>(self.owner(), request, &self.control())?;
         if let Some(written) = written {
             let pending = Pending::new(written.pending.iter().map(|(start, end)| *start..*end));
-            return Ok(Follower { feed, pending, horizon: written.horizon });
+            return Ok(Follower { feed, pending, horizon: written.horizon, has_told_units: false });
         }
         let mut pending = Pending::default();
         let known = self.engine.measurement(&self.options.database, RAW)?;
@@ -265,7 +267,7 @@ impl Shared {
             horizon = Some(newest);
             pending.add(quarter_of(first.0)..newest);
         }
-        Ok(Follower { feed, pending, horizon })
+        Ok(Follower { feed, pending, horizon, has_told_units: false })
     }
 
     fn owner(&self) -> Owner {
@@ -374,6 +376,10 @@ impl Shared {
             if let Some(refused) = receipt.rejected.first() {
                 let reason = format!("rows of {QUARTERS} were refused: {}", refused.reason);
                 return Err(Failure::Other(reason));
+            }
+            if !follower.has_told_units {
+                tell_units(&self.engine, &self.options.database)?;
+                follower.has_told_units = true;
             }
         }
         self.status.lock().rows += u64::from(rows);

@@ -18,6 +18,7 @@ mod compute;
 mod days;
 mod figures;
 mod keeper;
+mod units;
 
 pub use answer::{DeviceEnergy, EnergyAnswer, EnergyRequest, Money, Period, answer};
 pub use compute::{DeviceQuarters, EnergyError, QuarterRow, Quarters, quarters};
