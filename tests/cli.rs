@@ -541,7 +541,7 @@ fn the_demo_is_reproducible_and_leaves_nothing_behind() {
     };
     assert!(told("/api/v1/energy").contains("\"priced_kwh\""), "{first}");
     assert!(told("/api/v1/sessions").contains("\"origin\":\"detected\""), "{first}");
-    assert!(told("/api/v1/quality").contains("\"score\""), "{first}");
+    assert!(told("/api/v1/quality").contains("\"accuracy\""), "{first}");
     let alerts = told("/api/v1/alerts/events");
     assert_eq!(alerts.matches("\"state\":\"firing\"").count(), 1, "{alerts}");
     assert!(first.contains("8640 points"), "{first}");

@@ -6,7 +6,7 @@
 //! A log that was sealed goes, and with it every place that names it: the feed then tells of everything. So the place is written
 //! again as soon as it lies in another log than the one that was written, and at a stop until both are the same.
 
-use crate::energy::STATE;
+use crate::energy::{RAW, STATE};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -49,6 +49,13 @@ pub(crate) struct Owner {
     /// Value of the tag `of`.
     pub(crate) name: &'static str,
     pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Owner {
+    /// Before there are points there is nothing to remember, and no database is made for it.
+    fn has_points(&self) -> bool {
+        self.engine.measurement(&self.database, RAW).is_ok_and(|known| known.is_some())
+    }
 }
 
 /// See the module.
@@ -118,7 +125,7 @@ impl Followed {
         let text = serde_json::to_string(&Written { cursor: cursor.to_string(), state })
             .map_err(|error| refused(&error))?;
         self.at = self.owner.clock.monotonic();
-        if text == self.text {
+        if text == self.text || (self.text.is_empty() && !self.owner.has_points()) {
             return Ok(());
         }
         let tags = TagSet::new([("of", self.owner.name)]).map_err(|error| refused(&error))?;
