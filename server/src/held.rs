@@ -104,6 +104,29 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+    use wattlog_engine::io::sim::SimDisk;
+    use wattlog_engine::{Options, WriteBatch};
+    use wattlog_model::{FieldValue, ManualClock, TagSet};
+
+    #[test]
+    fn nothing_is_asked_after_the_deadline_and_that_is_said() {
+        let clock = Arc::new(ManualClock::new(Timestamp(1000)));
+        let engine = Engine::open(Arc::new(SimDisk::new(1)), Options::default(), clock, [1; 16]).unwrap();
+        let mut batch = WriteBatch::new("home", None);
+        for (row, (name, ns)) in [("a", 30), ("b", 10), ("b", 40)].into_iter().enumerate() {
+            let slot = batch.series(name, &TagSet::default());
+            batch.row(slot, Timestamp(ns), row as u32).value("v", &FieldValue::Float(1.0));
+        }
+        engine.write(batch).unwrap();
+        let held = Held::until(&engine, Instant::now() + Duration::from_secs(600));
+        let all = Times { oldest: Some(Timestamp(10)), newest: Some(Timestamp(40)) };
+        assert_eq!((held.all(), held.missing()), (Ok(all), None));
+        let held = Held::until(&engine, Instant::now());
+        let reason = "the store is busy: 0 measurements were asked in the time";
+        assert_eq!((held.all(), held.missing()), (Err(reason.to_owned()), Some(reason)));
+    }
 
     #[test]
     fn what_was_not_asked_leaves_no_time_for_all_but_those_that_are_known() {

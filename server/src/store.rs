@@ -4,7 +4,7 @@
 //! `concurrent_exports` of them at a time; who does not get a turn within `queue_time` hears 503 with a time to come back; a query ends soon after its
 //! client went away or its time is over.
 //!
-//! Figures for probes have a way of their own, so that a busy store can be seen to be busy.
+//! Figures for probes have a way of their own, so that a busy store can be seen to be busy, and so have surveys.
 //!
 //! Invariant: the permit of a call lives on the engine's side, so that a call whose client has gone still counts.
 
