@@ -2,6 +2,7 @@
 
 use parking_lot::RwLock;
 use std::collections::HashMap;
+use std::time::Duration;
 use wattlog_collector::status::{DeviceStatus as Polled, FeedStatus as Fetched, MqttStatus, StatusHandle};
 use wattlog_server::{BrokerStatus, DeviceStatus, DeviceStatusProvider, FeedStatus, FeedStatusProvider};
 
@@ -57,6 +58,10 @@ impl DeviceStatusProvider for Devices {
             }
         }
         devices.into_iter().map(told).collect()
+    }
+
+    fn own_interval(&self) -> Option<Duration> {
+        self.0.read().running.as_ref()?.own_interval()
     }
 }
 
@@ -224,6 +229,7 @@ mod tests {
         let told = devices.devices().remove(0);
         assert_eq!((told.polls_ok, told.dropped_points, told.last_success), (5, 2, Some(Timestamp(7))));
         assert!(told.errors.contains(&("silence".to_owned(), 1)));
+        assert_eq!(devices.own_interval(), Some(Duration::from_secs(60)), "as configured by default");
     }
 
     #[test]

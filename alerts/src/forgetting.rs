@@ -2,9 +2,10 @@
 //!
 //! Promise: an episode goes whole, at the earliest `keep` after its end, and never while one of its deliveries is still to be sent
 //! (`ledger`: `forget_alerts`). By a clock that is not proven nothing goes: the wall clock must have run for a day without a
-//! step, as retention asks of it.
+//! step, as retention asks of it. A reload does not begin that day anew; a start of the program does.
 
 use crate::status::Status;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,9 @@ const PROOF: Duration = Duration::from_secs(24 * 3600);
 /// By how much it may drift meanwhile.
 const DRIFT_NS: i64 = 60_000_000_000;
 
+/// Wall and monotonic time since when the two go together; one for all alerts of a process, so that a reload does not begin it anew.
+pub(crate) type Steady = Arc<Mutex<Option<(Timestamp, Duration)>>>;
+
 /// Takes away what is old.
 #[derive(Debug)]
 pub(crate) struct Forgetting {
@@ -31,8 +35,7 @@ pub(crate) struct Forgetting {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) status: Arc<Status>,
     pub(crate) keep: Interval,
-    /// Wall and monotonic time since when the two go together.
-    pub(crate) steady: Option<(Timestamp, Duration)>,
+    pub(crate) steady: Steady,
 }
 
 impl Forgetting {
@@ -79,13 +82,14 @@ impl Forgetting {
     }
 
     /// The wall clock, if it can be believed.
-    fn proven(&mut self) -> Option<Timestamp> {
+    fn proven(&self) -> Option<Timestamp> {
         let (wall, monotonic) = (self.clock.wall(), self.clock.monotonic());
-        let (since, begun) = *self.steady.get_or_insert((wall, monotonic));
+        let mut steady = self.steady.lock();
+        let (since, begun) = *steady.get_or_insert((wall, monotonic));
         let ran = monotonic.saturating_sub(begun);
         let off = i128::from(wall.0) - i128::from(since.0) - ran.as_nanos().cast_signed();
         if off.unsigned_abs() > u128::from(DRIFT_NS.unsigned_abs()) {
-            self.steady = Some((wall, monotonic));
+            *steady = Some((wall, monotonic));
             return None;
         }
         (ran >= PROOF).then_some(wall)

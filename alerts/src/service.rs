@@ -6,7 +6,7 @@
 
 use crate::config::{AlertsConfig, InvalidConfig};
 use crate::evaluator::Evaluator;
-use crate::forgetting::Forgetting;
+use crate::forgetting::{Forgetting, Steady};
 use crate::notifier::{self, Notice, Notifier, Receipt, SendError};
 use crate::outbox::{Outbox, Route};
 use crate::readings::Readings;
@@ -72,18 +72,19 @@ impl Alerts {
             clock: clock.clone(),
             status: status.clone(),
             keep: config.keep,
-            steady: None,
+            steady: Steady::default(),
         };
         let evaluator = Evaluator::new(config, ledger, readings, clock, zone, status);
         Ok(Self { evaluator, outbox, forgetting, channels, interval: config.interval.0 })
     }
 
-    /// Counts on from where the alerts that these replace ended.
+    /// Counts on from where the alerts that these replace ended, and goes on watching the clock since they did.
     #[must_use]
     pub fn counting_on(mut self, before: &AlertsHandle) -> Self {
         let status = before.status.clone();
         self.evaluator.status = status.clone();
         self.forgetting.status = status.clone();
+        self.forgetting.steady = before.steady.clone();
         self.outbox.status = status;
         self
     }
@@ -95,7 +96,8 @@ impl Alerts {
 
     /// For whoever looks at it while it runs.
     pub fn handle(&self) -> AlertsHandle {
-        AlertsHandle { status: self.status(), wake: self.outbox.wake.clone() }
+        let steady = self.forgetting.steady.clone();
+        AlertsHandle { status: self.status(), wake: self.outbox.wake.clone(), steady }
     }
 
     /// Evaluates and sends until it is over.
@@ -139,6 +141,7 @@ impl Alerts {
 pub struct AlertsHandle {
     status: Arc<Status>,
     wake: Arc<Notify>,
+    steady: Steady,
 }
 
 impl AlertsHandle {

@@ -43,7 +43,10 @@ impl Collector {
         config.check()?;
         let services = Service::all(&config.feeds);
         let feeds = services.iter().map(Service::named);
-        let mut status = StatusHandle::new(&config.devices, config.buffer_points).with_feeds(feeds);
+        let own = &config.system_metrics;
+        let mut status = StatusHandle::new(&config.devices, config.buffer_points)
+            .with_feeds(feeds)
+            .with_own_figures(own.enabled.then_some(own.interval.0));
         if let Some(mqtt) = &config.mqtt {
             let topics = mqtt.topics.iter().map(|topic| topic.topic.clone()).collect();
             status = status.with_mqtt(mqtt.url.clone(), topics);

@@ -6,6 +6,7 @@ use crate::modbus::ReadError;
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::sync::Arc;
+use std::time::Duration;
 use wattlog_model::{Point, Timestamp};
 
 /// Everything at one moment.
@@ -257,6 +258,7 @@ pub struct StatusHandle {
     buffer: Arc<Mutex<BufferStatus>>,
     feeds: Arc<Vec<Mutex<FeedStatus>>>,
     mqtt: Option<Arc<Mutex<MqttStatus>>>,
+    own_interval: Option<Duration>,
 }
 
 impl StatusHandle {
@@ -264,7 +266,7 @@ impl StatusHandle {
         let devices = devices.iter().map(|device| Mutex::new(DeviceStatus::new(device))).collect();
         let buffer = BufferStatus { capacity, ..BufferStatus::default() };
         let (devices, buffer) = (Arc::new(devices), Arc::new(Mutex::new(buffer)));
-        Self { devices, buffer, feeds: Arc::default(), mqtt: None }
+        Self { devices, buffer, feeds: Arc::default(), mqtt: None, own_interval: None }
     }
 
     /// Name and kind of each feed.
@@ -278,6 +280,16 @@ impl StatusHandle {
     pub(crate) fn with_mqtt(mut self, address: String, topics: Vec<String>) -> Self {
         self.mqtt = Some(Arc::new(Mutex::new(MqttStatus { address, topics, ..MqttStatus::default() })));
         self
+    }
+
+    pub(crate) fn with_own_figures(mut self, interval: Option<Duration>) -> Self {
+        self.own_interval = interval;
+        self
+    }
+
+    /// Time between two points of `system_metrics`; none if they are switched off.
+    pub fn own_interval(&self) -> Option<Duration> {
+        self.own_interval
     }
 
     /// The status now.

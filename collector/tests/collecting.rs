@@ -15,7 +15,7 @@ use wattlog_collector::config::{BlockName, Family, FieldChoice, Interval, System
 use wattlog_collector::modbus::{Refusal, parse_rtu_request, rtu_answer};
 use wattlog_collector::simulator::{Faults, Place, Plant, PlantPoints, SimulatorOptions, Source};
 use wattlog_collector::status::DeviceState;
-use wattlog_collector::{CollectorConfig, SinkError};
+use wattlog_collector::{Collector, CollectorConfig, SinkError};
 use wattlog_model::{Clock, FieldKind, FieldValue, ManualClock, Point, Timestamp};
 
 const NOON: Timestamp =
@@ -537,4 +537,14 @@ async fn the_program_measures_itself() {
         let Some(FieldValue::Float(number)) = value(point, field) else { panic!("{field}: {point:?}") };
         assert!(*number >= 0.0, "{field} {number}");
     }
+}
+
+#[test]
+fn the_interval_of_the_own_figures_is_told_unless_they_are_off() {
+    let told = |enabled| {
+        let system_metrics = SystemMetricsConfig { enabled, interval: Interval::from_secs(300) };
+        let config = CollectorConfig { system_metrics, ..CollectorConfig::default() };
+        Collector::new(config).unwrap().status().own_interval()
+    };
+    assert_eq!((told(true), told(false)), (Some(Duration::from_secs(300)), None));
 }

@@ -1,6 +1,7 @@
 //! What the server asks of whoever polls devices. The root joins the two.
 
 use serde::Serialize;
+use std::time::Duration;
 use wattlog_model::Timestamp;
 
 /// How one device is doing.
@@ -38,6 +39,11 @@ pub struct DeviceStatus {
 pub trait DeviceStatusProvider: Send + Sync {
     /// One entry per configured device, in the order of the configuration.
     fn devices(&self) -> Vec<DeviceStatus>;
+
+    /// Time from one point of the program's own figures (`system_metrics`) to the next; none if there are to be none.
+    fn own_interval(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// For a server without a collector.

@@ -179,8 +179,10 @@ async fn process_groups(state: &ServerState) -> Vec<Group> {
             stat.cpu_seconds,
         ));
         groups.push(Group::gauge("process_virtual_memory_bytes", "Mapped memory", stat.virtual_bytes));
-        groups.push(Group::gauge("process_resident_memory_bytes", "Resident memory", stat.resident_bytes));
         groups.push(Group::gauge("process_threads", "Threads", stat.threads));
+    }
+    if let Some(resident) = resident_bytes().await {
+        groups.push(Group::gauge("process_resident_memory_bytes", "Resident memory", resident));
     }
     if let Ok(mut descriptors) = tokio::fs::read_dir("/proc/self/fd").await {
         let mut open = 0_u32;
@@ -194,8 +196,14 @@ async fn process_groups(state: &ServerState) -> Vec<Group> {
 
 /// Memory of the process that lies in RAM; none where the system does not tell.
 pub(crate) async fn resident_bytes() -> Option<f64> {
-    let stat = tokio::fs::read_to_string("/proc/self/stat").await.ok()?;
-    ProcessStat::parse(&stat).map(|stat| stat.resident_bytes)
+    resident_of(&tokio::fs::read_to_string("/proc/self/status").await.ok()?)
+}
+
+/// `VmRSS` of proc(5) `status`, which says its unit; `stat` counts in pages, and those are of 16 KiB on some machines.
+fn resident_of(status: &str) -> Option<f64> {
+    let told = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib = told.trim().strip_suffix("kB")?.trim_end();
+    Some(kib.parse::<f64>().ok()? * 1024.0)
 }
 
 #[derive(Debug, PartialEq)]
@@ -203,7 +211,6 @@ struct ProcessStat {
     cpu_seconds: f64,
     threads: f64,
     virtual_bytes: f64,
-    resident_bytes: f64,
 }
 
 impl ProcessStat {
@@ -211,15 +218,12 @@ impl ProcessStat {
     fn parse(text: &str) -> Option<Self> {
         /// USER_HZ, fixed by the kernel's interface.
         const TICKS_PER_SECOND: f64 = 100.0;
-        /// Page size of the machines we build for; `stat` counts in pages.
-        const PAGE_BYTES: f64 = 4096.0;
         let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_ascii_whitespace().collect();
         let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
         Some(Self {
             cpu_seconds: (field(14)? + field(15)?) / TICKS_PER_SECOND,
             threads: field(20)?,
             virtual_bytes: field(23)?,
-            resident_bytes: field(24)? * PAGE_BYTES,
         })
     }
 }
@@ -254,16 +258,17 @@ mod tests {
     fn process_figures_are_read_behind_any_command_name() {
         let text = "123 (a b) c) S 1 1 1 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 7 0 100 8192000 300 18446744073709551615";
         let stat = ProcessStat::parse(text).unwrap();
-        assert_eq!(
-            stat,
-            ProcessStat {
-                cpu_seconds: 3.0,
-                threads: 7.0,
-                virtual_bytes: 8_192_000.0,
-                resident_bytes: 1_228_800.0
-            }
-        );
+        assert_eq!(stat, ProcessStat { cpu_seconds: 3.0, threads: 7.0, virtual_bytes: 8_192_000.0 });
         assert_eq!(ProcessStat::parse("123 (cut"), None);
+    }
+
+    #[test]
+    fn resident_memory_is_told_without_knowing_the_size_of_a_page() {
+        let text = "Name:\tVmRSS: 9 kB\nVmHWM:\t   40 kB\nVmRSS:\t   48656 kB\nThreads:\t7\n";
+        assert_eq!(resident_of(text), Some(49_823_744.0));
+        for text in ["", "VmRSS:\t kB", "VmRSS:\t 5 pages", "Name:\tx\n"] {
+            assert_eq!(resident_of(text), None, "{text}");
+        }
     }
 
     #[test]

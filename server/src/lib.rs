@@ -22,6 +22,7 @@ mod error;
 mod exposition;
 mod feeds;
 mod handlers;
+mod held;
 mod keep;
 mod link;
 mod metrics;

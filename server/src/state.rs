@@ -246,6 +246,11 @@ impl ServerState {
         provider.devices()
     }
 
+    /// Time between two points of the program's own figures, if it is told.
+    pub(crate) fn own_interval(&self) -> Option<Duration> {
+        self.shared.devices.read().own_interval()
+    }
+
     /// Whether reads and writes work, and the sentence that says so.
     pub(crate) fn condition(&self) -> (bool, String) {
         let Some(engine) = self.shared.store.opened() else {

@@ -4,7 +4,7 @@
 //! `concurrent_exports` of them at a time; who does not get a turn within `queue_time` hears 503 with a time to come back; a query ends soon after its
 //! client went away or its time is over.
 //!
-//! Figures for probes have a way of their own, so that a busy store can be seen to be busy.
+//! Figures for probes have a way of their own, so that a busy store can be seen to be busy, and so have surveys.
 //!
 //! Invariant: the permit of a call lives on the engine's side, so that a call whose client has gone still counts.
 
@@ -30,6 +30,7 @@ pub(crate) struct Store {
     exports: Arc<Semaphore>,
     tasks: Arc<Semaphore>,
     figures: Arc<Semaphore>,
+    surveys: Arc<Semaphore>,
     changes: Arc<Semaphore>,
 }
 
@@ -38,6 +39,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// When to come back to a store that is busy with long work.
 const LONG_WORK_RETRY: Duration = Duration::from_secs(10);
+
+/// Longest time of a survey; a call of the engine that has no time limit of its own may still end after it.
+pub(crate) const SURVEY_TIME: Duration = Duration::from_secs(10);
 
 /// Between looks whether the server is to stop.
 const CHANGES_SLICE: Duration = Duration::from_millis(500);
@@ -76,6 +80,7 @@ impl Store {
             exports: Arc::new(Semaphore::new(limits.concurrent_exports as usize)),
             tasks: Arc::new(Semaphore::new(1)),
             figures: Arc::new(Semaphore::new(1)),
+            surveys: Arc::new(Semaphore::new(1)),
             changes: Arc::new(Semaphore::new(limits.waiting_changes as usize)),
         }
     }
@@ -104,11 +109,38 @@ impl ServerState {
         let store = &self.shared.store;
         let engine = store.engine()?;
         let permit = self.turn(&store.queries, "concurrent_queries").await?;
+        self.controlled(engine, permit, self.shared.options.limits.query_time.0, work).await
+    }
+
+    /// Measures the store for who looks after it, one survey at a time and for at most [`SURVEY_TIME`]. Surveys wait for each
+    /// other for at most `queue_time` and take no turn of a query, nor do queries of theirs.
+    pub(crate) async fn survey<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Engine, &QueryControl) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let store = &self.shared.store;
+        let engine = store.engine()?;
+        let wait = self.shared.options.limits.queue_time.0;
+        let Ok(permit) = tokio::time::timeout(wait, store.surveys.clone().acquire_owned()).await else {
+            let message = "the store is being measured for others, try again";
+            return Err(ApiError::unavailable(message, RETRY_AFTER).at_limit("surveys"));
+        };
+        let time = SURVEY_TIME.min(self.shared.options.limits.query_time.0);
+        self.controlled(engine, permit.map_err(|_| closed())?, time, work).await
+    }
+
+    /// Runs what ends soon after `time`, or after its client went away.
+    async fn controlled<T: Send + 'static>(
+        &self,
+        engine: Engine,
+        permit: OwnedSemaphorePermit,
+        time: Duration,
+        work: impl FnOnce(&Engine, &QueryControl) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
         let cancel = CancelFlag::default();
         let _cancel = CancelOnDrop(cancel.clone());
-        let deadline = Instant::now() + self.shared.options.limits.query_time.0;
         let memory = self.shared.query_memory.charge();
-        let control = QueryControl { deadline: Some(deadline), cancel, memory };
+        let control = QueryControl { deadline: Some(Instant::now() + time), cancel, memory };
         self.off_thread(permit, move || work(&engine, &control)).await
     }
 
@@ -370,7 +402,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn figures_are_read_while_every_query_has_to_wait() {
+    async fn figures_and_surveys_are_read_while_every_query_has_to_wait() {
         let state = state(|limits| {
             limits.concurrent_queries = 1;
             limits.queue_time = crate::Span::millis(10);
@@ -390,6 +422,13 @@ mod tests {
         assert_eq!((error.status.as_u16(), error.limit), (503, Some("concurrent_queries")));
         assert!(error.retry_after.is_some());
         assert_eq!(state.figures(|engine| engine.storage().series).await, Some(0));
+        let controlled = |control: &QueryControl| {
+            control.deadline.is_some_and(|deadline| deadline <= Instant::now() + SURVEY_TIME)
+        };
+        assert!(state.survey(move |_, control| Ok(controlled(control))).await.unwrap());
+        let _survey = state.shared.store.surveys.clone().acquire_owned().await.unwrap();
+        let error = state.survey(|_, _| Ok(())).await.unwrap_err();
+        assert_eq!((error.status.as_u16(), error.limit), (503, Some("surveys")));
         end.send(()).unwrap();
         assert!(busy.await.unwrap().unwrap());
     }

@@ -49,3 +49,28 @@ async fn events_go_after_the_time_they_are_kept_and_not_because_the_clock_was_se
     assert_eq!(states(home.events().await), [("firing", 100)], "what fires is kept, however old");
     assert_eq!((alerts.forget_once().await.unwrap(), handle.report().forgotten), (0, 2));
 }
+
+#[tokio::test]
+async fn a_reload_does_not_begin_the_day_of_proof_anew() {
+    let clock = Arc::new(ManualClock::new(NOW));
+    let home = Home::new(clock.clone()).await;
+    let config: AlertsConfig = serde_json::from_value(json!({ "keep": "35d" })).unwrap();
+    home.rule("battery low", soc_below(0), &[]).await;
+    let mut alerts = home.alerts(&config);
+    for (second, soc) in [(-20, 9.0), (30, 90.0)] {
+        home.plant.put("battery_soc", second, soc);
+        alerts.evaluate_once().await.unwrap();
+        clock.advance(Duration::from_secs(60));
+    }
+    assert_eq!(home.events().await.len(), 2);
+    clock.advance(DAY * 35);
+    // Twenty-four reloads, an hour from each to the next.
+    for _ in 0..24 {
+        assert_eq!(alerts.forget_once().await.unwrap(), 0, "not a day yet");
+        alerts = home.alerts(&config).counting_on(&alerts.handle());
+        clock.advance(Duration::from_secs(3600));
+    }
+    // A start of the program has watched no clock.
+    assert_eq!(home.alerts(&config).forget_once().await.unwrap(), 0);
+    assert_eq!(alerts.forget_once().await.unwrap(), 2);
+}

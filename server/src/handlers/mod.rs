@@ -24,4 +24,4 @@ pub(crate) mod storage;
 pub(crate) mod trends;
 pub(crate) mod write;
 
-pub(crate) use storage::{Held, disk_bytes};
+pub(crate) use storage::disk_bytes;

@@ -98,7 +98,7 @@ pub(crate) async fn scorecard(
     let sample = state.sample().await?;
     let asked = asked(&state);
     let now = asked.now;
-    let figures = state.read(move |engine, control| Ok(Figures::of(engine, &asked, control))).await?;
+    let figures = state.survey(move |engine, control| Ok(Figures::of(engine, &asked, control))).await?;
     let resident = crate::exposition::resident_bytes().await;
     let sampled = sample.as_deref().map_err(Clone::clone);
     let metrics = [
@@ -126,13 +126,11 @@ pub(crate) async fn scorecard(
 
 fn asked(state: &ServerState) -> Asked {
     let devices = state.devices();
-    // What the collector polls each minute unless told otherwise.
-    let own_interval = devices.iter().find(|device| device.vendor == "system");
     Asked {
         database: state.shared.options.default_database.clone(),
         now: state.shared.clock.wall(),
-        own_interval: own_interval
-            .map_or(Duration::from_secs(60), |own| Duration::from_millis(own.interval_ms)),
+        // That of a collector that is not told otherwise.
+        own_interval: state.own_interval().unwrap_or(Duration::from_secs(60)),
         devices: devices
             .iter()
             .map(|device| (device.id.clone(), Duration::from_millis(device.interval_ms)))
@@ -241,7 +239,10 @@ fn uptime(state: &ServerState, figures: &Figures) -> Measure {
     Measure::new("uptime", Goal::Above(0.999), "share", figures.uptime.value.clone())
         .undecided(short)
         .over(window(&figures.uptime))
-        .from("stored points: stretches of five minutes with a point of system_metrics; a shorter stop is not seen")
+        .from(format!(
+            "stored points: stretches of {} s with a point of system_metrics; a shorter stop is not seen",
+            figures.stretch.as_secs()
+        ))
         .with(json!({ "process_uptime_s": state.uptime().as_secs() }))
 }
 
@@ -259,10 +260,15 @@ fn window(share: &Share) -> String {
 
 fn retention(figures: &Figures, now: Timestamp) -> Measure {
     let days = |ns: i64| ns as f64 / 86_400e9;
-    let age = figures.oldest.map(|oldest| now.0.saturating_sub(oldest.0));
-    let value = age.map(days).ok_or_else(|| "nothing is stored yet".to_owned());
+    let oldest = figures
+        .times
+        .clone()
+        .and_then(|times| times.oldest.ok_or_else(|| "nothing is stored yet".to_owned()));
+    let age = oldest.clone().map(|oldest| now.0.saturating_sub(oldest.0));
+    let value = age.clone().map(days);
+    let newest = figures.times.as_ref().ok().and_then(|times| times.newest);
     let mut measure = Measure::new("retention", Goal::Above(days(YEAR_NS)), "days", value);
-    if age.is_some_and(|age| age <= YEAR_NS) {
+    if age.is_ok_and(|age| age <= YEAR_NS) {
         measure = match &figures.short_rule {
             Some(rule) => Measure { reason: Some(rule.clone()), ..measure },
             None => measure
@@ -273,8 +279,8 @@ fn retention(figures: &Figures, now: Timestamp) -> Measure {
         .over("from the oldest point to now")
         .from("/api/v1/storage/health (oldest), /api/v1/retention")
         .with(json!({
-            "oldest": figures.oldest.map(|time| rfc3339(time.0)),
-            "newest": figures.newest.map(|time| rfc3339(time.0)),
+            "oldest": oldest.ok().map(|time| rfc3339(time.0)),
+            "newest": newest.map(|time| rfc3339(time.0)),
             "short_rule": figures.short_rule,
         }))
 }
@@ -284,11 +290,14 @@ fn completeness(figures: &Figures) -> Measure {
         .devices
         .iter()
         .map(|device| {
-            json!({ "device_id": device.device, "coverage": device.coverage, "max_gap_s": device.max_gap.as_secs_f64() })
+            json!({
+                "device_id": device.device, "coverage": device.coverage, "since": rfc3339(device.since.0),
+                "max_gap_s": device.max_gap.as_secs_f64(),
+            })
         })
         .collect();
     Measure::new("completeness", Goal::Above(0.99), "share", figures.coverage.value.clone())
         .over(window(&figures.coverage))
-        .from("/api/v1/query?measurement=energy_data&fn=coverage, with gap three poll intervals of the device; mean over the devices")
+        .from("/api/v1/query?measurement=energy_data&fn=coverage, of each device since its first point, with gap three of its poll intervals; summed over its sets of tags, mean over the devices")
         .with(json!({ "devices": devices }))
 }

@@ -4,6 +4,7 @@ use super::feeds::instant;
 use super::health::json_response;
 use super::retention::{clock_json, rule_json};
 use crate::error::ApiError;
+use crate::held::Held;
 use crate::state::ServerState;
 use crate::url::QueryPairs;
 use crate::wire::time::rfc3339;
@@ -12,9 +13,9 @@ use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 use wattlog_engine::{Engine, LastWork, MetricsSnapshot, StorageInfo};
 use wattlog_ledger::Health as LedgerHealth;
-use wattlog_model::Timestamp;
 
 /// Sizes: points, bytes by kind, and how much smaller than JSON that is.
 #[utoipa::path(get, path = "/api/v1/storage", tag = "status",
@@ -126,8 +127,9 @@ pub(crate) async fn health(
     };
     // Also notes what was refused since the last look.
     let (is_writable, condition) = state.condition();
-    let body = state
-        .read(move |engine, _| {
+    // The way of probes: a store that is busy can still be seen to be.
+    let told = state
+        .figures(move |engine| {
             let mut problems = Vec::new();
             if !is_writable {
                 problems.push(Problem {
@@ -143,9 +145,12 @@ pub(crate) async fn health(
             body["status"] = json!(problems.iter().map(|problem| problem.level).max().unwrap_or(Level::Ok));
             body["ledger"] = ledger.as_ref().map_or(Value::Null, ledger_json);
             body["problems"] = json!(problems);
-            Ok(body)
+            body
         })
-        .await?;
+        .await;
+    let body = told.ok_or_else(|| {
+        ApiError::unavailable("the store is being opened or closed, try again", Duration::from_secs(1))
+    })?;
     Ok(json_response(StatusCode::OK, body.to_string()))
 }
 
@@ -216,21 +221,24 @@ fn ledger_json(health: &LedgerHealth) -> Value {
     })
 }
 
+/// For how long measurements are asked for their times: other probes wait for it.
+const TIMES_TIME: Duration = Duration::from_secs(1);
+
 fn figures(engine: &Engine) -> Value {
     let info = engine.storage();
     let (space, metrics, scrub) = (engine.space(), engine.metrics(), engine.scrub_status());
     let work = engine.background();
-    let rules: Vec<Value> = engine
-        .retentions()
+    let held = Held::until(engine, Instant::now() + TIMES_TIME);
+    let rules = engine.retentions();
+    let told_rules: Vec<Value> = rules
         .iter()
         .map(|rule| {
             let mut told = rule_json(rule);
-            let held = Held::of(engine, &rule.database, rule.measurement.as_deref());
-            told["oldest"] = json!(instant(held.oldest));
+            told["oldest"] = json!(instant(held.under(rule, &rules).ok().and_then(|times| times.oldest)));
             told
         })
         .collect();
-    let held = Held::of_all(engine);
+    let times = held.all().unwrap_or_default();
     let damage: Vec<String> = engine.health().damage.iter().map(ToString::to_string).collect();
     json!({
         "space": {
@@ -259,51 +267,12 @@ fn figures(engine: &Engine) -> Value {
         },
         "damage": damage,
         "quarantine": { "files": info.quarantine_files, "bytes": info.quarantine_bytes },
-        "retention": { "clock": clock_json(engine), "rules": rules },
+        "retention": { "clock": clock_json(engine), "rules": told_rules },
         "write_amplification": (metrics.values > 0).then(|| write_amplification(&metrics)),
-        "oldest": instant(held.oldest), "newest": instant(held.newest),
+        "oldest": instant(times.oldest), "newest": instant(times.newest), "times_reason": held.missing(),
     })
 }
 
 fn work_json(last: &LastWork) -> Value {
     json!({ "ended": rfc3339(last.ended.0), "bytes": last.bytes, "error": last.error })
-}
-
-/// Times of the points that a store shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Held {
-    pub(crate) oldest: Option<Timestamp>,
-    pub(crate) newest: Option<Timestamp>,
-}
-
-/// Most measurements of a database that are asked for their times: each may open a file.
-const MAX_MEASUREMENTS: usize = 1_000;
-
-impl Held {
-    fn widen(&mut self, other: Self) {
-        self.oldest = self.oldest.into_iter().chain(other.oldest).min();
-        self.newest = self.newest.into_iter().chain(other.newest).max();
-    }
-
-    /// Of one measurement, or of all of a database.
-    pub(crate) fn of(engine: &Engine, database: &str, measurement: Option<&str>) -> Self {
-        let names = match measurement {
-            Some(name) => vec![name.to_owned()],
-            None => engine.measurements(database).unwrap_or_default(),
-        };
-        let mut held = Self::default();
-        for name in names.iter().take(MAX_MEASUREMENTS) {
-            if let Ok(Some(info)) = engine.measurement(database, name) {
-                held.widen(Self { oldest: info.first, newest: info.last });
-            }
-        }
-        held
-    }
-
-    /// Of all databases.
-    pub(crate) fn of_all(engine: &Engine) -> Self {
-        let mut held = Self::default();
-        engine.databases().iter().for_each(|database| held.widen(Self::of(engine, &database.name, None)));
-        held
-    }
 }

@@ -1,12 +1,14 @@
 //! Figures of the scorecard that the store tells by itself: what it holds, since when, and how much of the time there were points.
 
-use crate::handlers::{Held, disk_bytes};
+use crate::handlers::disk_bytes;
+use crate::held::{Held, Times};
+use crate::store::SURVEY_TIME;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wattlog_engine::query::{
-    Aggregate, Function, GroupBy, QueryControl, QueryRequest, QueryResult, ResultValues, Shape, TagFilter,
-    TagPredicate,
+    Aggregate, Function, GroupBy, Order, QueryControl, QueryRequest, QueryResult, ResultValues, Shape,
+    TagFilter, TagPredicate,
 };
 use wattlog_engine::{Engine, Rule};
 use wattlog_model::Timestamp;
@@ -34,6 +36,8 @@ pub(crate) struct Share {
 pub(crate) struct DeviceCoverage {
     pub(crate) device: String,
     pub(crate) coverage: f64,
+    /// Since when it is looked at.
+    pub(crate) since: Timestamp,
     pub(crate) max_gap: Duration,
 }
 
@@ -44,18 +48,20 @@ pub(crate) struct Figures {
     pub(crate) values: u64,
     pub(crate) disk_bytes: u64,
     pub(crate) overloaded: u64,
-    pub(crate) oldest: Option<Timestamp>,
-    pub(crate) newest: Option<Timestamp>,
+    /// Of all points, or why they are not known.
+    pub(crate) times: Result<Times, String>,
     /// The shortest rule of retention that is below the goal, as a text.
     pub(crate) short_rule: Option<String>,
     pub(crate) uptime: Share,
+    /// Length of the stretches that uptime is told by.
+    pub(crate) stretch: Duration,
     pub(crate) coverage: Share,
     pub(crate) devices: Vec<DeviceCoverage>,
 }
 
 const MINUTE_NS: i64 = 60_000_000_000;
 const DAY_NS: i64 = 24 * 60 * MINUTE_NS;
-/// Points of the program itself are looked for in stretches of this length, or of three of its intervals.
+/// Points of the program itself are looked for in stretches of this length, or of three of its intervals if that is longer.
 const UPTIME_STRETCH_NS: i64 = 5 * MINUTE_NS;
 /// How far back the program's own points are looked at.
 const UPTIME_NS: i64 = 30 * DAY_NS;
@@ -77,7 +83,6 @@ impl Figures {
     /// Asks the store; what cannot be read is a reason in its place.
     pub(crate) fn of(engine: &Engine, asked: &Asked, control: &QueryControl) -> Self {
         let info = engine.storage();
-        let held = Held::of_all(engine);
         let rules = engine.retentions();
         let short = rules.iter().filter_map(|rule| match rule.rule {
             Rule::Keep { ns } if ns < YEAR_NS.unsigned_abs() => Some((ns, rule)),
@@ -91,16 +96,21 @@ impl Figures {
                 ns / DAY_NS.unsigned_abs()
             )
         });
+        let stretch = stretch_of(asked.own_interval);
+        let uptime = uptime(engine, asked, stretch, control);
         let (coverage, devices) = coverage(engine, asked, control);
+        // Last, as it takes whatever time there is.
+        let deadline = control.deadline.unwrap_or_else(|| Instant::now() + SURVEY_TIME);
+        let times = Held::until(engine, deadline).all();
         Self {
             points: info.points,
             values: info.values,
             disk_bytes: disk_bytes(&info),
             overloaded: engine.metrics().overloaded,
-            oldest: held.oldest,
-            newest: held.newest,
+            times,
             short_rule,
-            uptime: uptime(engine, asked, control),
+            uptime,
+            stretch: Duration::from_nanos(stretch.unsigned_abs()),
             coverage,
             devices,
         }
@@ -114,8 +124,9 @@ fn range_of(
     measurement: &str,
     back: i64,
 ) -> Result<Range<Timestamp>, String> {
-    let held = Held::of(engine, &asked.database, Some(measurement));
-    let first = held.oldest.ok_or_else(|| format!("no points of {measurement} are stored"))?;
+    let info = engine.measurement(&asked.database, measurement).ok().flatten();
+    let first =
+        info.and_then(|info| info.first).ok_or_else(|| format!("no points of {measurement} are stored"))?;
     let start = Timestamp(asked.now.0.saturating_sub(back)).max(first);
     if start < asked.now {
         Ok(start..asked.now)
@@ -156,15 +167,39 @@ impl Of<'_> {
             group_by,
             ..QueryRequest::raw(self.database, self.measurement, range.start, range.end)
         };
-        let answer = self.engine.query(&request, self.control).map_err(|error| error.to_string())?;
+        self.whole(&request)
+    }
+
+    fn whole(self, request: &QueryRequest) -> Result<QueryResult, String> {
+        let answer = self.engine.query(request, self.control).map_err(|error| error.to_string())?;
         if answer.is_partial() { Err("a part of the store cannot be read".to_owned()) } else { Ok(answer) }
+    }
+
+    /// Time of the oldest value before `end`.
+    fn first(self, end: Timestamp, tag: TagFilter) -> Result<Option<Timestamp>, String> {
+        let request = QueryRequest {
+            fields: Some(vec![self.field.to_owned()]),
+            tags: vec![tag],
+            order: Order::Ascending,
+            limit: Some(1),
+            ..QueryRequest::raw(self.database, self.measurement, Timestamp::MIN, end)
+        };
+        let answer = self.whole(&request)?;
+        let first = answer.series.iter().filter_map(|series| match &series.columns.first()?.values {
+            ResultValues::Time(times) => times.first().copied().flatten(),
+            _ => None,
+        });
+        Ok(first.min().map(Timestamp))
     }
 }
 
-/// Of the whole stretches of five minutes since the first own point, those that have one.
-fn uptime(engine: &Engine, asked: &Asked, control: &QueryControl) -> Share {
-    let stretch = i64::try_from((asked.own_interval * POLLS).as_nanos()).unwrap_or(i64::MAX);
-    let stretch = stretch.clamp(UPTIME_STRETCH_NS, DAY_NS);
+fn stretch_of(interval: Duration) -> i64 {
+    let stretch = i64::try_from(interval.saturating_mul(POLLS).as_nanos()).unwrap_or(i64::MAX);
+    stretch.clamp(UPTIME_STRETCH_NS, DAY_NS)
+}
+
+/// Of the whole stretches since the first own point, those that have one.
+fn uptime(engine: &Engine, asked: &Asked, stretch: i64, control: &QueryControl) -> Share {
     let mut share = Share { value: Err(String::new()), range: asked.now..asked.now };
     share.value = (|| {
         let range = range_of(engine, asked, OWN, UPTIME_NS)?;
@@ -172,7 +207,7 @@ fn uptime(engine: &Engine, asked: &Asked, control: &QueryControl) -> Share {
         let end = range.end.0.div_euclid(stretch).saturating_mul(stretch);
         share.range = Timestamp(start)..Timestamp(end.max(start));
         if end <= start {
-            return Err("the program has run for less than five minutes".to_owned());
+            return Err(format!("the program has run for less than {} s", stretch / 1_000_000_000));
         }
         let field = field_of(engine, asked, OWN)?;
         let aggregate = Aggregate {
@@ -195,36 +230,43 @@ fn coverage(engine: &Engine, asked: &Asked, control: &QueryControl) -> (Share, V
         share.range = range_of(engine, asked, ENERGY, COVERAGE_NS)?;
         let field = field_of(engine, asked, ENERGY)?;
         let stored = engine.tag_values(&asked.database, ENERGY, "device_id").unwrap_or_default();
+        let of = Of { engine, control, database: &asked.database, measurement: ENERGY, field: &field };
         for device in stored.iter().take(MAX_DEVICES) {
             let interval = asked.devices.get(device);
-            let max_gap = interval.map_or(USUAL_GAP, |interval| *interval * POLLS);
-            let aggregate = Aggregate {
-                functions: vec![Function::Coverage],
-                max_gap_ns: i64::try_from(max_gap.as_nanos()).unwrap_or(i64::MAX),
-                ..Aggregate::default()
-            };
+            let max_gap = interval.map_or(USUAL_GAP, |interval| interval.saturating_mul(POLLS));
+            let max_gap_ns = i64::try_from(max_gap.as_nanos()).unwrap_or(i64::MAX);
             let own =
                 TagFilter { key: "device_id".to_owned(), predicate: TagPredicate::In(vec![device.clone()]) };
-            let of = Of { engine, control, database: &asked.database, measurement: ENERGY, field: &field };
-            let answer = of.ask(&share.range, aggregate, vec![own], GroupBy::All)?;
+            // A device that is new misses nothing before its first point, and can miss nothing for as long as a gap may be.
+            let first = of.first(asked.now, own.clone())?;
+            let since = first.map_or(share.range.start, |first| first.max(share.range.start));
+            if since.0 > asked.now.0.saturating_sub(max_gap_ns) {
+                continue;
+            }
+            let aggregate =
+                Aggregate { functions: vec![Function::Coverage], max_gap_ns, ..Aggregate::default() };
+            let answer = of.ask(&(since..asked.now), aggregate, vec![own], GroupBy::All)?;
             let column = format!("{field}_coverage");
             let covered = answer.series.iter().filter_map(|series| match &series.column(&column)?.values {
                 ResultValues::Float(values) => values.first().copied().flatten(),
                 _ => None,
             });
+            // Each set of tags is a series: where one changed, the device goes on in the next.
+            let covered = covered.reduce(|sum, more| sum + more).map(|sum| sum.min(1.0));
             // A device that is not configured and gave nothing is gone, and misses nothing.
-            match (covered.reduce(f64::max), interval) {
+            match (covered, interval) {
                 (None, None) => {}
                 (covered, _) => devices.push(DeviceCoverage {
                     device: device.clone(),
                     coverage: covered.unwrap_or(0.0),
+                    since,
                     max_gap,
                 }),
             }
         }
         let sum: f64 = devices.iter().map(|device| device.coverage).sum();
         if devices.is_empty() {
-            return Err(format!("no device gave points of {ENERGY} in that time"));
+            return Err(format!("no device gave points of {ENERGY} in that time, or for long enough"));
         }
         Ok(sum / devices.len() as f64)
     })();

@@ -5,20 +5,23 @@
 
 use crate::wire::time::rfc3339;
 use serde_json::{Value, json};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
-use wattlog_engine::query::{Function, QueryControl, QueryRequest, QueryResult, ResultValues, Shape};
+use wattlog_engine::query::{
+    Function, GroupBy, Order, QueryControl, QueryRequest, QueryResult, ResultSeries, ResultValues, Shape,
+};
 use wattlog_engine::{Engine, MeasurementInfo};
 use wattlog_model::{FieldType, Timestamp};
 
 /// Rows that a sample wants.
-const ROWS: u64 = 20_000;
+const ROWS: usize = 20_000;
 /// Fewer say nothing.
-const LEAST_ROWS: u64 = 1_000;
+const LEAST_ROWS: usize = 1_000;
 /// Most values of a sample, over all fields.
-const MAX_VALUES: u64 = 1_000_000;
-/// Most bytes of it as JSON.
+const MAX_VALUES: usize = 1_000_000;
+/// Most bytes of it as JSON; what is older than fits is left out.
 const MAX_JSON_BYTES: usize = 32 << 20;
 /// How often each of the two is timed; the middle time counts.
 const RUNS: usize = 3;
@@ -101,26 +104,33 @@ pub(super) fn take(
     let (measurement, info, field) = subject(engine, database)?;
     let (first, last) = info.first.zip(info.last).ok_or("nothing is stored yet")?;
     let end = Timestamp(last.0.saturating_add(1));
-    let wanted = ROWS.min(MAX_VALUES / info.fields.len().max(1) as u64);
+    let wanted = ROWS.min(MAX_VALUES / info.fields.len().max(1));
     if wanted < LEAST_ROWS {
         return Err(format!("{measurement} has too many fields for a sample"));
     }
     let subject = Subject { engine, database, measurement, field, control };
     let start = subject.start(first, end, wanted)?;
-    let rows = subject.ask(start, end, Shape::Raw, None)?;
-    let json = Json::of(&rows)?;
-    drop(rows);
-    if json.rows < LEAST_ROWS {
-        return Err(format!("{} rows in a sample, {LEAST_ROWS} are needed", json.rows));
-    }
-    let hourly = || {
-        let shape = Shape::aggregate(
+    let rows = QueryRequest {
+        order: Order::Descending,
+        limit: Some(wanted),
+        ..QueryRequest::raw(database, &subject.measurement, start, end)
+    };
+    let json = Json::newest(&subject.ask(&rows)?, wanted, MAX_JSON_BYTES);
+    let Some(start) = json.start.filter(|_| json.rows >= LEAST_ROWS as u64) else {
+        return Err(format!(
+            "{} rows within {wanted} and {MAX_JSON_BYTES} bytes of JSON, {LEAST_ROWS} are needed",
+            json.rows
+        ));
+    };
+    let hourly = QueryRequest {
+        fields: Some(vec![subject.field.clone()]),
+        shape: Shape::aggregate(
             vec![Function::Mean, Function::Count],
             Some(Duration::from_nanos(HOUR_NS.unsigned_abs())),
-        );
-        subject.ask(start, end, shape, Some(&subject.field))
+        ),
+        ..QueryRequest::raw(database, &subject.measurement, start, end)
     };
-    let (query, answered) = timed(hourly)?;
+    let (query, answered) = timed(|| subject.ask(&hourly))?;
     let (scan, scanned) = timed(|| json.hourly(&subject.field, control))?;
     if !agree(&answered, &scanned, &subject.field) {
         return Err("the store and the JSON of the sample gave different answers".to_owned());
@@ -170,49 +180,33 @@ pub(super) fn number_field(info: &MeasurementInfo) -> Option<String> {
 }
 
 impl Subject<'_> {
-    fn ask(
-        &self,
-        start: Timestamp,
-        end: Timestamp,
-        shape: Shape,
-        field: Option<&str>,
-    ) -> Result<QueryResult, String> {
+    fn ask(&self, request: &QueryRequest) -> Result<QueryResult, String> {
+        self.engine.query(request, self.control).map_err(|error| error.to_string())
+    }
+
+    /// Time of the oldest of the newest `wanted` values of the field, of all series together.
+    fn start(&self, first: Timestamp, end: Timestamp, wanted: usize) -> Result<Timestamp, String> {
         let request = QueryRequest {
-            fields: field.map(|field| vec![field.to_owned()]),
-            shape,
-            ..QueryRequest::raw(self.database, &self.measurement, start, end)
+            fields: Some(vec![self.field.clone()]),
+            group_by: GroupBy::Keys(Vec::new()),
+            order: Order::Descending,
+            limit: Some(wanted),
+            ..QueryRequest::raw(self.database, &self.measurement, first, end)
         };
-        self.engine.query(&request, self.control).map_err(|error| error.to_string())
-    }
-
-    /// From where on there are about as many values of the field as wanted: a stretch is doubled until it holds them, or halved
-    /// until it holds no more than twice as many.
-    fn start(&self, first: Timestamp, end: Timestamp, wanted: u64) -> Result<Timestamp, String> {
-        let from = |span: i64| Timestamp(end.0.saturating_sub(span).max(first.0));
-        let mut span = HOUR_NS;
-        while self.count(from(span), end)? < wanted && from(span) > first {
-            span = span.saturating_mul(2);
-        }
-        let mut count = self.count(from(span), end)?;
-        while count > wanted.saturating_mul(2) && span > 1_000_000_000 {
-            span /= 2;
-            count = self.count(from(span), end)?;
-        }
-        match count {
-            0..LEAST_ROWS => {
-                Err(format!("{count} values of {} are stored, {LEAST_ROWS} are needed", self.field))
-            }
-            _ if count > wanted.saturating_mul(2) => Err("points lie too close for a sample".to_owned()),
-            _ => Ok(from(span)),
+        let answer = self.ask(&request)?;
+        let times = answer.series.first().map(times).unwrap_or_default();
+        match times.last() {
+            Some(Some(oldest)) if times.len() >= LEAST_ROWS => Ok(Timestamp(*oldest)),
+            _ => Err(format!("{} values of {} are stored, {LEAST_ROWS} are needed", times.len(), self.field)),
         }
     }
+}
 
-    fn count(&self, start: Timestamp, end: Timestamp) -> Result<u64, String> {
-        let answer =
-            self.ask(start, end, Shape::aggregate(vec![Function::Count], None), Some(&self.field))?;
-        let column = answer.series.first().and_then(|series| series.column(&format!("{}_count", self.field)));
-        let counted = column.and_then(|column| whole(&column.values, 0));
-        Ok(counted.unwrap_or(0))
+/// The column of times.
+fn times(series: &ResultSeries) -> &[Option<i64>] {
+    match series.columns.first().map(|column| &column.values) {
+        Some(ResultValues::Time(times)) => times,
+        _ => &[],
     }
 }
 
@@ -230,46 +224,72 @@ fn timed<T>(mut run: impl FnMut() -> Result<T, String>) -> Result<(Duration, T),
     }
 }
 
-/// Rows as lines of JSON, one flat object each.
+/// Rows as lines of JSON, one flat object each, newest first.
+#[derive(Debug, Default)]
 struct Json {
     text: String,
     rows: u64,
     values: u64,
     row_bytes: u64,
+    /// From here on it has all rows.
+    start: Option<Timestamp>,
+}
+
+/// What the rows of a series begin with, and the names of its columns, as JSON.
+struct Frame<'a> {
+    series: &'a ResultSeries,
+    tags: String,
+    names: Vec<String>,
+}
+
+impl<'a> Frame<'a> {
+    fn of(series: &'a ResultSeries) -> Self {
+        let tag = |(key, value): (&String, &String)| format!(",{}:{}", quoted(key), quoted(value));
+        let tags = series.tags.iter().map(|(key, value)| tag((key, value))).collect();
+        let names = series.columns.iter().map(|column| quoted(&column.name)).collect();
+        Self { series, tags, names }
+    }
 }
 
 impl Json {
-    fn of(answer: &QueryResult) -> Result<Self, String> {
-        let mut json = Self { text: String::new(), rows: 0, values: 0, row_bytes: 0 };
-        for series in &answer.series {
-            let tags: String = series
-                .tags
-                .iter()
-                .map(|(key, value)| format!(",{}:{}", quoted(key), quoted(value)))
-                .collect();
-            let names: Vec<String> = series.columns.iter().map(|column| quoted(&column.name)).collect();
-            let Some((time, columns)) = series.columns.split_first() else { continue };
-            for row in 0..series.rows() {
-                let ResultValues::Time(times) = &time.values else { continue };
-                let Some(ns) = times[row] else { continue };
-                let begun = json.text.len();
-                let _ = write!(json.text, "{{\"time\":\"{}\"{tags}", rfc3339(ns));
-                let named = json.text.len();
-                for (column, name) in columns.iter().zip(&names[1..]) {
-                    if let Some(value) = text(&column.values, row) {
-                        let _ = write!(json.text, ",{name}:{value}");
-                        json.values += 1;
-                    }
-                }
-                json.row_bytes += (named - begun) as u64 + 2;
-                json.text.push_str("}\n");
-                json.rows += 1;
-                if json.text.len() > MAX_JSON_BYTES {
-                    return Err(format!("the sample is longer than {MAX_JSON_BYTES} bytes as JSON"));
+    /// The newest rows, as many as there are in both bounds; those of one instant all or none.
+    fn newest(answer: &QueryResult, most_rows: usize, most_bytes: usize) -> Self {
+        let frames: Vec<Frame<'_>> = answer.series.iter().map(Frame::of).collect();
+        let mut rows = Vec::new();
+        for frame in &frames {
+            let known = times(frame.series).iter().enumerate();
+            rows.extend(known.filter_map(|(row, ns)| Some(((*ns)?, frame, row))));
+        }
+        rows.sort_unstable_by_key(|(ns, _, row)| (Reverse(*ns), *row));
+        let mut json = Self::default();
+        for instant in rows.chunk_by(|one, other| one.0 == other.0) {
+            let whole = (json.text.len(), json.rows, json.values, json.row_bytes);
+            for (ns, frame, row) in instant {
+                json.push(*ns, frame, *row);
+                if json.rows > most_rows as u64 || json.text.len() > most_bytes {
+                    json.text.truncate(whole.0);
+                    (json.rows, json.values, json.row_bytes) = (whole.1, whole.2, whole.3);
+                    return json;
                 }
             }
+            json.start = Some(Timestamp(instant[0].0));
         }
-        Ok(json)
+        json
+    }
+
+    fn push(&mut self, ns: i64, frame: &Frame<'_>, row: usize) {
+        let begun = self.text.len();
+        let _ = write!(self.text, "{{\"time\":\"{}\"{}", rfc3339(ns), frame.tags);
+        let named = self.text.len();
+        for (column, name) in frame.series.columns.iter().zip(&frame.names).skip(1) {
+            if let Some(value) = text(&column.values, row) {
+                let _ = write!(self.text, ",{name}:{value}");
+                self.values += 1;
+            }
+        }
+        self.row_bytes += (named - begun) as u64 + 2;
+        self.text.push_str("}\n");
+        self.rows += 1;
     }
 
     /// Sum and number of the field's values by hour, the hour as it stands in the times.

@@ -2,7 +2,11 @@
 
 use crate::support::{NOW, Running, Setup};
 use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
+use wattlog_model::Timestamp;
+use wattlog_server::{DeviceStatus, DeviceStatusProvider};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -203,4 +207,134 @@ async fn rates_and_times_are_those_of_what_was_asked() {
     let card = scorecard(&server).await;
     let time = metric(&card, "query_time_p99");
     assert_eq!((&time["met"], &time["reason"]), (&json!(number(&time["value"]) < 100.0), &Value::Null));
+}
+
+struct Slow;
+
+impl DeviceStatusProvider for Slow {
+    fn devices(&self) -> Vec<DeviceStatus> {
+        Vec::new()
+    }
+
+    fn own_interval(&self) -> Option<Duration> {
+        Some(Duration::from_secs(600))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uptime_is_told_by_stretches_as_long_as_the_program_takes_for_three_points() {
+    let server = Setup::default().start().await;
+    // A point each ten minutes for two days, but for three hours.
+    let own = (0..=288)
+        .filter(|n| !(144..162).contains(n))
+        .map(|n| format!("system_metrics,component=wattlog cpu=0.5 {}\n", NOW.0 - (288 - n) * 600 * SECOND));
+    server.store(&own.collect::<String>()).await;
+    let card = scorecard(&server).await;
+    assert!(number(&metric(&card, "uptime")["value"]) < 0.5, "every second stretch of five minutes has none");
+    server.state.set_devices(Arc::new(Slow));
+    let card = scorecard(&server).await;
+    let uptime = metric(&card, "uptime");
+    // 96 stretches of half an hour; the first is not counted, and six have no point.
+    assert!((number(&uptime["value"]) - 89.0 / 95.0).abs() < 1e-9, "{uptime}");
+    assert!(uptime["source"].as_str().unwrap().contains("stretches of 1800 s"), "{uptime}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_complete_though_its_tags_changed_and_though_it_is_new() {
+    let server = Setup::default().start().await;
+    let points = |tags: &str, minutes: std::ops::Range<i64>| -> String {
+        let line =
+            |minute: i64| format!("energy_data,{tags} pv_power={minute} {}\n", NOW.0 - minute * 60 * SECOND);
+        minutes.map(line).collect()
+    };
+    // Two days of one device, whose tags changed in the middle; an hour of a new one; one that has only just begun.
+    server.store(&points("device_id=roof,status=ok", 1440..2881)).await;
+    server.store(&points("device_id=roof,status=degraded", 0..1440)).await;
+    server.store(&points("device_id=barn", 0..61)).await;
+    server.store(&points("device_id=shed", 0..2)).await;
+    let card = scorecard(&server).await;
+    let completeness = metric(&card, "completeness");
+    let devices = completeness["details"]["devices"].as_array().unwrap();
+    let told: Vec<(&str, &str, f64)> = devices
+        .iter()
+        .map(|one| {
+            let text = |key: &str| one[key].as_str().unwrap();
+            (text("device_id"), text("since"), number(&one["coverage"]))
+        })
+        .collect();
+    // Between the two sets of tags a minute of two days is not covered.
+    let expected = [("barn", "2026-03-01T09:00:00Z", 1.0), ("roof", "2026-02-27T10:00:00Z", 2879.0 / 2880.0)];
+    assert_eq!(told.len(), 2, "{completeness}");
+    for (one, expected) in told.iter().zip(expected) {
+        assert_eq!((one.0, one.1), (expected.0, expected.1));
+        assert!((one.2 - expected.2).abs() < 1e-9, "{completeness}");
+    }
+    assert_eq!(completeness["met"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_begins_where_its_rows_do_however_old_they_are_and_a_reason_is_kept_for_a_minute() {
+    let server = Setup::default().start().await;
+    // 1701 and a gap of three centuries; the newest points are of two devices at the same instants.
+    let old = -8_487_000_000 * SECOND;
+    let line = |n: i64, device: &str| {
+        format!("energy_data,device_id={device} pv_power={n} {}\n", NOW.0 - n * SECOND)
+    };
+    server.store(&format!("energy_data,device_id=a pv_power=7 {old}\n")).await;
+    let card = scorecard(&server).await;
+    assert!(reason(metric(&card, "query_speed_up")).contains("1 values of pv_power are stored"), "{card}");
+    let lines: String = (0..600).flat_map(|n| [line(n, "a"), line(n, "b")]).collect();
+    server.store(&lines).await;
+    assert_eq!(scorecard(&server).await["sample"], Value::Null, "the reason is kept");
+    server.clock.advance(Duration::from_secs(60));
+    let card = scorecard(&server).await;
+    let sample = &card["sample"];
+    assert_eq!((&sample["rows"], &sample["values"]), (&json!(1201), &json!(1201)), "{card}");
+    assert_eq!(sample["start"], jiff::Timestamp::from_second(old / SECOND).unwrap().to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sample_of_an_inverter_with_many_long_fields_is_cut_to_what_fits() {
+    let server = Setup::default().start().await;
+    let names: Vec<String> = (0..150).map(|field| format!("{}_{field}", "long_name".repeat(12))).collect();
+    let row = |n: i64| {
+        let mut line = String::from("energy_data,device_id=roof pv_power=1.5");
+        for name in &names {
+            let _ = write!(line, ",{name}={n}.5");
+        }
+        format!("{line} {}\n", NOW.0 - n * SECOND)
+    };
+    for part in 0..4 {
+        server.store(&(0..600).map(|n| row(part * 600 + n)).collect::<String>()).await;
+    }
+    let card = scorecard(&server).await;
+    let sample = &card["sample"];
+    let (rows, bytes) = (sample["rows"].as_u64().unwrap(), sample["json_bytes"].as_u64().unwrap());
+    assert!((1000..2400).contains(&rows), "{sample}");
+    let row = bytes / rows;
+    assert!(bytes <= 32 << 20 && bytes + 2 * row > 32 << 20, "as much as fits: {sample}");
+    assert_eq!(sample["values"], json!(rows * 151));
+    let start = Timestamp(NOW.0 - (rows as i64 - 1) * SECOND);
+    assert_eq!(sample["start"], jiff::Timestamp::from_nanosecond(start.0.into()).unwrap().to_string());
+    assert!(number(&metric(&card, "query_speed_up")["value"]) > 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_point_of_a_rule_is_of_those_that_it_keeps() {
+    let server = Setup::default().start().await;
+    let days = |n: i64| NOW.0 - n * 86_400 * SECOND;
+    server.store(&format!("a v=1 {}\nb v=1 {}\nc v=1 {}\n", days(20), days(10), days(5))).await;
+    for (target, keep) in [("/api/v1/retention", "60d"), ("/api/v1/retention?measurement=a", "inf")] {
+        let set = server.post(target, format!("{{\"keep\":\"{keep}\"}}")).await;
+        assert_eq!(set.status, 200, "{}", set.text());
+    }
+    let told = server.get("/api/v1/storage/health").await.json();
+    assert_eq!((&told["oldest"], &told["times_reason"]), (&json!("2026-02-09T10:00:00Z"), &Value::Null));
+    let rules = told["retention"]["rules"].as_array().unwrap();
+    let oldest = |measurement: Value| {
+        let rule = rules.iter().find(|rule| rule["measurement"] == measurement);
+        rule.unwrap_or_else(|| panic!("{told}"))["oldest"].clone()
+    };
+    assert_eq!(oldest(Value::Null), "2026-02-19T10:00:00Z");
+    assert_eq!(oldest(json!("a")), "2026-02-09T10:00:00Z");
 }
