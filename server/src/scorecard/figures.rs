@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 use wattlog_engine::query::{
-    Aggregate, Function, GroupBy, QueryControl, QueryRequest, QueryResult, ResultValues, Shape, TagFilter,
-    TagPredicate,
+    Aggregate, Buckets, Every, Function, GroupBy, QueryControl, QueryRequest, QueryResult, ResultValues,
+    Shape, TagFilter, TagPredicate,
 };
 use wattlog_engine::{Engine, Rule};
 use wattlog_model::Timestamp;
@@ -67,6 +67,7 @@ const USUAL_GAP: Duration = Duration::from_secs(600);
 const POLLS: u32 = 3;
 /// Devices that are looked at.
 const MAX_DEVICES: usize = 50;
+const HOUR_NS: u64 = 3_600_000_000_000;
 /// The plan asks for a year.
 pub(crate) const YEAR_NS: i64 = 365 * DAY_NS;
 
@@ -187,6 +188,26 @@ fn uptime(engine: &Engine, asked: &Asked, control: &QueryControl) -> Share {
     share
 }
 
+/// Of each hour the greatest share that one set of tags covers: a device whose tags change goes on, and what two sets tell
+/// at a time counts once.
+fn hours_covered(answer: &QueryResult, column: &str) -> BTreeMap<i64, f64> {
+    let mut hours: BTreeMap<i64, f64> = BTreeMap::new();
+    for series in &answer.series {
+        let times = series.columns.first().map(|column| &column.values);
+        let shares = series.column(column).map(|column| &column.values);
+        let (Some(ResultValues::Time(times)), Some(ResultValues::Float(shares))) = (times, shares) else {
+            continue;
+        };
+        for (time, share) in times.iter().zip(shares) {
+            if let (Some(time), Some(share)) = (time, share) {
+                let hour = hours.entry(*time).or_default();
+                *hour = hour.max(*share);
+            }
+        }
+    }
+    hours
+}
+
 /// Mean over the devices of the share of time that their points cover.
 fn coverage(engine: &Engine, asked: &Asked, control: &QueryControl) -> (Share, Vec<DeviceCoverage>) {
     let mut devices = Vec::new();
@@ -200,20 +221,27 @@ fn coverage(engine: &Engine, asked: &Asked, control: &QueryControl) -> (Share, V
             let max_gap = interval.map_or(USUAL_GAP, |interval| *interval * POLLS);
             let aggregate = Aggregate {
                 functions: vec![Function::Coverage],
+                every: Some(Every::Nanos(HOUR_NS)),
                 max_gap_ns: i64::try_from(max_gap.as_nanos()).unwrap_or(i64::MAX),
                 ..Aggregate::default()
             };
+            let share_range = share.range.start.0..share.range.end.0;
+            let Some(buckets) = Buckets::new(&aggregate, share_range.clone()) else { continue };
             let own =
                 TagFilter { key: "device_id".to_owned(), predicate: TagPredicate::In(vec![device.clone()]) };
             let of = Of { engine, control, database: &asked.database, measurement: ENERGY, field: &field };
             let answer = of.ask(&share.range, aggregate, vec![own], GroupBy::All)?;
             let column = format!("{field}_coverage");
-            let covered = answer.series.iter().filter_map(|series| match &series.column(&column)?.values {
-                ResultValues::Float(values) => values.first().copied().flatten(),
-                _ => None,
-            });
+            let hours = hours_covered(&answer, &column);
+            let hour = |(time, share): (&i64, &f64)| {
+                let hour = buckets.of(*time);
+                let length = hour.end.min(share_range.end) - hour.start.max(share_range.start);
+                share * length as f64
+            };
+            let covered: f64 = hours.iter().map(hour).sum();
+            let covered = (!hours.is_empty()).then(|| covered / (share_range.end - share_range.start) as f64);
             // A device that is not configured and gave nothing is gone, and misses nothing.
-            match (covered.reduce(f64::max), interval) {
+            match (covered, interval) {
                 (None, None) => {}
                 (covered, _) => devices.push(DeviceCoverage {
                     device: device.clone(),

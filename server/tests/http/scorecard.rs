@@ -204,3 +204,25 @@ async fn rates_and_times_are_those_of_what_was_asked() {
     let time = metric(&card, "query_time_p99");
     assert_eq!((&time["met"], &time["reason"]), (&json!(number(&time["value"]) < 100.0), &Value::Null));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_whose_tags_change_is_complete() {
+    let server = Setup::default().start().await;
+    // A point a minute for two days; the location is told anew from the second on, which begins in the middle of an hour.
+    let step = 60 * SECOND;
+    let first = 2 * 1440;
+    let lines: String = (0..=first)
+        .map(|minute| {
+            let location = if minute < 1470 { "attic" } else { "cellar" };
+            let time = NOW.0 - (first - minute) * step;
+            format!("energy_data,device_id=roof,location={location} pv_power=1 {time}\n")
+        })
+        .collect();
+    server.store(&lines).await;
+    let card = scorecard(&server).await;
+    let completeness = metric(&card, "completeness");
+    // Of the hour of the change each has a half, less the minute between them.
+    let covered = (2.0 * 1440.0 - 30.0) / (2.0 * 1440.0);
+    let found = number(&completeness["value"]);
+    assert!((found - covered).abs() < 2.0 / (2.0 * 1440.0), "{completeness} {covered}");
+}
