@@ -60,6 +60,18 @@ pub enum PriceError {
         /// What was asked for.
         tags: String,
     },
+    /// More than an answer takes.
+    #[error("{what}: {found}, at most {most} are told at a time; {advice}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many may be.
+        most: usize,
+        /// What to do.
+        advice: &'static str,
+    },
 }
 
 /// A tariff that was understood.

@@ -23,6 +23,8 @@ use wattlog_model::Timestamp;
 pub const MOST_STEPS: usize = 366 * 96;
 /// Most series of market prices of an answer.
 pub const MOST_SERIES: usize = 20;
+/// Most steps of all series of market prices together.
+pub const MOST_TOLD: usize = 2 * MOST_STEPS;
 /// A market price holds for as long as its period, and no period is longer.
 const LONGEST_PERIOD_NS: i64 = 3_600_000_000_000;
 
@@ -221,7 +223,13 @@ pub fn by_step(steps: &[Range<i64>], pieces: &[PartsPiece]) -> Vec<PriceStep> {
             mean(step, within.iter().map(|piece| (piece.range.clone(), of(piece))))
         };
         let zone = within.first().and_then(|piece| piece.zone.clone());
-        let is_one = within.iter().all(|piece| piece.zone == zone);
+        let mut covered = step.start;
+        let is_one = within.iter().all(|piece| {
+            let is_next = piece.range.start <= covered;
+            covered = piece.range.end;
+            is_next && piece.zone == zone
+        });
+        let is_one = is_one && covered >= step.end;
         out.push(PriceStep {
             range: step.clone(),
             market: mean(&|piece| piece.energy.filter(|_| piece.is_market)),
@@ -275,9 +283,19 @@ pub fn market(
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Ok(Vec::new()) };
     let range = first.start..last.end;
     let found = series_of(engine, database, (MARKET_PRICE, tags), &range, control)?;
+    let too_many = |what, found, most, advice| Err(PriceError::TooMany { what, found, most, advice });
     if found.len() > MOST_SERIES {
-        let tags = format!("{tags:?}");
-        return Err(PriceError::Ambiguous { count: found.len(), tags });
+        return too_many(
+            "series of market prices",
+            found.len(),
+            MOST_SERIES,
+            "name tag.source or tag.product",
+        );
+    }
+    let told = found.len() * steps.len();
+    if told > MOST_TOLD {
+        let advice = "name tag.source or tag.product, or ask for less time or longer steps";
+        return too_many("steps of all series together", told, MOST_TOLD, advice);
     }
     let told = |(tags, points): (Tags, Vec<(i64, f64)>)| {
         let mut pieces = Vec::with_capacity(points.len());
@@ -353,20 +371,4 @@ impl<'a> Reading<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mean_needs_all_of_its_step() {
-        let of = |pieces: &[(i64, i64, Option<f64>)]| {
-            mean(&(0..100), pieces.iter().map(|(start, end, value)| (*start..*end, *value)))
-        };
-        assert_eq!(of(&[(-50, 25, Some(1.0)), (25, 200, Some(5.0))]), Some(4.0));
-        assert_eq!(of(&[(0, 99, Some(1.0))]), None);
-        assert_eq!(of(&[(1, 100, Some(1.0))]), None);
-        assert_eq!(of(&[(0, 40, Some(1.0)), (50, 100, Some(1.0))]), None);
-        assert_eq!(of(&[(0, 40, Some(1.0)), (40, 100, None)]), None);
-        assert_eq!(of(&[(0, 30, Some(0.1)), (30, 100, Some(0.1))]), Some(0.1));
-        assert_eq!(of(&[]), None);
-    }
-}
+mod tests;

@@ -2,18 +2,21 @@
 //!
 //! The inputs are the engine's own: means of hours for the usual day, means of days for all else; of a counter its growth in
 //! them. A bucket that the range cuts, or that is covered by less than [`TrendRequest::least_coverage`], is left out and
-//! counted: nothing is made up where data are missing.
+//! counted: nothing is made up where data are missing. Coverage is that of the device: of its sets of tags each is asked by
+//! itself, and their shares are added up, to 1 at most.
 //!
 //! Limits: [`MOST_DAYS`] days, [`MOST_SERIES`] series.
 
 use crate::energy::number;
 use crate::series::{Selection, Tags, keys, lost_of, times};
+use jiff::tz::AmbiguousOffset;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use wattlog_analytics::trend::{Comparison, Line, Season, SeasonalMean, TrendError, compare, line, seasonal};
 use wattlog_engine::Engine;
 use wattlog_engine::query::{
-    Aggregate, Buckets, Every, Function, QueryControl, QueryError, QueryResult, Shape, Zone,
+    Aggregate, Buckets, Every, Function, GroupBy, QueryControl, QueryError, QueryRequest, QueryResult, Shape,
+    Zone,
 };
 use wattlog_model::{FieldKind, FieldType, Timestamp, Unit};
 
@@ -48,8 +51,8 @@ pub struct TrendAnswer {
     pub function: Function,
     /// Unit of the field.
     pub unit: Option<Unit>,
-    /// The same times of the year before, by the calendar of the zone.
-    pub year_before: Range<i64>,
+    /// The same times of the year before, by the calendar of the zone; none if its clock did not show them in that order.
+    pub year_before: Option<Range<i64>>,
     /// By rising tags.
     pub series: Vec<SeriesTrend>,
     /// Times of which something cannot be read.
@@ -158,6 +161,7 @@ pub fn answer(
     let function = if field.kind == FieldKind::Counter { Function::Increase } else { Function::Mean };
     let year_before = year_before(range, &request.zone)
         .ok_or(TrendRefused::Range("there must be a year before it (1678 to 2261)"))?;
+    let year_before = (year_before.start < year_before.end).then_some(year_before);
     let mut asking = Asking { engine, request, control, function, keys: keys(&info), lost: Vec::new() };
     let days = asking.buckets(Every::Days(1))?;
     if days.len() > MOST_SERIES {
@@ -168,8 +172,11 @@ pub fn answer(
         Season::DayOfWeek | Season::MonthOfYear => None,
     };
     let this = asking.figures(range)?;
-    let before = asking.figures(&year_before)?;
-    let ranges = (instants(range), instants(&year_before));
+    let before = match &year_before {
+        Some(before) => asking.figures(before)?,
+        None => BTreeMap::new(),
+    };
+    let ranges = year_before.as_ref().map(|before| (instants(range), instants(before)));
     let mut series = Vec::new();
     for (tags, days) in &days {
         let seasonal_of = match &hours {
@@ -189,7 +196,7 @@ pub fn answer(
             seasonal_inputs: seasonal_of.map(|found| found.inputs).unwrap_or_default(),
             this,
             before,
-            comparison: compare(value(this), value(before), &ranges),
+            comparison: ranges.as_ref().and_then(|ranges| compare(value(this), value(before), ranges)),
         });
     }
     Ok(TrendAnswer { function, unit: field.unit.clone(), year_before, series, lost: asking.lost })
@@ -201,15 +208,22 @@ fn instants(range: &Range<i64>) -> Range<Timestamp> {
     Timestamp(range.start)..Timestamp(range.end)
 }
 
-/// Where the clock of the zone showed the same a year before; 28 February for 29 February.
+/// Where the clock of the zone showed the same a year before; 28 February for 29 February. The end goes by the last instant,
+/// so a day stays whole. What the clock left out is where it went forward, which may leave nothing.
 fn year_before(range: &Range<i64>, zone: &Zone) -> Option<Range<i64>> {
-    let earlier = |ns: i64| {
-        let shown = zone.time_zone().to_datetime(jiff::Timestamp::from_nanosecond(i128::from(ns)).ok()?);
-        let shown = shown.checked_sub(jiff::Span::new().years(1)).ok()?;
-        i64::try_from(zone.time_zone().to_timestamp(shown).ok()?.as_nanosecond()).ok()
+    let zone = zone.time_zone();
+    let earlier = |ns: i64, is_end: bool| {
+        let shown = zone.to_datetime(jiff::Timestamp::from_nanosecond(i128::from(ns)).ok()?);
+        let shown = zone.to_ambiguous_timestamp(shown.checked_sub(jiff::Span::new().years(1)).ok()?);
+        let (first, second) = (shown.earlier().ok()?, shown.later().ok()?);
+        let (time, after) = match shown.offset() {
+            AmbiguousOffset::Gap { .. } => (zone.following(first).next()?.timestamp(), 0),
+            AmbiguousOffset::Fold { .. } if is_end => (second, 1),
+            _ => (first, i64::from(is_end)),
+        };
+        i64::try_from(time.as_nanosecond()).ok()?.checked_add(after)
     };
-    let before = earlier(range.start)?..earlier(range.end)?;
-    (before.start < before.end).then_some(before)
+    Some(earlier(range.start, false)?..earlier(range.end.checked_sub(1)?, true)?)
 }
 
 struct Asking<'a> {
@@ -219,6 +233,19 @@ struct Asking<'a> {
     function: Function,
     keys: Vec<String>,
     lost: Vec<Range<i64>>,
+}
+
+/// Share that has data, by series and time of a bucket.
+type Covered = BTreeMap<Tags, BTreeMap<i64, f64>>;
+
+fn share(covered: Option<&BTreeMap<i64, f64>>, time: i64) -> f64 {
+    covered.and_then(|shares| shares.get(&time)).map_or(0.0, |share| share.min(1.0))
+}
+
+/// Those that meet the range, cut by it: a neighbour that cannot be read may lie beside it.
+fn within(lost: Vec<Range<i64>>, range: &Range<i64>) -> impl Iterator<Item = Range<i64>> {
+    let lost = lost.into_iter().filter(|lost| lost.start < range.end && range.start < lost.end);
+    lost.map(|lost| lost.start.max(range.start)..lost.end.min(range.end))
 }
 
 /// Buckets of one series that are taken.
@@ -243,7 +270,7 @@ impl Asking<'_> {
     /// Whole buckets by series.
     fn buckets(&mut self, every: Every) -> Result<BTreeMap<Tags, Found>, TrendRefused> {
         let range = &self.request.range;
-        let shape = self.shape(Some(every), vec![self.function, Function::Coverage]);
+        let shape = self.shape(Some(every), vec![self.function]);
         let buckets = Buckets::new(&shape, range.clone()).ok_or(QueryError::BadBucket)?;
         let is_whole = |bucket: &Range<i64>| range.start <= bucket.start && bucket.end <= range.end;
         let (mut expected, mut at) = (0, range.start);
@@ -252,26 +279,26 @@ impl Asking<'_> {
             expected += u64::from(is_whole(&bucket));
             at = bucket.end;
         }
-        let result = self.ask(range, shape)?;
+        let result = self.ask(range, shape, None)?;
+        let covered = self.coverage(range, Some(every))?;
         let mut all = BTreeMap::new();
         for series in &result.series {
-            let column = |function: Function| {
-                series.column(&format!("{}_{function}", self.request.field)).map(|column| &column.values)
-            };
+            let column = series.column(&self.column(self.function)).map(|column| &column.values);
+            let covered = covered.get(&series.tags);
             let mut found = Found { inputs: Inputs { expected, ..Inputs::default() }, ..Found::default() };
             for (row, time) in times(series).enumerate() {
                 let bucket = buckets.of(time);
-                let value = |function| column(function).and_then(|values| number(values, row));
-                let Some(value_of) = value(self.function).filter(|value| value.is_finite()) else { continue };
+                let value = column.and_then(|values| number(values, row));
+                let Some(value) = value.filter(|value| value.is_finite()) else { continue };
                 if !is_whole(&bucket) {
                     continue;
                 }
-                if value(Function::Coverage).unwrap_or_default() < self.request.least_coverage {
+                if share(covered, time) < self.request.least_coverage {
                     found.inputs.left_out += 1;
                     continue;
                 }
                 found.inputs.used += 1;
-                found.values.push((bucket, value_of));
+                found.values.push((bucket, value));
             }
             all.insert(series.tags.clone(), found);
         }
@@ -280,21 +307,47 @@ impl Asking<'_> {
 
     /// A range as one number, by series.
     fn figures(&mut self, range: &Range<i64>) -> Result<BTreeMap<Tags, Figure>, TrendRefused> {
-        let shape = self.shape(None, vec![self.function, Function::Count, Function::Coverage]);
-        let result = self.ask(range, shape)?;
+        let shape = self.shape(None, vec![self.function, Function::Count]);
+        let result = self.ask(range, shape, None)?;
+        let covered = self.coverage(range, None)?;
         let mut all = BTreeMap::new();
         for series in &result.series {
             let value = |function: Function| {
-                let column = series.column(&format!("{}_{function}", self.request.field))?;
+                let column = series.column(&self.column(function))?;
                 number(&column.values, 0)
             };
             if let Some(found) = value(self.function).filter(|value| value.is_finite()) {
                 let points = value(Function::Count).unwrap_or_default() as u64;
-                let coverage = value(Function::Coverage).unwrap_or_default();
+                let at = times(series).next().unwrap_or(range.start);
+                let coverage = share(covered.get(&series.tags), at);
                 all.insert(series.tags.clone(), Figure { value: found, points, coverage });
             }
         }
         Ok(all)
+    }
+
+    /// Share of each bucket that has data, by series and the bucket's time. The engine means a bucket of all the sets of tags
+    /// that it is asked for together: of a device that was moved each had but its own time.
+    fn coverage(&mut self, range: &Range<i64>, every: Option<Every>) -> Result<Covered, TrendRefused> {
+        let shape = self.shape(every, vec![Function::Coverage]);
+        let result = self.ask(range, shape, Some(GroupBy::All))?;
+        let mut all = Covered::new();
+        for series in &result.series {
+            let Some(column) = series.column(&self.column(Function::Coverage)) else { continue };
+            let value_of = |key: &String| {
+                let tag = series.tags.iter().find(|(known, _)| known == key);
+                (key.clone(), tag.map_or_else(String::new, |(_, value)| value.clone()))
+            };
+            let shares = all.entry(self.keys.iter().map(value_of).collect()).or_default();
+            for (row, time) in times(series).enumerate() {
+                *shares.entry(time).or_default() += number(&column.values, row).unwrap_or_default();
+            }
+        }
+        Ok(all)
+    }
+
+    fn column(&self, function: Function) -> String {
+        format!("{}_{function}", self.request.field)
     }
 
     fn shape(&self, every: Option<Every>, functions: Vec<Function>) -> Aggregate {
@@ -303,13 +356,19 @@ impl Asking<'_> {
         Aggregate { functions, every, zone, max_gap_ns, ..Aggregate::default() }
     }
 
-    fn ask(&mut self, range: &Range<i64>, shape: Aggregate) -> Result<QueryResult, TrendRefused> {
+    /// Told apart by the keys, unless `group_by` says how.
+    fn ask(
+        &mut self,
+        range: &Range<i64>,
+        shape: Aggregate,
+        group_by: Option<GroupBy>,
+    ) -> Result<QueryResult, TrendRefused> {
         let Self { request, .. } = self;
         let fields = [request.field.as_str()];
         let question = request.selection.request(&fields, range, Shape::Aggregate(shape), &self.keys);
-        let result = self.engine.query(&question, self.control)?;
-        let lost = lost_of(&result);
-        self.lost.extend(lost.into_iter().map(|lost| lost.start.max(range.start)..lost.end.min(range.end)));
+        let group_by = group_by.unwrap_or_else(|| question.group_by.clone());
+        let result = self.engine.query(&QueryRequest { group_by, ..question }, self.control)?;
+        self.lost.extend(within(lost_of(&result), range));
         self.lost.sort_by_key(|lost| lost.start);
         self.lost.dedup();
         Ok(result)
@@ -317,28 +376,4 @@ impl Asking<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_year_before_is_found_by_the_calendar() {
-        let warsaw = Zone::named("Europe/Warsaw").unwrap();
-        let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_nanosecond() as i64;
-        let found = |start: &str, end: &str| year_before(&(at(start)..at(end)), &warsaw);
-        // March, whose clock goes forward on another day each year.
-        assert_eq!(
-            found("2026-02-28T23:00:00Z", "2026-03-31T22:00:00Z"),
-            Some(at("2025-02-28T23:00:00Z")..at("2025-03-31T22:00:00Z"))
-        );
-        assert_eq!(
-            found("2026-03-29T12:00:00Z", "2026-03-29T13:00:00Z"),
-            Some(at("2025-03-29T13:00:00Z")..at("2025-03-29T14:00:00Z"))
-        );
-        // A leap day is compared with the day before it.
-        assert_eq!(
-            found("2024-02-28T23:00:00Z", "2024-02-29T12:00:00Z"),
-            Some(at("2023-02-27T23:00:00Z")..at("2023-02-28T12:00:00Z"))
-        );
-        assert_eq!(year_before(&(i64::MIN..0), &warsaw), None);
-    }
-}
+mod tests;

@@ -89,8 +89,7 @@ impl Home {
         let (first, last) =
             if rng.chance(70) { (0, QUARTERS_IN_ALL) } else { (first.min(second), first.max(second) + 1) };
         let range = START + first as i64 * QUARTER_NS..START + last as i64 * QUARTER_NS;
-        let zones = ["Europe/Warsaw", "UTC"];
-        let zone = Zone::named(rng.pick(&zones)).unwrap();
+        let zone = Zone::named(rng.pick::<&str>(&["Europe/Warsaw", "UTC"])).unwrap();
         let definition = match rng.below(3) {
             0 => serde_json::json!({ "builtin": "g12" }),
             1 => serde_json::json!({ "builtin": "g12", "energy": { "fixed_pln_kwh": 0.5 } }),

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 use std::ops::Range;
+use wattlog_engine::query::{TagFilter, TagPredicate};
 
 /// A question about one series; its text is a relative link that answers.
 #[derive(Debug, Clone)]
@@ -19,6 +20,22 @@ impl QueryLink {
         for (key, value) in tags {
             let marked = value.starts_with(['=', '!', '~']);
             link.push(&format!("tag.{key}"), &format!("{}{value}", if marked { "=" } else { "" }));
+        }
+        link
+    }
+
+    /// The same with more conditions on tags, as they were asked for; those on tags that the series is told by go without.
+    pub(crate) fn among(&self, tags: &[(String, String)], asked: &[TagFilter]) -> Self {
+        let mut link = self.clone();
+        for filter in asked.iter().filter(|filter| tags.iter().all(|(key, _)| *key != filter.key)) {
+            let name = format!("tag.{}", filter.key);
+            let mut push = |mark: &str, value: &str| link.push(&name, &format!("{mark}{value}"));
+            match &filter.predicate {
+                TagPredicate::In(values) => values.iter().for_each(|value| push("=", value)),
+                TagPredicate::NotIn(values) => values.iter().for_each(|value| push("!", value)),
+                TagPredicate::Matches(pattern) => push("~", pattern),
+                TagPredicate::NotMatches(pattern) => push("!~", pattern),
+            }
         }
         link
     }
@@ -66,7 +83,7 @@ fn escape(out: &mut String, text: &str) {
 mod tests {
     use super::*;
     use crate::wire::params::{Route, parse};
-    use wattlog_engine::query::{TagPredicate, Zone};
+    use wattlog_engine::query::Zone;
     use wattlog_model::Timestamp;
 
     #[test]
@@ -83,5 +100,19 @@ mod tests {
         let is = |value: &str| TagPredicate::In(vec![value.to_owned()]);
         assert_eq!(found, [("device_id", is(hostile)), ("k y", is(""))]);
         assert_eq!(asked.fields, Some(vec!["a".to_owned(), "b".to_owned()]));
+    }
+
+    #[test]
+    fn conditions_on_tags_come_back_as_they_were_asked() {
+        let query =
+            "measurement=m&start=-1d&tag.a==~x&tag.a=y&tag.b=!z&tag.b=!=z&tag.c=~^k&tag.d=!~v$&tag.e=f";
+        let read = |query: &str| parse(query, Route::Query, "db", &Zone::UTC, Timestamp(0)).unwrap().request;
+        let asked = read(query).tags;
+        assert_eq!(asked.len(), 5);
+        let tags = [("e".to_owned(), "f".to_owned())];
+        let text = QueryLink::new("m", &tags, &(0..1)).among(&tags, &asked).to_string();
+        let mut found = read(text.strip_prefix("/api/v1/query?").unwrap()).tags;
+        found.sort_by(|a, b| a.key.cmp(&b.key));
+        assert_eq!(found, asked);
     }
 }

@@ -35,6 +35,8 @@ pub struct ClockDrift {
     pub drift_s_per_day: Option<f64>,
     /// Steps, in order; the first 1000.
     pub steps: Vec<ClockStep>,
+    /// Number of steps, those left out of the list included.
+    pub step_count: u64,
     /// Number of readings.
     pub count: u64,
 }
@@ -54,22 +56,25 @@ pub fn clock_drift(readings: &[ClockReading], step_ns: i64) -> Result<Option<Clo
     let Some(offset_s) = median(&mut offsets) else { return Ok(None) };
 
     let mut steps = Vec::new();
+    let mut step_count = 0;
     let mut longest = 0..0;
     let mut start = 0;
     for (index, pair) in readings.windows(2).enumerate() {
         let by_ns = offset(&pair[1]).saturating_sub(offset(&pair[0]));
         if by_ns.unsigned_abs() > step_ns.unsigned_abs() {
-            steps.push(ClockStep { received: pair[1].received, by_ns });
+            step_count += 1;
+            if steps.len() < MAX_FINDINGS {
+                steps.push(ClockStep { received: pair[1].received, by_ns });
+            }
             longest = longer(longest, start..index + 1);
             start = index + 1;
         }
     }
     longest = longer(longest, start..readings.len());
-    steps.truncate(MAX_FINDINGS);
     let steady = &readings[longest];
     let drift_s_per_day =
         if steady.len() < 8 { None } else { slope(steady, offset).map(|slope| slope * 86_400.0) };
-    Ok(Some(ClockDrift { offset_s, drift_s_per_day, steps, count: readings.len() as u64 }))
+    Ok(Some(ClockDrift { offset_s, drift_s_per_day, steps, step_count, count: readings.len() as u64 }))
 }
 
 fn longer(a: std::ops::Range<usize>, b: std::ops::Range<usize>) -> std::ops::Range<usize> {
@@ -125,6 +130,16 @@ mod tests {
         assert_eq!(drift.steps, [ClockStep { received: list[9000].received, by_ns: drift.steps[0].by_ns }]);
         assert!((drift.steps[0].by_ns - 3600 * SECOND).abs() <= SECOND);
         assert!((drift.drift_s_per_day.unwrap() - 2.0).abs() < 0.3, "{drift:?}");
+    }
+
+    #[test]
+    fn the_list_of_steps_is_bounded_and_their_count_is_of_all() {
+        let mut list = readings(2, 0);
+        for reading in list.iter_mut().step_by(2) {
+            reading.device.0 += 3600 * SECOND;
+        }
+        let drift = clock_drift(&list, 60 * SECOND).unwrap().unwrap();
+        assert_eq!((drift.steps.len(), drift.step_count), (MAX_FINDINGS, 2879));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use super::checks::{self, Role, days};
 use super::pieces::{median_step, pieces};
 use super::plant::{self, CLOCK, PLANT};
 use super::{
-    FieldQuality, IntervalFrom, MOST_DAYS, MOST_FIELDS, MOST_REPORTS, MOST_SERIES, MOST_SHOWN, Part,
-    QualityRequest, ReportError, SeriesQuality, Unread,
+    FieldQuality, IntervalFrom, MOST_DAYS, MOST_FIELDS, MOST_REPORTS, MOST_SERIES, Part, QualityRequest,
+    ReportError, SeriesQuality, Unread, cut,
 };
 use crate::energy::{DEVICE, RAW, number};
 use crate::series::{Rows, Tags, keys, lost_of, times};
@@ -47,21 +47,15 @@ pub fn report(
         None => return Err(ReportError::Measurement(measurement.clone())),
     };
     let fields = fields(request, is_plant, &info)?;
-    let gathering = Gathering { engine, request, control, is_plant, fields };
+    let mut gathering = Gathering { engine, request, control, is_plant, fields, reports: 0 };
     let counted = gathering.count(&keys(&info))?;
     if counted.series.len() > MOST_SERIES {
         let found = counted.series.len();
         return Err(too_many("series", found, MOST_SERIES, "name a device, or a tag"));
     }
     let mut all = Vec::new();
-    let mut reports = 0;
     for (tags, counts) in &counted.series {
-        let series = gathering.series(tags, counts, &counted)?;
-        reports += series.parts.iter().map(|part| part.fields.len()).sum::<usize>();
-        if reports > MOST_REPORTS {
-            return Err(too_many("reports", reports, MOST_REPORTS, "ask for less time, or name fields"));
-        }
-        all.push(series);
+        all.push(gathering.series(tags, counts, &counted)?);
     }
     Ok(all)
 }
@@ -120,6 +114,8 @@ struct Gathering<'a> {
     control: &'a QueryControl,
     is_plant: bool,
     fields: Vec<(String, Role)>,
+    /// Of fields over parts, so far.
+    reports: usize,
 }
 
 /// How many points there are where.
@@ -175,7 +171,7 @@ impl Gathering<'_> {
     }
 
     fn series(
-        &self,
+        &mut self,
         tags: &Tags,
         counts: &[Vec<u64>],
         counted: &Counted,
@@ -196,7 +192,7 @@ impl Gathering<'_> {
 
     /// Judges days, of which those that `lost` meets cannot be read.
     fn days(
-        &self,
+        &mut self,
         days: &[Range<i64>],
         counts: &[u64],
         lost: &[Range<i64>],
@@ -208,8 +204,16 @@ impl Gathering<'_> {
                 out.unread.push(Unread { range, field: None, reason: reason.to_owned() });
                 continue;
             }
+            let unread = out.unread.len();
             match self.part(range, out)? {
-                Ok(part) => out.parts.push(part),
+                Ok(part) => {
+                    self.reports += part.fields.len() + (out.unread.len() - unread);
+                    if self.reports > MOST_REPORTS {
+                        let advice = "ask for less time, or name fields";
+                        return Err(too_many("reports", self.reports, MOST_REPORTS, advice));
+                    }
+                    out.parts.push(part);
+                }
                 // Each time at least one day is less.
                 Err(lost) => self.days(&days[piece.places.clone()], &counts[piece.places], &lost, out)?,
             }
@@ -347,9 +351,9 @@ impl Gathering<'_> {
 
 /// Cuts the lists of a report; its counts are of all.
 fn shorten(report: &mut FieldReport) {
-    report.gaps.value.truncate(MOST_SHOWN);
+    cut(&mut report.gaps.value);
     let lists = [&mut report.out_of_range, &mut report.stuck, &mut report.spikes];
     for list in lists.into_iter().flatten() {
-        list.value.stretches.truncate(MOST_SHOWN);
+        cut(&mut list.value.stretches);
     }
 }

@@ -27,12 +27,18 @@ pub const MOST_POINTS: u64 = 200_000;
 pub const MOST_SERIES: usize = 50;
 /// Most fields of a series.
 pub const MOST_FIELDS: usize = 64;
-/// Most reports of one field over one part in an answer.
+/// Most reports of one field over one part in an answer, those included that could not be made.
 pub const MOST_REPORTS: usize = 2000;
 /// Most days of a range.
 pub const MOST_DAYS: i64 = 3660;
 /// Most faults of a list that are kept; counts are of all.
 pub const MOST_SHOWN: usize = 100;
+
+/// Keeps the first [`MOST_SHOWN`] of a list, and no memory for the others: an answer has thousands of lists.
+fn cut<T>(list: &mut Vec<T>) {
+    list.truncate(MOST_SHOWN);
+    list.shrink_to_fit();
+}
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -160,4 +166,17 @@ pub enum ReportError {
         /// What to do.
         advice: &'static str,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_holds_no_memory_for_the_rest() {
+        let mut list: Vec<u64> = (0..200_000).collect();
+        cut(&mut list);
+        assert_eq!((list.len(), list[99]), (MOST_SHOWN, 99));
+        assert!(list.capacity() < 2 * MOST_SHOWN, "{}", list.capacity());
+    }
 }

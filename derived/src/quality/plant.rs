@@ -1,7 +1,7 @@
 //! The fields of a plant against each other.
 
 use super::checks::{jiff_time, of_plant};
-use super::{MOST_SHOWN, Part};
+use super::{Part, cut};
 use crate::series::Rows;
 use jiff::tz::AmbiguousOffset;
 use wattlog_analytics::energy::{PowerSample, Powers};
@@ -53,9 +53,9 @@ pub(super) fn judge(
     let data = PlantData { powers: &powers, battery: &readings, clock: &clocks };
     let times = Timestamp(part.range.start)..Timestamp(part.range.end);
     let mut report = assess_plant(&fields, data, &times, &of_plant(interval_ns))?;
-    report.balance.value.stretches.truncate(MOST_SHOWN);
+    cut(&mut report.balance.value.stretches);
     if let Some(clock) = &mut report.clock {
-        clock.value.steps.truncate(MOST_SHOWN);
+        cut(&mut clock.value.steps);
     }
     Ok(report)
 }

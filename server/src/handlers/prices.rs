@@ -1,6 +1,8 @@
 //! What a kilowatt hour costs or brings over time, and what that is made of.
 
+use crate::answer::{Answer, AnswerWatch};
 use crate::asked::{self, csv_line};
+use crate::budget::Peer;
 use crate::error::ApiError;
 use crate::state::ServerState;
 use crate::url::QueryPairs;
@@ -38,6 +40,7 @@ use wattlog_wire::shortened;
         (status = 503, description = "Too many queries at a time, out of time, or the ledger does not answer")))]
 pub(crate) async fn prices(
     State(state): State<ServerState>,
+    peer: Peer,
     query: QueryPairs,
 ) -> Result<Response<Body>, ApiError> {
     let now = state.shared.clock.wall();
@@ -50,11 +53,13 @@ pub(crate) async fn prices(
     };
     let database = state.shared.options.default_database.clone();
     let text = format!("prices {:?} {:?}", asked.tariff.as_deref().unwrap_or_default(), asked.range());
+    let shared = state.clone();
     let body = state
         .query("prices", text, move |engine, control, _| {
+            let out = Writing::new(AnswerWatch::new(&shared, peer, control));
             let Some(held) = held else {
                 let found = market(engine, &database, &asked.tags, &asked.steps, control).map_err(refusal)?;
-                return Ok(asked.market(&found));
+                return asked.market(&found, out);
             };
             let range = asked.range();
             let mut pieces = Vec::new();
@@ -63,7 +68,7 @@ pub(crate) async fn prices(
                 pieces.extend(found);
             }
             pieces.sort_by_key(|piece| piece.range.start);
-            Ok(asked.total(&by_step(&asked.steps, &pieces)))
+            asked.total(&by_step(&asked.steps, &pieces), out)
         })
         .await?;
     Ok(asked::told(body, is_csv))
@@ -98,7 +103,7 @@ fn refusal(error: PriceError) -> ApiError {
     let text = error.to_string();
     match error {
         PriceError::Query(error) => error.into(),
-        PriceError::Ambiguous { .. } => ApiError::beyond("prices", text),
+        PriceError::Ambiguous { .. } | PriceError::TooMany { .. } => ApiError::beyond("prices", text),
         _ => ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "unusable_points", text),
     }
 }
@@ -165,70 +170,55 @@ impl Asked {
         asked::clock(ns, &self.zone)
     }
 
-    fn market(&self, found: &[MarketSeries]) -> Vec<u8> {
+    fn market(&self, found: &[MarketSeries], mut out: Writing) -> Result<Answer, ApiError> {
         let times = |range: &Range<i64>| [self.time(range.start), self.time(range.end)];
         if self.is_csv {
-            let mut out = Vec::new();
-            csv_line(&mut out, ["series", "start", "end", "market"].map(str::to_owned));
+            out.line(["series", "start", "end", "market"].map(str::to_owned))?;
             for series in found {
                 let tags: Vec<String> =
                     series.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                let tags = tags.join(";");
                 for (range, price) in &series.steps {
                     let [start, end] = times(range);
-                    csv_line(&mut out, [tags.join(";"), start, end, number(*price)]);
+                    out.line([tags.clone(), start, end, number(*price)])?;
                 }
             }
-            return out;
+            return out.finish();
         }
-        let series: Vec<Value> = found
-            .iter()
-            .map(|series| {
-                let tags: Map<String, Value> =
-                    series.tags.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
-                let steps: Vec<Value> = series
-                    .steps
-                    .iter()
-                    .map(|(range, price)| {
-                        let [start, end] = times(range);
-                        json!({ "start": start, "end": end, "market": price.map(rounded) })
-                    })
-                    .collect();
-                let known: Vec<_> =
-                    series.steps.iter().filter_map(|(range, price)| Some((range, (*price)?))).collect();
-                json!({ "tags": tags, "steps": steps, "summary": self.summary(&known) })
-            })
-            .collect();
-        let body = json!({
+        let head = json!({
             "measurement": PRICES, "field": MARKET_PRICE, "unit": "PLN/kWh", "every": self.every,
-            "tz": self.zone.name(), "series": series,
+            "tz": self.zone.name(),
         });
-        body.to_string().into_bytes()
+        out.begin(&head, "series");
+        for series in found {
+            out.next();
+            let tags: Map<String, Value> =
+                series.tags.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+            let known: Vec<_> =
+                series.steps.iter().filter_map(|(range, price)| Some((range, (*price)?))).collect();
+            out.begin(&json!({ "tags": tags, "summary": self.summary(&known) }), "steps");
+            for (range, price) in &series.steps {
+                let [start, end] = times(range);
+                out.item(&json!({ "start": start, "end": end, "market": price.map(rounded) }))?;
+            }
+            out.end();
+        }
+        out.end();
+        out.finish()
     }
 
-    fn total(&self, found: &[PriceStep]) -> Vec<u8> {
+    fn total(&self, found: &[PriceStep], mut out: Writing) -> Result<Answer, ApiError> {
         if self.is_csv {
-            let mut out = Vec::new();
             let head = ["start", "end", "market", "energy", "fixed", "distribution", "total", "zone"];
-            csv_line(&mut out, head.map(str::to_owned));
+            out.line(head.map(str::to_owned))?;
             for step in found {
                 let prices = [step.market, step.energy, step.fixed, step.distribution, step.total];
                 let times = [self.time(step.range.start), self.time(step.range.end)];
                 let zone = step.zone.clone().unwrap_or_default();
-                csv_line(&mut out, times.into_iter().chain(prices.map(number)).chain([zone]));
+                out.line(times.into_iter().chain(prices.map(number)).chain([zone]))?;
             }
-            return out;
+            return out.finish();
         }
-        let steps: Vec<Value> = found
-            .iter()
-            .map(|step| {
-                json!({
-                    "start": self.time(step.range.start), "end": self.time(step.range.end),
-                    "market": step.market.map(rounded), "energy": step.energy.map(rounded),
-                    "fixed": step.fixed.map(rounded), "distribution": step.distribution.map(rounded),
-                    "total": step.total.map(rounded), "zone": step.zone,
-                })
-            })
-            .collect();
         let known: Vec<_> = found.iter().filter_map(|step| Some((&step.range, step.total?))).collect();
         let mut notes = Vec::new();
         let unknown = found.len() - known.len();
@@ -239,12 +229,21 @@ impl Asked {
             ));
         }
         let direction = if self.direction == Direction::Import { "import" } else { "export" };
-        let body = json!({
+        let head = json!({
             "tariff": self.tariff, "direction": direction, "unit": "PLN/kWh", "includes_vat": false,
-            "every": self.every, "tz": self.zone.name(), "steps": steps,
-            "summary": self.summary(&known), "notes": notes,
+            "every": self.every, "tz": self.zone.name(), "summary": self.summary(&known), "notes": notes,
         });
-        body.to_string().into_bytes()
+        out.begin(&head, "steps");
+        for step in found {
+            out.item(&json!({
+                "start": self.time(step.range.start), "end": self.time(step.range.end),
+                "market": step.market.map(rounded), "energy": step.energy.map(rounded),
+                "fixed": step.fixed.map(rounded), "distribution": step.distribution.map(rounded),
+                "total": step.total.map(rounded), "zone": step.zone,
+            }))?;
+        }
+        out.end();
+        out.finish()
     }
 
     /// Mean by time, and the cheapest and the dearest step; of several the first.
@@ -261,6 +260,66 @@ impl Asked {
             "mean": (!known.is_empty()).then(|| rounded(mean)),
             "cheapest": step(least), "dearest": step(greatest),
         })
+    }
+}
+
+/// An answer that is written step by step and watched while it grows.
+struct Writing {
+    bytes: Vec<u8>,
+    watch: AnswerWatch,
+    /// Length at which it is looked at next.
+    look_at: usize,
+}
+
+/// An answer is looked at each time it has grown by so much.
+const LOOK_BYTES: usize = 64 << 10;
+
+impl Writing {
+    fn new(watch: AnswerWatch) -> Self {
+        Self { bytes: Vec::new(), watch, look_at: LOOK_BYTES }
+    }
+
+    /// An object with the members of `head`, and a list as its last.
+    fn begin(&mut self, head: &Value, list: &str) {
+        let head = head.to_string();
+        // A head has members, so one more follows a comma.
+        let open = head.strip_suffix('}').unwrap_or(&head);
+        self.bytes.extend_from_slice(format!("{open},\"{list}\":[").as_bytes());
+    }
+
+    /// Before each item of a list.
+    fn next(&mut self) {
+        if self.bytes.last() != Some(&b'[') {
+            self.bytes.push(b',');
+        }
+    }
+
+    fn item(&mut self, item: &Value) -> Result<(), ApiError> {
+        self.next();
+        self.bytes.extend_from_slice(item.to_string().as_bytes());
+        self.grown()
+    }
+
+    fn end(&mut self) {
+        self.bytes.extend_from_slice(b"]}");
+    }
+
+    fn line(&mut self, cells: impl IntoIterator<Item = String>) -> Result<(), ApiError> {
+        csv_line(&mut self.bytes, cells);
+        self.grown()
+    }
+
+    fn grown(&mut self) -> Result<(), ApiError> {
+        if self.bytes.len() >= self.look_at {
+            self.look_at = self.bytes.len() + LOOK_BYTES;
+            self.watch.look(&self.bytes)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Answer, ApiError> {
+        self.watch.look(&self.bytes)?;
+        Ok(self.watch.finish(self.bytes))
     }
 }
 

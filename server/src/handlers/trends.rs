@@ -134,6 +134,7 @@ fn of_series(series: &SeriesTrend, found: &TrendAnswer, request: &TrendRequest) 
         series.tags.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
     let function = found.function.to_string();
     let link = QueryLink::new(&request.selection.measurement, &series.tags, &request.range)
+        .among(&series.tags, &request.selection.tags)
         .with("fields", &request.field)
         .with("tz", request.zone.name())
         .with("gap", &format!("{}ns", request.max_gap_ns));
@@ -175,7 +176,7 @@ fn of_series(series: &SeriesTrend, found: &TrendAnswer, request: &TrendRequest) 
         },
         "year_before": {
             "this": figure(series.this, &request.range),
-            "before": figure(series.before, &found.year_before),
+            "before": found.year_before.as_ref().map(|before| figure(series.before, before)),
             "comparison": series.comparison.map(|comparison| compared(&comparison, found.function)),
         },
     })

@@ -3,6 +3,7 @@
 use crate::support::{Running, Setup};
 use serde_json::{Value, json};
 use wattlog_ledger::{Backend, Ledger, LedgerOptions};
+use wattlog_server::Size;
 
 const HOUR: i64 = 3_600_000_000_000;
 /// 2026-03-28T23:00:00Z and 2026-10-24T22:00:00Z: midnight of the days with 23 and 25 hours in Warsaw.
@@ -257,4 +258,39 @@ async fn what_cannot_be_told_is_refused_by_name() {
     let answer = running.get("/api/v1/prices?tariff=g12").await;
     assert_eq!(answer.status, 422, "{}", answer.text());
     assert!(answer.text().contains("name source and product"), "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_too_long_is_refused() {
+    let running = Setup::limits(|limits| limits.answer = Size::mib(1)).start().await;
+    let series = |names: std::ops::Range<usize>| -> String {
+        names.map(|name| format!("prices,source=s{name:02} market_price=0.5 {SHORT}\n")).collect()
+    };
+    running.store(&series(0..2)).await;
+    let year = "every=15m&start=2026-01-01T00:00:00Z&end=2027-01-01T00:00:00Z";
+    // A year of quarters, each of 70 bytes and more, of two series: as many steps as there may be, and 4 MiB of text.
+    for format in ["json", "csv"] {
+        let answer = running.get(&format!("/api/v1/prices?{year}&format={format}")).await;
+        assert_eq!(answer.status, 422, "{}", answer.text());
+        assert!(answer.text().contains("1MiB"), "{}", answer.text());
+    }
+    assert_eq!(running.limit_reached("answer").await, 2.0);
+    let shorter = "every=15m&start=2026-03-29T00:00:00Z&end=2026-04-02T00:00:00Z";
+    let answer = ask(&running, &format!("/api/v1/prices?{shorter}")).await;
+    let steps = answer["series"].as_array().unwrap().iter().map(|one| one["steps"].as_array().unwrap().len());
+    assert_eq!(steps.collect::<Vec<_>>(), [384, 384]);
+    running.store(&series(2..3)).await;
+    let answer = running.get(&format!("/api/v1/prices?{year}")).await;
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    let text = answer.text();
+    assert!(text.contains("105120, at most 70272") && text.contains("tag.source"), "{text}");
+    running.store(&series(3..21)).await;
+    let answer = running.get(&format!("/api/v1/prices?{shorter}")).await;
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    let text = answer.text();
+    assert!(text.contains("series of market prices: 21, at most 20"), "{text}");
+    assert!(!text.contains("TagFilter") && !text.contains("energy.market"), "{text}");
+    // One of them can be asked for.
+    let one = ask(&running, &format!("/api/v1/prices?{shorter}&tag.source=s20")).await;
+    assert_eq!(one["series"].as_array().unwrap().len(), 1);
 }

@@ -152,6 +152,64 @@ async fn weeks_months_counters_and_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_moved_is_covered_all_the_same() {
+    let running = Setup::default().start().await;
+    // Twenty days of the value 7, in the cellar from the eleventh on; the year before the other way round.
+    let lines: String = (0..20 * 144)
+        .flat_map(|step| {
+            let places = if step < 10 * 144 { ["attic", "cellar"] } else { ["cellar", "attic"] };
+            [START, YEAR_BEFORE].into_iter().zip(places).map(move |(start, place)| {
+                let time = start + step * 10 * MINUTE;
+                format!("energy_data,device_id=roof,location={place} pv_power=7 {time}\n")
+            })
+        })
+        .collect();
+    running.store(&lines).await;
+    let target = format!("/api/v1/trends?measurement=energy_data&field=pv_power&least_coverage=0.9&{RANGE}");
+    let answer = ask(&running, &target).await;
+    assert_eq!(answer["series"].as_array().unwrap().len(), 1);
+    let series = &answer["series"][0];
+    let counts = |inputs: &Value| ["expected", "used", "left_out"].map(|name| inputs[name].as_u64().unwrap());
+    assert_eq!(counts(&series["line"]["inputs"]), [20, 20, 0]);
+    // Two hours end before their last ten minutes do: that of the move, and the last one.
+    assert_eq!(counts(&series["seasonal"]["inputs"]), [480, 478, 2]);
+    for name in ["this", "before"] {
+        let figure = &series["year_before"][name];
+        // Of twenty days twice ten minutes are missing.
+        near(&figure["coverage"], (28_800.0 - 20.0) / 28_800.0);
+        assert_eq!(figure["points"], json!(2880));
+    }
+    // The place by itself: its ten days.
+    let attic = ask(&running, &format!("{target}&tag.location=attic")).await;
+    let inputs = &attic["series"][0]["line"]["inputs"];
+    assert_eq!(counts(inputs), [20, 10, 0]);
+    // What is shown beside it is of the same place.
+    let means = column(&running, &inputs["query"], "pv_power_mean").await;
+    assert_eq!(means, vec![json!(7); 10]);
+    let before = &attic["series"][0]["year_before"]["before"];
+    assert_eq!(column(&running, &before["query"], "pv_power_count").await, [json!(1440)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_that_the_year_before_did_not_have_are_compared_with_nothing() {
+    let running = Setup::default().start().await;
+    // From two to three in Warsaw on the 30th, an hour that the clock left out a year before; and a whole 28 February.
+    let (hour, day) = (1_774_828_800_000_000_000_i64, 1_709_078_400_000_000_000_i64);
+    running.store(&format!("m v=4 {hour}\nm v=5 {day}\nm v=2 1677542400000000000\n")).await;
+    let range = "start=2026-03-30T02:00:00%2B02:00&end=2026-03-30T03:00:00%2B02:00&tz=Europe/Warsaw";
+    let answer = ask(&running, &format!("/api/v1/trends?measurement=m&field=v&{range}")).await;
+    let year = &answer["series"][0]["year_before"];
+    assert_eq!(year["this"]["value"], json!(4.0));
+    assert_eq!((&year["before"], &year["comparison"]), (&Value::Null, &Value::Null));
+    let range = "start=2024-02-28T00:00:00Z&end=2024-02-29T00:00:00Z&tz=UTC";
+    let answer = ask(&running, &format!("/api/v1/trends?measurement=m&field=v&{range}")).await;
+    let year = &answer["series"][0]["year_before"];
+    assert_eq!((&year["this"]["value"], &year["before"]["value"]), (&json!(5.0), &json!(2.0)));
+    assert_eq!(year["before"]["end"], "2023-03-01T00:00:00Z");
+    near(&year["comparison"]["change"], 3.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_told_is_refused_by_name() {
     let running = Setup::default().start().await;
     running.store(&format!("m,t=a v=1,s=\"x\" {}\n", START + DAY)).await;

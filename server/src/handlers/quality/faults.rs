@@ -89,7 +89,7 @@ fn of_plant(part: &Part) -> Vec<(usize, String, u64)> {
         let clock = &clock.value;
         let is_off = clock.offset_s.abs() > CLOCK_OFF_S
             || clock.drift_s_per_day.is_some_and(|drift| drift.abs() > CLOCK_DRIFTS_S);
-        let count = clock.steps.len() as u64 + u64::from(is_off);
+        let count = clock.step_count + u64::from(is_off);
         found.push((CLOCK, "inverter_clock".to_owned(), count));
     }
     found

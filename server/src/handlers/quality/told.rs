@@ -165,7 +165,7 @@ impl Teller<'_> {
                 .collect();
             json!({
                 "offset_s": clock.value.offset_s, "drift_s_per_day": clock.value.drift_s_per_day,
-                "steps": steps, "count": clock.value.count, "query": link.to_string(),
+                "steps": steps, "step_count": clock.value.step_count, "count": clock.value.count, "query": link.to_string(),
             })
         });
         json!({
@@ -341,7 +341,7 @@ fn rows(links: &Links<'_>, part: &Part) -> Vec<Row> {
     }
     if let Some(clock) = &plant.clock {
         let value = &clock.value;
-        let numbers = [value.offset_s.to_string(), value.steps.len().to_string(), value.count.to_string()];
+        let numbers = [value.offset_s.to_string(), value.step_count.to_string(), value.count.to_string()];
         let fields = clock.source.fields.join(",");
         let link = links.fields(&clock.source.fields).with("fn", "count,first,last");
         rows.push(Row { check: "clock", fields, numbers, link });
