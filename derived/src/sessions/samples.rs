@@ -249,8 +249,7 @@ fn merge(readings: &[Sample], prices: Vec<(i64, f64)>, kind: Kind, out: &mut Vec
         }
         sample
     };
-    for reading in readings {
-        let mut reading = reading.clone();
+    for mut reading in readings.iter().copied() {
         while let Some((time, price)) = prices.next_if(|(time, _)| *time <= reading.time.0) {
             if time == reading.time.0 {
                 reading = told(reading, price);
