@@ -5,8 +5,10 @@
 //!
 //! A log that was sealed goes, and with it every place that names it: the feed then tells of everything. So the place is written
 //! again as soon as it lies in another log than the one that was written, and at a stop until both are the same.
+//!
+//! A delete of the row means that all is to be done again: its owner hears of it and writes no place before it has begun anew.
 
-use crate::energy::{RAW, STATE};
+use crate::energy::{RAW, STATE, times};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -15,13 +17,17 @@ use wattlog_engine::query::{
     CancelFlag, QueryControl, QueryError, QueryRequest, ResultValues, Shape, TagFilter, TagPredicate,
 };
 use wattlog_engine::{
-    ChangeCursor, ChangeReader, ChangeRequest, ChangeStart, Changes, DEFAULT_POLICY, Engine, WriteBatch,
-    WriteError,
+    Cause, ChangeCursor, ChangeEvent, ChangeReader, ChangeRequest, ChangeStart, Changes, DEFAULT_POLICY,
+    Engine, WriteBatch, WriteError,
 };
 use wattlog_model::{Clock, TagSet, Timestamp};
 
 /// The place is written this often, whether or not there was anything to do; what a restart does again is bounded by it.
 const STATE_EVERY: Duration = Duration::from_secs(3600);
+
+/// Events of [`STATE`] that are taken at a time, and how often before the owner goes on with its work.
+const EVENTS: usize = 100;
+const MOST_LOOKS: usize = 100;
 
 /// Why it does not get on.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +74,11 @@ pub(crate) struct Followed {
     at: Duration,
     /// The place that was written last; none if nothing was.
     cursor: Option<ChangeCursor>,
+    /// What becomes of the row.
+    states: ChangeReader,
+    /// When the row is that was written last.
+    row: Option<Timestamp>,
+    is_forgotten: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -85,16 +96,27 @@ impl Followed {
         request: ChangeRequest,
         control: &QueryControl,
     ) -> Result<(Self, Option<S>), FollowError> {
-        let text = stored(&owner, control)?.unwrap_or_default();
+        let of_state = ChangeRequest {
+            database: Some(owner.database.clone()),
+            measurement: Some(STATE.to_owned()),
+            limit: EVENTS,
+            ..ChangeRequest::default()
+        };
+        // Before the row is read: no delete comes in between.
+        let states = owner.engine.changes(of_state, ChangeStart::Now)?;
+        let (row, text) = stored(&owner, control)?.unzip();
+        let (text, is_forgotten) = (text.unwrap_or_default(), false);
         let written = serde_json::from_str::<Written<S>>(&text).ok();
         let known = written.and_then(|written| Some((written.cursor.parse().ok()?, written.state)));
         let at = owner.clock.monotonic();
         let Some((cursor, state)) = known else {
             let reader = owner.engine.changes(request, ChangeStart::Now)?;
-            return Ok((Self { owner, reader, text: String::new(), at, cursor: None }, None));
+            let text = String::new();
+            return Ok((Self { owner, reader, text, at, cursor: None, states, row, is_forgotten }, None));
         };
         let reader = owner.engine.changes(request, ChangeStart::After(cursor))?;
-        Ok((Self { owner, reader, text, at, cursor: Some(cursor) }, Some(state)))
+        let cursor = Some(cursor);
+        Ok((Self { owner, reader, text, at, cursor, states, row, is_forgotten }, Some(state)))
     }
 
     /// What changed since the last call, waiting for it for at most `wait`.
@@ -118,8 +140,39 @@ impl Followed {
         self.cursor.is_some_and(|written| written.log() != self.reader.cursor().log())
     }
 
-    /// Writes the place and `state`, if they are news.
+    /// Whether the row was deleted since the last call: then all is to be done again.
+    pub(crate) fn take_forgotten(&mut self) -> bool {
+        self.look();
+        if self.is_forgotten {
+            (self.text, self.cursor, self.row) = (String::new(), None, None);
+        }
+        std::mem::take(&mut self.is_forgotten)
+    }
+
+    /// Hears of deletes of the row.
+    fn look(&mut self) {
+        for _ in 0..MOST_LOOKS {
+            let before = self.states.cursor();
+            let changes = self.states.next(Duration::ZERO, &CancelFlag::default());
+            let is_ours = |event: &ChangeEvent| match event {
+                ChangeEvent::Dirty { times, cause: Cause::Delete | Cause::Many, .. } => {
+                    self.row.is_some_and(|row| times.contains(&row.0))
+                }
+                _ => false,
+            };
+            self.is_forgotten |= changes.events.iter().any(is_ours);
+            if changes.closed || self.states.cursor() == before {
+                break;
+            }
+        }
+    }
+
+    /// Writes the place and `state`, if they are news and nobody deleted those before them.
     pub(crate) fn write<S: Serialize>(&mut self, state: &S) -> Result<(), FollowError> {
+        self.look();
+        if self.is_forgotten {
+            return Ok(());
+        }
         let cursor = self.reader.cursor();
         let refused = |error: &dyn std::fmt::Display| FollowError::Refused(error.to_string());
         let text = serde_json::to_string(&Written { cursor: cursor.to_string(), state })
@@ -131,17 +184,19 @@ impl Followed {
         let tags = TagSet::new([("of", self.owner.name)]).map_err(|error| refused(&error))?;
         let mut batch = WriteBatch::new(&self.owner.database, None);
         let slot = batch.series(STATE, &tags);
-        batch.row(slot, self.owner.clock.wall(), 0).string("state", &text);
+        let row = self.owner.clock.wall();
+        batch.row(slot, row, 0).string("state", &text);
         let receipt = self.owner.engine.write(batch)?;
         if let Some(row) = receipt.rejected.first() {
             return Err(refused(&row.reason));
         }
-        (self.text, self.cursor) = (text, Some(cursor));
+        (self.text, self.cursor, self.row) = (text, Some(cursor), Some(row));
         Ok(())
     }
 }
 
-fn stored(owner: &Owner, control: &QueryControl) -> Result<Option<String>, FollowError> {
+/// The newest row and its time.
+fn stored(owner: &Owner, control: &QueryControl) -> Result<Option<(Timestamp, String)>, FollowError> {
     let predicate = TagPredicate::In(vec![owner.name.to_owned()]);
     let request = QueryRequest {
         fields: Some(vec!["state".to_owned()]),
@@ -150,9 +205,11 @@ fn stored(owner: &Owner, control: &QueryControl) -> Result<Option<String>, Follo
         ..QueryRequest::raw(&owner.database, STATE, Timestamp(i64::MIN), Timestamp(i64::MAX))
     };
     let result = owner.engine.query(&request, control)?;
-    let texts = result.series.first().and_then(|series| series.column("state"));
-    let Some(ResultValues::String(texts)) = texts.map(|column| &column.values) else { return Ok(None) };
-    Ok(texts.first().and_then(Option::as_ref).map(ToString::to_string))
+    let Some(series) = result.series.first() else { return Ok(None) };
+    let texts = series.column("state").map(|column| &column.values);
+    let Some(ResultValues::String(texts)) = texts else { return Ok(None) };
+    let text = texts.first().and_then(Option::as_ref).map(ToString::to_string);
+    Ok(times(series).next().map(Timestamp).zip(text))
 }
 
 /// Points of the measurement before this are hidden by age.

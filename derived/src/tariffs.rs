@@ -19,6 +19,8 @@ pub struct Priced {
     pub notes: Vec<String>,
     /// A question to the store that failed: prices may be missing that are there.
     pub failed: Option<QueryError>,
+    /// Market prices that are there cannot be read.
+    pub is_lost: bool,
 }
 
 /// All tariffs of the ledger.
@@ -74,12 +76,40 @@ pub fn priced(
             Ok(pieces) => found.push(pieces),
             Err(error) => {
                 priced.notes.push(format!("tariff {:?}: {error}", tariff.name));
-                if let PriceError::Query(error) = error {
-                    priced.failed = Some(error);
+                match error {
+                    PriceError::Query(error) => priced.failed = Some(error),
+                    PriceError::Damaged(_) => priced.is_lost = true,
+                    _ => {}
                 }
             }
         }
     }
     priced.pieces = (!found.is_empty()).then(|| join(found));
     priced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wattlog_model::Timestamp;
+
+    #[test]
+    fn prices_that_cannot_be_read_are_not_taken_for_none() {
+        let tariff = Tariff {
+            name: "night".to_owned(),
+            direction: Direction::Import,
+            valid_from: Timestamp(0),
+            valid_until: None,
+            currency: "PLN".to_owned(),
+            definition: Value::Null,
+            note: String::new(),
+        };
+        let made = wattlog_ledger::Changed { at: Timestamp(0), by: String::new() };
+        let stored = [Stored { id: 1, version: 1, created: made.clone(), updated: made, record: tariff }];
+        let ask =
+            |error: fn() -> PriceError| priced(&stored, Direction::Import, &(0..10), |_, _| Err(error()));
+        let lost = ask(|| PriceError::Damaged("block 3".to_owned()));
+        assert!(lost.is_lost && lost.pieces.is_none() && lost.notes[0].contains("block 3"), "{lost:?}");
+        assert!(!ask(|| PriceError::Definition("no tariff".to_owned())).is_lost);
+    }
 }

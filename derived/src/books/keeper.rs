@@ -6,7 +6,7 @@ use crate::follow::{Followed, Owner};
 use crate::pending::Pending;
 use crate::price::PRICES;
 use crate::reports::{Length, due};
-use crate::sessions::{Bounds, Part, has_any, params, silent};
+use crate::sessions::{Part, bounds, has_any, next_from, params, silent};
 use crate::tariffs::{stored_tariffs, times_of};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,8 @@ const SOON: Duration = Duration::from_secs(2);
 const LONGEST_PRICE_NS: i64 = 3_600_000_000_000;
 /// Most notes that are kept.
 const MOST_NOTES: usize = 20;
+/// While it works through sessions it writes this often how far it is.
+const WRITE_EVERY: Duration = Duration::from_secs(5);
 /// Looks at the feed at a time: whoever writes all the while does not hold up the work, or a stop.
 const MOST_LOOKS: usize = 1000;
 
@@ -120,6 +122,9 @@ impl Bookkeeper {
         let mut follower = self.restore().await?;
         loop {
             let closed = self.hear(&mut follower).await?;
+            if follower.feed.lock().take_forgotten() {
+                follower.begin_anew();
+            }
             self.tell(&follower);
             if closed {
                 return Ok(());
@@ -227,30 +232,37 @@ impl Bookkeeper {
         let tariffs = Arc::new(stored_tariffs(&hands.ledger).await?);
         follower.look_at(&tariffs);
         if !follower.is_checked && !has_any(hands).await? {
-            (follower.sessions, follower.reports) = (everything(), [(); 3].map(|()| everything()));
+            follower.begin_anew();
         }
         follower.is_checked = true;
         let now = self.clock.wall().0;
         silent(hands, &self.params, now).await?.into_iter().for_each(|times| follower.sessions.add(times));
-        if !follower.sessions.is_empty() {
-            let bounds = Bounds::of(hands, &self.params).await?.0;
-            follower.sessions.clip(&bounds.unwrap_or(0..0));
-            self.tell(follower);
-        }
+        follower.sessions.clip(&bounds(hands, &self.params));
+        self.tell(follower);
         let mut notes = BTreeSet::new();
         let mut steps = 0;
+        let mut written = self.clock.monotonic();
         while let Some(late) = follower.sessions.oldest(STEP_NS) {
             let part = Part { late: late.clone(), tariffs: &tariffs, params: self.params, now };
             let done = part.keep(hands).await?;
             follower.sessions.done(&late);
+            let rest = follower.sessions.ranges().first().filter(|rest| rest.start == late.end).cloned();
+            if let Some(rest) = rest {
+                let next = next_from(hands, rest.start).await?.unwrap_or(rest.end);
+                follower.sessions.done(&(rest.start..next.min(rest.end)));
+            }
             follower.reports.iter_mut().for_each(|reports| reports.add(done.times.clone()));
             notes.extend(done.notes);
             steps += 1;
             self.status.lock().sessions_written += done.written;
             self.tell(follower);
-            if !follower.sessions.is_empty() {
+            if self.clock.monotonic().saturating_sub(written) >= WRITE_EVERY {
                 self.write_state(follower).await?;
+                written = self.clock.monotonic();
             }
+        }
+        if steps > 1 {
+            self.write_state(follower).await?;
         }
         let mut waits = false;
         for length in Length::ALL {
@@ -326,6 +338,10 @@ impl Follower {
         if let Some(times) = reports {
             self.make_due(&times);
         }
+    }
+
+    fn begin_anew(&mut self) {
+        (self.sessions, self.reports) = (everything(), [(); 3].map(|()| everything()));
     }
 
     fn make_due(&mut self, times: &Range<i64>) {

@@ -69,6 +69,20 @@ pub struct BookStatus {
     pub notes: Vec<String>,
 }
 
+/// Longest name of a device that can be named in the ledger, in bytes.
+const MOST_NAME_BYTES: usize = 200;
+
+/// Why the ledger has no `what` of the device, if it cannot be named there; for people.
+pub(crate) fn unnameable(device: &str, what: &str) -> Option<String> {
+    if device.len() <= MOST_NAME_BYTES && !device.chars().any(char::is_control) {
+        return None;
+    }
+    let name: String = device.chars().filter(|c| !c.is_control()).take(40).collect();
+    Some(format!(
+        "device {name:?}...: its {what} have no name in the ledger: give it at most {MOST_NAME_BYTES} bytes without control characters"
+    ))
+}
+
 /// What the work is done with.
 #[derive(Debug)]
 pub(crate) struct Hands {

@@ -177,6 +177,10 @@ impl Shared {
         loop {
             let wait = if follower.pending.is_empty() { LOOK } else { Duration::ZERO };
             let closed = self.hear(&mut follower, wait)?;
+            if follower.feed.take_forgotten() {
+                let (pending, horizon) = self.everything()?;
+                (follower.pending, follower.horizon) = (pending, follower.horizon.max(horizon));
+            }
             self.tell(&follower);
             if closed {
                 return Ok(());
@@ -257,17 +261,18 @@ impl Shared {
             let pending = Pending::new(written.pending.iter().map(|(start, end)| *start..*end));
             return Ok(Follower { feed, pending, horizon: written.horizon, has_told_units: false });
         }
-        let mut pending = Pending::default();
-        let known = self.engine.measurement(&self.options.database, RAW)?;
-        let times = known.and_then(|known| known.first.zip(known.last));
-        let mut horizon = None;
-        if let Some((first, last)) = times {
-            let newest =
-                quarter_of(last.0.min(self.clock.wall().0).saturating_sub(self.options.max_gap_ns()));
-            horizon = Some(newest);
-            pending.add(quarter_of(first.0)..newest);
-        }
+        let (pending, horizon) = self.everything()?;
         Ok(Follower { feed, pending, horizon, has_told_units: false })
+    }
+
+    /// All quarters of which there are points and that are over, and where they end.
+    fn everything(&self) -> Result<(Pending, Option<i64>), QueryError> {
+        let known = self.engine.measurement(&self.options.database, RAW)?;
+        let Some((first, last)) = known.and_then(|known| known.first.zip(known.last)) else {
+            return Ok((Pending::default(), None));
+        };
+        let newest = quarter_of(last.0.min(self.clock.wall().0).saturating_sub(self.options.max_gap_ns()));
+        Ok((Pending::new(std::iter::once(quarter_of(first.0)..newest)), Some(newest)))
     }
 
     fn owner(&self) -> Owner {

@@ -1,14 +1,15 @@
 //! Bringing the ledger's reports of one period in step with what they are made from.
 
 use super::Length;
-use super::reckon::{Figures, Question, Told};
-use crate::books::{ACTOR, BookError, Hands};
-use crate::energy::{EnergyKeeper, QUARTER_NS, QUARTERS, RAW};
+use super::reckon::{Figures, Question, Told, quarters_of};
+use crate::books::{ACTOR, BookError, Hands, unnameable};
+use crate::energy::{EnergyError, EnergyKeeper, QUARTER_NS, QUARTERS, RAW};
 use crate::follow::cutoff;
 use crate::tariffs::times_of;
 use serde_json::{Map, Value as Json, json};
 use std::ops::Range;
 use std::sync::Arc;
+use wattlog_engine::query::Zone;
 use wattlog_ledger::schema::{Device, Report, ReportOrigin, Session, SessionOrigin, SessionStatus, Tariff};
 use wattlog_ledger::{Actor, Expected, LedgerError, Listing, Order, Stored, Value};
 use wattlog_model::Timestamp;
@@ -60,6 +61,11 @@ impl Length {
         period: &Range<i64>,
         tariffs: &Arc<Vec<Stored<Tariff>>>,
     ) -> Result<Made, BookError> {
+        let hidden_before = |measurement| cutoff(&hands.engine, &hands.database, measurement);
+        if hidden_before(QUARTERS).is_some_and(|cutoff| cutoff > quarters_of(period).start) {
+            // What the energies were is not known any more: the records are.
+            return Ok(Made::default());
+        }
         let question = Question {
             database: hands.database.clone(),
             options: energy.options().clone(),
@@ -69,7 +75,17 @@ impl Length {
             zone: hands.zone.clone(),
             tariffs: tariffs.clone(),
         };
-        let told = hands.ask(move |engine, control| question.ask(engine, control)).await??;
+        let told = match hands.ask(move |engine, control| question.ask(engine, control)).await? {
+            Ok(told) => told,
+            Err(error @ EnergyError::Points { .. }) => {
+                let (kind, from, to) = (self.name(), period.start, period.end);
+                tracing::warn!(%error, kind, from, to, "reports stay as they were");
+                let note =
+                    format!("{kind} reports of {} stay as they were: {error}", told_day(period, &hands.zone));
+                return Ok(Made { notes: vec![note], ..Made::default() });
+            }
+            Err(error) => return Err(error.into()),
+        };
         if told.is_pending {
             return Ok(Made { waits: true, ..Made::default() });
         }
@@ -85,13 +101,15 @@ impl Length {
         let Told { devices, is_lost, notes, .. } = told;
         let mut made = Made { notes, ..Made::default() };
         let mut stored = self.stored(hands, period).await?;
-        let is_hidden =
-            cutoff(&hands.engine, &hands.database, RAW).is_some_and(|cutoff| cutoff > period.start);
+        let is_hidden = hidden_before(RAW).is_some_and(|cutoff| cutoff > period.start);
         for (device, figures) in &devices {
+            if let Some(note) = unnameable(device, "reports") {
+                made.notes.push(note);
+                continue;
+            }
+            // Of another zone with the same midnights, too: the ledger has one report of a device and an instant.
             let is_this = |stored: &Stored<Report>| {
-                let report = &stored.record;
-                (&report.device_id, report.start.0) == (device, period.start)
-                    && report.time_zone == hands.zone.name()
+                (&stored.record.device_id, stored.record.start.0) == (device, period.start)
             };
             let old = stored.iter().position(is_this).map(|at| stored.swap_remove(at));
             if is_lost && old.is_some() {
@@ -177,7 +195,7 @@ async fn data(
 async fn write(hands: &Hands, old: Option<Stored<Report>>, report: Report) -> Result<bool, BookError> {
     let actor = Actor::new(ACTOR);
     let done = match old {
-        Some(old) if old.record.inputs == report.inputs => return Ok(false),
+        Some(old) if is_same(&old.record, &report) => return Ok(false),
         Some(old) => {
             let expected = Expected::Version(old.version);
             hands.ledger.update(old.id, expected, report, &actor).await.map(drop)
@@ -192,6 +210,17 @@ async fn write(hands: &Hands, old: Option<Stored<Report>>, report: Report) -> Re
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether it says the same of the same time.
+fn is_same(old: &Report, new: &Report) -> bool {
+    (&old.inputs, old.end, &old.time_zone) == (&new.inputs, new.end, &new.time_zone)
+}
+
+/// The first day of a period.
+fn told_day(period: &Range<i64>, zone: &Zone) -> String {
+    let start = jiff::Timestamp::from_nanosecond(i128::from(period.start));
+    start.map(|start| zone.time_zone().to_datetime(start).date().to_string()).unwrap_or_default()
 }
 
 /// FNV-1a with 64 bits (Fowler, Noll, Vo) over the text: the same on every machine and in every version.

@@ -16,7 +16,7 @@ use wattlog_engine::query::{
 };
 use wattlog_ledger::Stored;
 use wattlog_ledger::schema::{Direction, Session, SessionKind, Tariff};
-use wattlog_model::Timestamp;
+use wattlog_model::{FieldType, Timestamp};
 
 /// What is asked of the store for one period.
 #[derive(Debug)]
@@ -60,15 +60,14 @@ impl Question {
     /// # Errors
     /// The store's.
     pub(super) fn ask(&self, engine: &Engine, control: &QueryControl) -> Result<Told, EnergyError> {
-        // A quarter belongs to the period that it begins in.
-        let first = |at: i64| quarter_of(at.saturating_add(QUARTER_NS - 1));
-        let range = first(self.period.start)..first(self.period.end);
-        let mut notes = Vec::new();
+        let range = quarters_of(&self.period);
+        let (mut notes, mut is_lost) = (Vec::new(), false);
         let mut of = |direction| -> Result<_, QueryError> {
             let found = priced(&self.tariffs, direction, &range, |definition, times| {
                 pieces_of(definition, (engine, &self.database), times, &self.zone, control)
             });
             notes.extend(found.notes);
+            is_lost |= found.is_lost;
             found.failed.map_or(Ok(found.pieces), Err)
         };
         let (import_prices, export_prices) = (of(Direction::Import)?, of(Direction::Export)?);
@@ -94,25 +93,41 @@ impl Question {
             };
             devices.insert(device.device.clone(), figures);
         }
-        let extremes = engine.query(&self.extremes(), control)?;
-        add_extremes(&extremes, &mut devices);
+        let known = engine.measurement(&self.database, RAW)?;
+        // Of texts and truth values there is no least and no greatest.
+        let fields: Vec<String> = (known.iter().flat_map(|known| &known.fields))
+            .filter(|field| !matches!(field.field_type, FieldType::String | FieldType::Boolean))
+            .map(|field| field.name.clone())
+            .filter(|name| PEAKS.contains(&name.as_str()))
+            .collect();
+        if !fields.is_empty() {
+            let extremes = engine.query(&self.extremes(fields), control)?;
+            add_extremes(&extremes, &mut devices);
+            is_lost |= !extremes.partial.is_empty();
+        }
         // Behind the newest point nothing is to be computed, however long its device has been silent.
-        let newest = engine.measurement(&self.database, RAW)?.and_then(|known| known.last);
+        let newest = known.and_then(|known| known.last);
         let is_pending = newest.is_some_and(|last| answer.pending.iter().any(|range| range.start <= last.0));
-        let is_lost = !answer.lost.is_empty() || !extremes.partial.is_empty();
+        is_lost |= !answer.lost.is_empty();
         Ok(Told { devices, is_pending, is_lost, notes })
     }
 
-    fn extremes(&self) -> QueryRequest {
+    fn extremes(&self, fields: Vec<String>) -> QueryRequest {
         let functions = vec![Function::Min, Function::Max, Function::First, Function::Last];
         let (start, end) = (Timestamp(self.period.start), Timestamp(self.period.end));
         QueryRequest {
-            fields: Some(PEAKS.map(str::to_owned).to_vec()),
+            fields: Some(fields),
             group_by: GroupBy::Keys(vec![DEVICE.to_owned()]),
             shape: Shape::Aggregate(Aggregate { functions, ..Aggregate::default() }),
             ..QueryRequest::raw(&self.database, RAW, start, end)
         }
     }
+}
+
+/// Those that begin in the period: they belong to it.
+pub(super) fn quarters_of(period: &Range<i64>) -> Range<i64> {
+    let first = |at: i64| quarter_of(at.saturating_add(QUARTER_NS - 1));
+    first(period.start)..first(period.end)
 }
 
 fn add_extremes(result: &QueryResult, devices: &mut BTreeMap<String, Figures>) {

@@ -4,8 +4,8 @@ use super::detect::{Found, Window, detect, start_of};
 use super::record::{Change, changes, is_of, kind_of, known_of, record_of};
 use super::samples::{SamplesError, Source};
 use super::{KINDS, reach_ns};
-use crate::books::{ACTOR, BookError, Hands};
-use crate::energy::{DEVICE, RAW};
+use crate::books::{ACTOR, BookError, Hands, unnameable};
+use crate::energy::{DEVICE, RAW, times};
 use crate::follow::cutoff;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -18,8 +18,9 @@ use wattlog_model::Timestamp;
 
 /// Sessions that are asked for at a time.
 const PAGE: usize = 500;
-/// Longest name of a device whose sessions can be named in the ledger, in bytes.
-const MOST_NAME_BYTES: usize = 200;
+
+/// Without it there is no session.
+const BATTERY: &str = "battery_power";
 
 /// A stretch of time in which something changed.
 #[derive(Debug)]
@@ -50,25 +51,32 @@ fn detected() -> Listing {
     Listing::all().with_text("origin", SessionOrigin::Detected.as_str())
 }
 
-/// From the first to the last instant of which something is known.
-#[derive(Debug)]
-pub(crate) struct Bounds(pub(crate) Option<Range<i64>>);
-
-impl Bounds {
-    /// Of points that age does not hide, and of sessions whose beginning it leaves as it is.
-    pub(crate) async fn of(hands: &Hands, params: &Params) -> Result<Self, BookError> {
-        let known = hands.engine.measurement(&hands.database, RAW)?;
-        let mut times = known.and_then(|known| known.first.zip(known.last)).map(|(a, b)| a.0..b.0);
-        for order in [Order::OldestFirst, Order::NewestFirst] {
-            let listing = Listing { order, limit: 1, ..detected() };
-            for found in hands.ledger.list::<Session>(&listing).await?.records {
-                let start = found.record.start.0;
-                times = Some(times.map_or(start..start, |t| t.start.min(start)..t.end.max(start)));
-            }
-        }
-        let whole = whole_from(hands, params);
-        Ok(Self(times.map(|times| times.start.max(whole)..times.end.saturating_add(1))))
+/// The first instant at or after `from` at which there may be a reading of a battery, or a session begins.
+///
+/// What lies between the end of a part and that instant needs no look: a session that reaches into it is looked at with the part.
+///
+/// # Errors
+/// The store's and the ledger's.
+pub(crate) async fn next_from(hands: &Hands, from: i64) -> Result<Option<i64>, BookError> {
+    let request = QueryRequest {
+        fields: Some(vec![BATTERY.to_owned()]),
+        group_by: GroupBy::All,
+        limit: Some(1),
+        ..QueryRequest::raw(&hands.database, RAW, Timestamp(from), Timestamp(i64::MAX))
+    };
+    let result = hands.ask(move |engine, control| engine.query(&request, control)).await??;
+    if !result.partial.is_empty() {
+        return Ok(Some(from));
     }
+    let reading = result.series.first().and_then(|series| times(series).next());
+    let listing = Listing { limit: 1, ..detected().within(Timestamp(from)..Timestamp(i64::MAX)) };
+    let begun = hands.ledger.list::<Session>(&listing).await?.records;
+    Ok(reading.into_iter().chain(begun.iter().map(|stored| stored.record.start.0)).min())
+}
+
+/// Times of which sessions can be found: nothing that belongs to them is hidden by age.
+pub(crate) fn bounds(hands: &Hands, params: &Params) -> Range<i64> {
+    whole_from(hands, params)..i64::MAX
 }
 
 /// The first instant before which, as far as points reach, nothing is hidden by age.
@@ -86,14 +94,27 @@ pub(crate) async fn has_any(hands: &Hands) -> Result<bool, BookError> {
         || !hands.ledger.list::<Report>(&reports).await?.records.is_empty())
 }
 
-/// Sessions that go on in the ledger although their device has been silent for too long.
+/// Sessions that go on in the ledger although their device has been silent for too long. Those that cannot be found again, since
+/// age hides where they begin, are closed at their last reading.
 pub(crate) async fn silent(hands: &Hands, params: &Params, now: i64) -> Result<Vec<Range<i64>>, BookError> {
     let listing = Listing { limit: PAGE, ..detected().with_text("status", SessionStatus::Active.as_str()) };
     let page = hands.ledger.list::<Session>(&listing).await?;
-    let known = page.records.iter().map(|stored| known_of(&stored.record));
     let silence = params.max_gap_ns.max(params.merge_pause_ns);
-    let over = known.filter(|session| now.saturating_sub(session.end.0) > silence);
-    Ok(over.map(|session| session.end.0..session.end.0.saturating_add(1)).collect())
+    let whole = whole_from(hands, params);
+    let mut over = Vec::new();
+    for Stored { id, version, record, .. } in page.records {
+        let last = known_of(&record).end;
+        if now.saturating_sub(last.0) <= silence {
+            continue;
+        }
+        if record.start.0 < whole {
+            let closed = Session { status: SessionStatus::Completed, end: Some(last), ..record };
+            apply(hands, Change::Write(id, version, Box::new(closed))).await?;
+        } else {
+            over.push(last.0..last.0.saturating_add(1));
+        }
+    }
+    Ok(over)
 }
 
 impl Part<'_> {
@@ -105,11 +126,8 @@ impl Part<'_> {
         let late = &self.late;
         let mut done = Done { times: late.clone(), written: 0, notes: Vec::new() };
         for device in self.devices(hands).await? {
-            if device.len() > MOST_NAME_BYTES || device.chars().any(char::is_control) {
-                let name: String = device.chars().filter(|c| !c.is_control()).take(40).collect();
-                done.notes.push(format!(
-                    "device {name:?}...: its sessions have no name in the ledger: give it at most {MOST_NAME_BYTES} bytes without control characters"
-                ));
+            if let Some(note) = unnameable(&device, "sessions") {
+                done.notes.push(note);
                 continue;
             }
             for kind in KINDS {
@@ -125,7 +143,7 @@ impl Part<'_> {
     /// Devices that have points, or sessions that begin in the part.
     async fn devices(&self, hands: &Hands) -> Result<BTreeSet<String>, BookError> {
         let request = QueryRequest {
-            fields: Some(vec!["battery_power".to_owned()]),
+            fields: Some(vec![BATTERY.to_owned()]),
             group_by: GroupBy::Keys(vec![DEVICE.to_owned()]),
             shape: Shape::Last,
             ..QueryRequest::raw(&hands.database, RAW, Timestamp(i64::MIN), Timestamp(i64::MAX))

@@ -14,7 +14,7 @@ mod keep;
 mod record;
 mod samples;
 
-pub(crate) use keep::{Bounds, Part, has_any, silent};
+pub(crate) use keep::{Part, bounds, has_any, next_from, silent};
 pub(crate) use samples::SamplesError;
 
 use wattlog_analytics::session::{Kind, Params};

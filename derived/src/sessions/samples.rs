@@ -1,6 +1,7 @@
 //! Points of one device and prices, in order of time, read as far as they are wanted.
 //!
-//! Bounds: [`ROWS`] rows are held at a time, and [`MOST_READINGS`] are read for one window.
+//! Bounds: [`ROWS`] rows are held at a time, and [`MOST_READINGS`] are read for one window. Prices are told only between readings
+//! that are joined, so there are at most as many for each of them as a gap has minutes, and as prices change in it.
 
 use super::PRICE_STEP_NS;
 use crate::energy::{DEVICE, RAW, number, of_device, times};
@@ -20,6 +21,9 @@ const ROWS: usize = 20_000;
 /// Readings of one window: a year of one in eight seconds. What is longer is no session of a battery.
 const MOST_READINGS: usize = 4_000_000;
 
+/// Notes of prices that are kept of one window.
+const MOST_NOTES: usize = 20;
+
 /// What samples are read from.
 #[derive(Debug)]
 pub(crate) struct Source<'a> {
@@ -38,7 +42,7 @@ pub(crate) struct Source<'a> {
 pub(crate) enum SamplesError {
     #[error(transparent)]
     Query(#[from] QueryError),
-    #[error("points of {RAW} cannot be read in part: {0}")]
+    #[error("{0}")]
     Damaged(String),
     #[error("more than {MOST_READINGS} readings belong together")]
     TooMany,
@@ -94,7 +98,8 @@ impl<'a> Samples<'a> {
         };
         let result = source.engine.query(&request, source.control)?;
         if let Some(lost) = result.partial.first() {
-            return Err(SamplesError::Damaged(lost.reason.clone()));
+            let reason = format!("points of {RAW} cannot be read in part: {}", lost.reason);
+            return Err(SamplesError::Damaged(reason));
         }
         let Some(series) = result.series.first() else {
             self.next = self.upto;
@@ -117,12 +122,31 @@ impl<'a> Samples<'a> {
         if self.read > MOST_READINGS {
             return Err(SamplesError::TooMany);
         }
-        let (Some(first), Some(last)) = (readings.first(), readings.last()) else { return Ok(()) };
-        let (told, last) = (std::mem::replace(&mut self.told, last.time.0), last.time.0);
+        let is_last = self.next >= self.upto;
+        let mut rest = readings.as_slice();
+        while !rest.is_empty() {
+            let (run, others) = rest.split_at(run_len(rest, source.max_gap_ns));
+            let is_joined = run[0].time.0.saturating_sub(self.told) <= source.max_gap_ns;
+            let prices = match run {
+                // Nothing is reckoned of one that stands alone; the last may be joined by the next.
+                [_] if !is_joined && (is_last || !others.is_empty()) => Vec::new(),
+                _ => self.prices_of(run)?,
+            };
+            merge(run, prices, self.kind, &mut self.ready);
+            self.told = run[run.len() - 1].time.0;
+            rest = others;
+        }
+        Ok(())
+    }
+
+    /// When which price is told for readings of which none is further than a gap from the one before it.
+    fn prices_of(&mut self, run: &[Sample]) -> Result<Vec<(i64, f64)>, SamplesError> {
+        let source = self.source;
+        let last = run[run.len() - 1].time.0;
+        let after = run[0].time.0.saturating_sub(source.max_gap_ns).max(self.told);
         // Wider than what is told of it, so that no piece ends where the question does.
         let around = 2 * PRICE_STEP_NS;
-        let wanted = first.time.0.saturating_sub(source.max_gap_ns).max(told).saturating_sub(around);
-        let range = wanted..last.saturating_add(around);
+        let range = after.saturating_sub(around)..last.saturating_add(around);
         let direction = match self.kind {
             Kind::Charging => Direction::Import,
             Kind::Selling => Direction::Export,
@@ -134,11 +158,17 @@ impl<'a> Samples<'a> {
         if let Some(error) = found.failed {
             return Err(error.into());
         }
-        self.notes.extend(found.notes);
+        if found.is_lost {
+            return Err(SamplesError::Damaged(found.notes.join("; ")));
+        }
+        for note in found.notes {
+            if self.notes.len() < MOST_NOTES && !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
         let mut prices = steps_of(&found.pieces.unwrap_or_default());
-        prices.retain(|(time, _)| told < *time && *time <= last);
-        merge(readings, prices, self.kind, &mut self.ready);
-        Ok(())
+        prices.retain(|(time, _)| after < *time && *time <= last);
+        Ok(prices)
     }
 }
 
@@ -180,6 +210,12 @@ fn readings_of(series: &ResultSeries) -> Vec<Sample> {
     readings
 }
 
+/// How many of them are joined to the first.
+fn run_len(readings: &[Sample], max_gap_ns: i64) -> usize {
+    let is_apart = |pair: &[Sample]| pair[1].time.0.saturating_sub(pair[0].time.0) > max_gap_ns;
+    readings.windows(2).position(is_apart).map_or(readings.len(), |at| at + 1)
+}
+
 /// Instants at which each price is told, so that it holds to the end of its piece and no longer: a price holds for
 /// [`PRICE_STEP_NS`] after it was told. A piece that is shorter than that counts only where another follows it at once.
 fn steps_of(pieces: &[PricePiece]) -> Vec<(i64, f64)> {
@@ -204,7 +240,7 @@ fn steps_of(pieces: &[PricePiece]) -> Vec<(i64, f64)> {
 }
 
 /// Both by rising time; a price at the instant of a reading is part of it.
-fn merge(readings: Vec<Sample>, prices: Vec<(i64, f64)>, kind: Kind, out: &mut VecDeque<Sample>) {
+fn merge(readings: &[Sample], prices: Vec<(i64, f64)>, kind: Kind, out: &mut VecDeque<Sample>) {
     let mut prices: Peekable<_> = prices.into_iter().peekable();
     let told = |mut sample: Sample, price: f64| {
         match kind {
@@ -213,7 +249,7 @@ fn merge(readings: Vec<Sample>, prices: Vec<(i64, f64)>, kind: Kind, out: &mut V
         }
         sample
     };
-    for mut reading in readings {
+    for mut reading in readings.iter().copied() {
         while let Some((time, price)) = prices.next_if(|(time, _)| *time <= reading.time.0) {
             if time == reading.time.0 {
                 reading = told(reading, price);

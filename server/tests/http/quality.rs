@@ -321,7 +321,7 @@ impl DeviceStatusProvider for Polled {
             sentinels: 0,
             dropped_points: 0,
         };
-        vec![device("barn", "goodwe"), device("roof", "goodwe"), device("machine", "system")]
+        vec![device("barn", "goodwe"), device("roof", "goodwe")]
     }
 }
 

@@ -1,6 +1,8 @@
 //! Sessions and reports in a ledger against the points they come from: by arithmetic of one's own, through late points, restarts
 //! and kills, and with tariffs that change.
 
+mod hostile;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wattlog_derived::books::{BookOptions, Bookkeeper};
-use wattlog_derived::energy::{EnergyKeeper, EnergyOptions, EnergyRequest, RAW, answer, figures};
+use wattlog_derived::energy::{EnergyKeeper, EnergyOptions, EnergyRequest, QUARTERS, RAW, answer, figures};
 use wattlog_derived::price::PRICES;
 use wattlog_engine::io::sim::{Cut, Rng, SimDisk};
 use wattlog_engine::query::{Every, QueryControl, Zone};
@@ -75,6 +77,10 @@ impl Home {
     }
 
     fn open_at(disk: SimDisk, folder: &Path, now: i64) -> Self {
+        Self::open_in(disk, folder, now, "Europe/Warsaw")
+    }
+
+    fn open_in(disk: SimDisk, folder: &Path, now: i64, zone: &str) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp(now)));
         let engine =
             Engine::open(Arc::new(disk.clone()), Options::default(), clock.clone(), [7; 16]).unwrap();
@@ -84,7 +90,7 @@ impl Home {
         let energy = Arc::new(energy.unwrap());
         let options = BookOptions {
             every: Duration::from_millis(10),
-            ..BookOptions::new("wattlog", Zone::named("Europe/Warsaw").unwrap())
+            ..BookOptions::new("wattlog", Zone::named(zone).unwrap())
         };
         let (engine_too, ledger_too) = (engine.clone(), ledger.clone());
         let books = Bookkeeper::new(engine_too, ledger_too, energy.clone(), options, clock.clone());

@@ -1,0 +1,189 @@
+//! Points, deletes, rules of age and zones that used to stop the books, or to make them forget what they knew.
+
+use super::*;
+use serde_json::json;
+use wattlog_engine::Rule;
+
+/// A delete of points of the battery's measurement, or of another.
+fn delete(home: &Home, measurement: &str, times: (i64, i64)) {
+    let request = DeleteRequest {
+        database: "wattlog".to_owned(),
+        retention_policy: None,
+        measurement: Some(measurement.to_owned()),
+        fields: None,
+        tags: Vec::new(),
+        start: Timestamp(times.0),
+        end: Timestamp(times.1),
+    };
+    home.engine.delete(&request).unwrap();
+}
+
+/// Reports by their start, when they are so many and `done` says that they are those that are waited for.
+async fn reports(home: &Home, count: usize, done: impl Fn(&[Stored<Report>]) -> bool) -> Vec<Stored<Report>> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        home.settle().await;
+        let mut found = home.all::<Report>().await;
+        found.sort_by_key(|report| report.record.start);
+        if found.len() == count && done(&found) {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{found:#?} {:?}", home.books.status());
+    }
+}
+
+/// One point of a clock that had not been set: half a century of prices by the minute filled the memory, and each day of it was
+/// looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stray_point_of_1970_costs_no_half_century() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::open(SimDisk::new(21), &folder, START + 30 * HOUR);
+    home.tariff(Direction::Import, 0.8, i64::MIN / 2, None).await;
+    home.write(&[("roof".to_owned(), HOUR, plant(0))]);
+    home.write(&points("roof", 24, 60 * SECOND));
+    let before = Instant::now();
+    home.settle().await;
+    assert!(before.elapsed() < Duration::from_secs(20), "{:?}", before.elapsed());
+    let found = home.sessions().await;
+    assert_eq!(found.len(), 3);
+    close(found[0].record.total_cost, 7.2 * 0.8, "the night's charge");
+    home.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_up_to_the_newest_point_shortens_the_last_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::open(SimDisk::new(22), &folder, START + 30 * HOUR);
+    let mut all = points("roof", 24, 60 * SECOND);
+    all.retain(|point| point.1 <= START + 3 * HOUR);
+    home.write(&all);
+    home.settle().await;
+    close(home.sessions().await[0].record.energy_kwh, 7.2, "whole");
+    delete(&home, RAW, (START + 2 * HOUR, i64::MAX));
+    home.settle().await;
+    let left = home.sessions().await;
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].record.end, Some(Timestamp(START + 2 * HOUR - 60 * SECOND)));
+    // A flank, and an hour less a minute.
+    close(left[0].record.energy_kwh, 3.6 * (0.5 + 59.0) / 60.0, "what is left");
+    home.stop().await;
+}
+
+/// The rule of a database hides the quarters too: reports were removed, or written with what was left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_of_the_whole_database_leaves_reports() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::open(SimDisk::new(23), &folder, START + 90 * HOUR);
+    home.write(&points("roof", 73, 60 * SECOND));
+    let before = reports(&home, 3, |found| found[0].record.data["sessions"]["charging"]["count"] == 3).await;
+    // The first day is gone whole, the second in part.
+    home.engine.set_retention("wattlog", None, None, Rule::Keep { ns: 48 * HOUR as u64 }).unwrap();
+    home.engine.confirm_clock().unwrap();
+    home.engine.retain().unwrap();
+    home.tariff(Direction::Import, 0.5, START, None).await;
+    let after = reports(&home, 3, |found| found[2].record.data["cost"]["pln"].is_number()).await;
+    assert_eq!(after[..2], before[..2]);
+    assert!(after[2].version > before[2].version);
+    home.stop().await;
+}
+
+/// Berlin has the same midnights: the report could not be made beside the old one, and nothing went on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_with_the_same_midnights_takes_reports_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::open(SimDisk::new(24), &folder, START + 30 * HOUR);
+    home.write(&points("roof", 25, 60 * SECOND));
+    let before = reports(&home, 1, |found| found[0].record.data["sessions"]["charging"]["count"] == 2).await;
+    let disk = home.disk.clone();
+    home.stop().await;
+    let home = Home::open_in(disk, folder.path(), START + 30 * HOUR, "Europe/Berlin");
+    let after = reports(&home, 1, |found| found[0].record.time_zone == "Europe/Berlin").await;
+    assert_eq!((after[0].id, home.books.status().error), (before[0].id, None));
+    assert_eq!(after[0].record.data, before[0].record.data);
+    home.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_among_the_registers_stops_no_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::open(SimDisk::new(25), &folder, START + 30 * HOUR);
+    let mut batch = WriteBatch::new("wattlog", None);
+    // The other cannot be named in the ledger.
+    let long = "x".repeat(210);
+    for device in ["roof", &long] {
+        let slot = batch.series(RAW, &TagSet::new([("device_id", device)]).unwrap());
+        for minute in 0..=25 * 60_i64 {
+            let mut row = batch.row(slot, Timestamp(START + minute * 60 * SECOND), minute as u32);
+            row.float("pv_power", 1500.0);
+            row.float("grid_power", 500.0);
+            row.float("consumption", 1000.0);
+            row.string("battery_soc", "unknown");
+        }
+    }
+    assert_eq!(home.engine.write(batch).unwrap().rejected, []);
+    let found = reports(&home, 1, |_| true).await;
+    let report = &found[0].record;
+    assert_eq!((report.device_id.as_str(), &report.data["peak"]["export_w"]), ("roof", &json!(500.0)));
+    assert_eq!(report.data["battery"]["soc_end_percent"], json!(null));
+    let status = home.books.status();
+    assert!(status.notes.iter().any(|note| note.contains("its reports have no name")), "{status:?}");
+    assert_eq!(status.error, None);
+    home.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_on_behind_the_age_of_points_is_closed_at_its_last_reading() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::open(SimDisk::new(26), &folder, START + 90 * HOUR);
+    home.write(&points("roof", 73, 60 * SECOND));
+    home.settle().await;
+    home.engine.set_retention("wattlog", None, Some(RAW), Rule::Keep { ns: 48 * HOUR as u64 }).unwrap();
+    home.engine.confirm_clock().unwrap();
+    home.engine.retain().unwrap();
+    let told = |ns: i64| jiff::Timestamp::from_nanosecond(ns.into()).unwrap().to_string();
+    let active: Session = serde_json::from_value(json!({
+        "session_id": "shed/charging/1", "kind": "charging", "device_id": "shed", "start": told(START),
+        "source": "grid", "status": "active", "origin": "detected", "energy_kwh": 2.5,
+        "details": { "last_reading": told(START + HOUR) },
+    }))
+    .unwrap();
+    let active = home.ledger.insert(active, &Actor::new("test")).await.unwrap();
+    home.settle().await;
+    let found = home.sessions().await;
+    let closed = &found.iter().find(|stored| stored.id == active.id).unwrap().record;
+    assert_eq!((closed.status, closed.end), (SessionStatus::Completed, Some(Timestamp(START + HOUR))));
+    assert_eq!(closed.energy_kwh, Some(2.5));
+    home.stop().await;
+}
+
+/// The stop wrote the place again, so that nothing was computed after the restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_is_deleted_has_all_computed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::open(SimDisk::new(27), &folder, START + 30 * HOUR);
+    home.write(&points("roof", 24, 60 * SECOND));
+    home.settle().await;
+    let disk = home.disk.clone();
+    home.stop().await;
+    let home = Home::open(disk.clone(), &folder, START + 30 * HOUR);
+    home.settle().await;
+    let quarters = || home.engine.measurement("wattlog", QUARTERS).unwrap().and_then(|known| known.first);
+    home.until("the quarters", || quarters() == Some(Timestamp(START))).await;
+    // Somebody lost two of the three, and the quarters of the first hours.
+    let found = home.sessions().await;
+    assert_eq!(found.len(), 3);
+    for stored in &found[..2] {
+        home.ledger.remove::<Session>(stored.id, Expected::Any, &Actor::new("test")).await.unwrap();
+    }
+    delete(&home, QUARTERS, (i64::MIN, START + 6 * HOUR));
+    home.settle().await;
+    assert_eq!((home.sessions().await.len(), quarters()), (1, Some(Timestamp(START + 6 * HOUR))));
+    delete(&home, "derived_state", (i64::MIN, i64::MAX));
+    home.stop().await;
+    let home = Home::open(disk, &folder, START + 30 * HOUR);
+    home.settle().await;
+    assert_eq!(content(&home.sessions().await), content(&found));
+    let quarters = || home.engine.measurement("wattlog", QUARTERS).unwrap().and_then(|known| known.first);
+    home.until("the quarters", || quarters() == Some(Timestamp(START))).await;
+    home.stop().await;
+}
