@@ -104,9 +104,8 @@ impl Asked {
             }
             Some(list) => Some(list.split(',').map(str::to_owned).collect()),
         };
-        // The machine itself is a device too, and no plant.
-        let polled = state.devices().into_iter();
-        let wanted = polled.filter(|one| device.as_ref().is_none_or(|device| *device == one.id));
+        let wanted =
+            state.devices().into_iter().filter(|one| device.as_ref().is_none_or(|device| *device == one.id));
         let devices: BTreeMap<String, i64> = wanted
             .filter_map(|one| {
                 let interval_ns = i64::try_from(one.interval_ms).ok()?.checked_mul(1_000_000)?;
