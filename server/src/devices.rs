@@ -9,7 +9,7 @@ use wattlog_model::Timestamp;
 pub struct DeviceStatus {
     /// The `device_id` of its points.
     pub id: String,
-    /// Maker or kind: `goodwe`, `system`.
+    /// Maker or kind: `goodwe`.
     pub vendor: String,
     /// How it is reached: `tcp`, `udp`, `local`.
     pub transport: String,
