@@ -104,7 +104,9 @@ pub fn records(server: &Server, list: &str) -> Vec<Value> {
             .as_array()
             .or_else(|| page.as_array())
             .unwrap_or_else(|| panic!("{list}: {page}"));
-        all.extend(records.iter().cloned());
+        // What wattlog finds in the points comes a moment later, and is not the import's.
+        let is_found = |record: &&Value| ["detected", "computed"].iter().any(|of| record["origin"] == **of);
+        all.extend(records.iter().filter(|record| !is_found(record)).cloned());
         match page["next"].as_str() {
             Some(next) => after = format!("&after={next}"),
             None => return all,
@@ -115,8 +117,6 @@ pub fn records(server: &Server, list: &str) -> Vec<Value> {
 fn listed(server: &Server, list: &str) -> Vec<String> {
     let mut all: Vec<String> = records(server, list)
         .into_iter()
-        // What wattlog finds in the points comes a moment later, and is not the import's.
-        .filter(|record| !["detected", "computed"].iter().any(|origin| record["origin"] == *origin))
         .map(|mut record| {
             let members = record.as_object_mut().expect("a record");
             for changing in ["id", "version", "created", "updated", "started", "finished", "report"] {
