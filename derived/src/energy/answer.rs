@@ -57,7 +57,7 @@ pub struct DeviceEnergy {
 pub struct Period {
     /// The part of the period that was asked for.
     pub times: Range<i64>,
-    /// Sums by [`FIELDS`]; none where no quarter has a value.
+    /// Sums by [`FIELDS`](super::FIELDS); none where no quarter has a value.
     pub values: Values,
     /// What the bought energy cost; none without prices.
     pub cost: Option<Money>,
