@@ -102,7 +102,8 @@ impl Home {
         let anew = tariff.pieces(&self.engine, "wattlog", &range, &zone, &control).unwrap();
         let every = *rng.pick(&[Every::Days(1), Every::Months(1), Every::Months(12)]);
         let device = rng.chance(30).then(|| "a".to_owned());
-        let has_export = rng.chance(50);
+        // Also the same prices once for this and once for that: what is remembered of one is not told of the other.
+        let who = rng.below(4);
         let ask = |prices: Vec<PricePiece>, cache: Option<&EnergyCache>| {
             let request = EnergyRequest {
                 range: range.clone(),
@@ -110,8 +111,12 @@ impl Home {
                 every,
                 zone: zone.clone(),
                 device: device.clone(),
-                export_prices: has_export.then(|| prices.clone()),
-                import_prices: Some(prices),
+                import_prices: Some(if who == 3 { Vec::new() } else { prices.clone() }),
+                export_prices: match who {
+                    0 => None,
+                    1 => Some(Vec::new()),
+                    _ => Some(prices),
+                },
             };
             let status = EnergyStatus { horizon: Some(range.end), is_following: true, ..Default::default() };
             answer(&self.engine, &EnergyOptions::new("wattlog"), (&status, cache), &request, &control)

@@ -110,7 +110,10 @@ pub(super) fn month(
     let mut version = DefaultHasher::new();
     engine.query_version(&rows(options, request, times, Shape::Raw))?.hash(&mut version);
     for prices in [&request.import_prices, &request.export_prices].into_iter().flatten() {
-        for PricePiece { start, end, pln_kwh } in within(prices, times) {
+        let pieces = within(prices, times);
+        // Where one list ends and the other begins counts too: the same prices may be of the other direction.
+        pieces.len().hash(&mut version);
+        for PricePiece { start, end, pln_kwh } in pieces {
             (start, end, pln_kwh.to_bits()).hash(&mut version);
         }
     }
