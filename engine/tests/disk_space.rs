@@ -103,7 +103,9 @@ fn writes_end_at_the_reserve_and_seals_deletes_and_retention_go_on() {
     engine
         .set_retention("home", None, None, Rule::Keep { ns: 2 * Timestamp::DAY_NS.unsigned_abs() })
         .unwrap();
-    assert!(engine.retain().unwrap().segments > 0);
+    engine.retain().unwrap();
+    // By that pass, or by the one that comes each second by itself.
+    assert!(engine.metrics().retention_segments > 0);
     assert_eq!(engine.storage().points, 0);
 
     // The file is gone: there is room, and nobody has to say so.
@@ -215,7 +217,9 @@ fn deletes_are_applied_and_old_files_go_within_the_reserve_and_without_any_room(
         .set_retention("home", None, None, Rule::Keep { ns: 3 * Timestamp::DAY_NS.unsigned_abs() })
         .unwrap();
     disk.set_capacity_bytes(Some(disk.used_bytes()));
-    assert!(engine.retain().unwrap().segments > 0);
+    engine.retain().unwrap();
+    // By that pass, or by the one that comes each second by itself.
+    assert!(engine.metrics().retention_segments > 0);
     assert_eq!((engine.storage().points, engine.metrics().ballast_released), (0, 1));
     assert!(disk.paths().iter().any(|(path, _)| path == "ballast"), "laid again");
     engine.close().unwrap();
@@ -346,7 +350,9 @@ fn a_small_real_disk_fills_up_and_is_used_again_without_a_restart() {
     engine
         .set_retention("home", None, None, Rule::Keep { ns: 2 * Timestamp::DAY_NS.unsigned_abs() })
         .unwrap();
-    assert!(engine.retain().unwrap().segments > 0);
+    engine.retain().unwrap();
+    // By that pass, or by the one that comes each second by itself.
+    assert!(engine.metrics().retention_segments > 0);
     let begun = Instant::now();
     let recent = || {
         let mut batch = WriteBatch::new("home", None);
