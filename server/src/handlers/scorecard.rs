@@ -3,7 +3,7 @@
 use super::health::json_response;
 use crate::error::ApiError;
 use crate::pace::BUSY_SECONDS;
-use crate::scorecard::{Asked, Figures, SAMPLE_AGE, Sample, Share, YEAR_NS};
+use crate::scorecard::{Accuracy, Asked, Figures, SAMPLE_AGE, Sample, Share, YEAR_NS};
 use crate::state::ServerState;
 use crate::url::QueryPairs;
 use crate::wire::time::rfc3339;
@@ -95,12 +95,12 @@ pub(crate) async fn scorecard(
     query: QueryPairs,
 ) -> Result<Response<Body>, ApiError> {
     let [] = query.only([])?;
-    let sample = state.sample().await?;
     let asked = asked(&state);
+    let taken = state.sample(&asked).await?;
     let now = asked.now;
     let figures = state.survey(move |engine, control| Ok(Figures::of(engine, &asked, control))).await?;
     let resident = crate::exposition::resident_bytes().await;
-    let sampled = sample.as_deref().map_err(Clone::clone);
+    let sampled = taken.sample.as_ref().map_err(Clone::clone);
     let metrics = [
         query_time(&state),
         speed_up(sampled.clone()),
@@ -110,12 +110,7 @@ pub(crate) async fn scorecard(
         uptime(&state, &figures),
         retention(&figures, now),
         completeness(&figures),
-        Measure::new(
-            "accuracy",
-            Goal::Above(0.999),
-            "share",
-            Err("no quality report is joined to this yet".to_owned()),
-        ),
+        accuracy(taken.accuracy.as_ref().map_err(Clone::clone)),
         Measure::new("backup_success", Goal::Above(0.99), "share", Err("no backups exist yet".to_owned())),
     ];
     let body = json!({
@@ -300,4 +295,19 @@ fn completeness(figures: &Figures) -> Measure {
         .over(window(&figures.coverage))
         .from("/api/v1/query?measurement=energy_data&fn=coverage, of each device since its first point, with gap three of its poll intervals; summed over its sets of tags, mean over the devices")
         .with(json!({ "devices": devices }))
+}
+
+fn accuracy(accuracy: Result<&Accuracy, String>) -> Measure {
+    let value = accuracy.clone().map(Accuracy::share);
+    let measure = Measure::new("accuracy", Goal::Above(0.999), "share", value);
+    let Ok(accuracy) = accuracy else { return measure.over("the last 7 days") };
+    let (start, end) = (rfc3339(accuracy.range.start.0), rfc3339(accuracy.range.end.0));
+    let unread = (accuracy.unread > 0).then(|| {
+        format!("{} stretches of time could not be judged; `unread` of the source has them", accuracy.unread)
+    });
+    measure
+        .undecided(unread)
+        .over(format!("{start} to {end}"))
+        .from(format!("/api/v1/quality?start={start}&end={end}"))
+        .with(json!({ "points": accuracy.points, "faulty": accuracy.faulty, "measured_again_after_s": SAMPLE_AGE.as_secs() }))
 }

@@ -1,11 +1,14 @@
-//! What the scorecard is made of: a sample of stored points measured against the same points as JSON, and figures of the store.
+//! What the scorecard is made of: a sample of stored points measured against the same points as JSON, how many points are
+//! faulty, and figures of the store.
 //!
 //! Promise: one measurement at a time, bounded in rows, values, bytes and time; its result is kept for some minutes, a
 //! reason for one. What cannot be measured has a reason in place of a number.
 
+mod accuracy;
 mod figures;
 mod sample;
 
+pub(crate) use accuracy::Accuracy;
 pub(crate) use figures::{Asked, Figures, Share, YEAR_NS};
 pub(crate) use sample::Sample;
 
@@ -21,31 +24,41 @@ pub(crate) const SAMPLE_AGE: Duration = Duration::from_secs(300);
 /// For how long the reason is good why there is none.
 const REASON_AGE: Duration = Duration::from_secs(60);
 
-type Taken = Result<Arc<Sample>, String>;
+/// What is measured together and kept for a while; in place of each, why there is none.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// When, by the monotonic clock.
+    at: Duration,
+    pub(crate) sample: Result<Sample, String>,
+    pub(crate) accuracy: Result<Accuracy, String>,
+}
 
-/// The last sample, or why there is none, and when that was by the monotonic clock. Who holds it measures.
+/// What was measured last. Who holds it measures.
 #[derive(Debug, Default)]
-pub(crate) struct Samples(Arc<Mutex<Option<(Duration, Taken)>>>);
+pub(crate) struct Samples(Arc<Mutex<Option<Arc<Taken>>>>);
 
 impl ServerState {
-    /// The sample; measured now if the last one is too old. The inner error is why there is none.
-    pub(crate) async fn sample(&self) -> Result<Taken, ApiError> {
+    /// The sample and the accuracy; measured now if those there are have become too old.
+    pub(crate) async fn sample(&self, asked: &Asked) -> Result<Arc<Taken>, ApiError> {
         let mut kept = self.shared.samples.0.clone().lock_owned().await;
         let now = self.uptime();
-        if let Some((measured, taken)) = &*kept {
-            let age = if taken.is_ok() { SAMPLE_AGE } else { REASON_AGE };
-            if now.saturating_sub(*measured) < age {
-                return Ok(taken.clone());
+        if let Some(taken) = &*kept {
+            let age = if taken.sample.is_ok() && taken.accuracy.is_ok() { SAMPLE_AGE } else { REASON_AGE };
+            if now.saturating_sub(taken.at) < age {
+                return Ok(Arc::clone(taken));
             }
         }
-        let (state, wall) = (self.clone(), self.shared.clock.wall());
+        let (home, asked) = (self.shared.bucket_zone.clone(), asked.clone());
         // The place is held by the work itself: a client that goes away makes no room for a second one.
         self.survey(move |engine, control| {
-            let database = &state.shared.options.default_database;
-            let taken = sample::take(engine, database, control, wall).map(Arc::new);
+            let taken = Arc::new(Taken {
+                at: now,
+                sample: sample::take(engine, &asked.database, control, asked.now),
+                accuracy: Accuracy::of(engine, &asked, &home, control),
+            });
             // That a client went away is no reason for the next one.
-            if taken.is_ok() || !control.cancel.is_cancelled() {
-                *kept = Some((now, taken.clone()));
+            if !control.cancel.is_cancelled() {
+                *kept = Some(Arc::clone(&taken));
             }
             Ok(taken)
         })

@@ -338,3 +338,31 @@ async fn the_oldest_point_of_a_rule_is_of_those_that_it_keeps() {
     assert_eq!(oldest(Value::Null), "2026-02-19T10:00:00Z");
     assert_eq!(oldest(json!("a")), "2026-02-09T10:00:00Z");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accuracy_is_the_share_of_points_that_the_quality_report_finds_no_fault_with() {
+    let server = Setup::default().start().await;
+    let card = scorecard(&server).await;
+    let told = metric(&card, "accuracy");
+    assert!(told["met"].is_null() && reason(told).contains("no points of energy_data"), "{told}");
+    // A reason is kept for a minute.
+    server.clock.advance(Duration::from_secs(60));
+    // A day by minutes of two fields; three states of charge that no battery has.
+    let line = |minute: i64| {
+        let soc = if [300, 700, 1100].contains(&minute) { 150 } else { 40 + minute % 3 };
+        let time = NOW.0 - minute * 60 * SECOND;
+        format!("energy_data,device_id=roof pv_power={},battery_soc={soc} {time}\n", 100 + minute % 90)
+    };
+    server.store(&(1..=1440).map(line).collect::<String>()).await;
+    let card = scorecard(&server).await;
+    let told = metric(&card, "accuracy");
+    assert_eq!((&told["details"]["points"], &told["details"]["faulty"]), (&json!(2880), &json!(3)), "{told}");
+    assert!((number(&told["value"]) - (1.0 - 3.0 / 2880.0)).abs() < 1e-12, "{told}");
+    assert_eq!((&told["met"], &told["target"]), (&json!(false), &json!("> 0.999")));
+    // The source says the same, of each field by itself.
+    let quality = server.get(told["source"].as_str().unwrap()).await.json();
+    let fields = quality["series"][0]["parts"][0]["fields"].as_array().unwrap();
+    let shares: Vec<f64> = fields.iter().map(|field| number(&field["accuracy"]["share"])).collect();
+    assert_eq!(shares.len(), 2);
+    assert!((shares.iter().sum::<f64>() / 2.0 - number(&told["value"])).abs() < 1e-12, "{shares:?}");
+}
