@@ -11,8 +11,8 @@ use wattlog_model::{ManualClock, TagSet, Timestamp};
 
 pub(crate) const DATABASE: &str = "wattlog";
 pub(crate) const MEASUREMENT: &str = "energy_data";
-/// 2026-06-01, where the columns begin.
-pub(crate) const START_S: i64 = 1_780_272_000;
+/// 2025-01-01 in Warsaw: a year from there is over.
+pub(crate) const START_S: i64 = 1_735_686_000;
 pub(crate) const STEP_S: i64 = 10;
 pub(crate) const FIELDS: [&str; 6] =
     ["battery_soc", "battery_temp", "pv_power", "grid_power", "consumption", "price"];
