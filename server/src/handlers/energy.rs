@@ -1,13 +1,14 @@
 //! Energy and money by day, month and year.
 
-use super::health::json_response;
+use crate::asked::{self, csv_line};
 use crate::error::ApiError;
 use crate::state::ServerState;
 use crate::url::QueryPairs;
 use crate::wire::time::{parse_query_time, write_rfc3339_in};
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::{Response, StatusCode};
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,7 +24,6 @@ use wattlog_engine::query::{Aggregate, Buckets, Every, QueryControl, Zone};
 use wattlog_ledger::Stored;
 use wattlog_ledger::schema::{Direction, Tariff};
 use wattlog_model::Timestamp;
-use wattlog_wire::answer::csv_text;
 use wattlog_wire::shortened;
 
 /// Energy of days, months or years: by source and sink, with costs, revenues and shares.
@@ -54,7 +54,8 @@ pub(crate) async fn energy(
     };
     let text = format!("energy {} {}", asked.period.name(), asked.zone.name());
     let shared = Arc::clone(&state.shared);
-    let (answer, asked, notes) = state
+    let is_csv = asked.is_csv;
+    let body = state
         .query("energy", text, move |engine, control, _| {
             let (months, known_prices) = &shared.months;
             let (prices, mut notes) =
@@ -73,17 +74,12 @@ pub(crate) async fn energy(
                 import_prices,
                 export_prices,
             };
-            let answer = energy::answer(engine, keeper.options(), (&status, Some(months)), &request, control);
-            Ok((answer.map_err(refusal)?, asked, notes))
+            let answer = energy::answer(engine, keeper.options(), (&status, Some(months)), &request, control)
+                .map_err(refusal)?;
+            Ok(if asked.is_csv { csv(&answer, &asked) } else { told(&answer, &asked, &notes)? })
         })
         .await?;
-    if asked.is_csv {
-        let mut response = Response::new(Body::from(csv(&answer, &asked)));
-        let csv = HeaderValue::from_static("text/csv; charset=utf-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, csv);
-        return Ok(response);
-    }
-    Ok(json_response(StatusCode::OK, told(&answer, &asked, &notes).to_string()))
+    Ok(asked::told(body, is_csv))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,24 +243,56 @@ pub(super) fn check_tariff(tariff: &Tariff) -> Result<(), ApiError> {
     })
 }
 
-fn told(answer: &EnergyAnswer, asked: &Asked, notes: &[String]) -> Value {
-    let devices: Vec<Value> = answer
-        .devices
-        .iter()
-        .map(|device| {
-            let periods: Vec<Value> =
-                device.periods.iter().map(|period| period_json(period, asked)).collect();
-            json!({ "device_id": device.device, "periods": periods })
-        })
-        .collect();
+fn told(answer: &EnergyAnswer, asked: &Asked, notes: &[String]) -> Result<Vec<u8>, ApiError> {
     let range =
         |range: &Range<i64>| json!({ "start": asked.time(range.start), "end": asked.time(range.end) });
-    let pending: Vec<Value> = answer.pending.iter().map(range).collect();
-    let lost: Vec<Value> = answer.lost.iter().map(range).collect();
-    json!({
-        "period": asked.period.name(), "tz": asked.zone.name(), "currency": "PLN",
-        "devices": devices, "pending": pending, "lost": lost, "notes": notes,
-    })
+    let told = Told {
+        currency: "PLN",
+        devices: answer
+            .devices
+            .iter()
+            .map(|device| DeviceTold {
+                device_id: &device.device,
+                periods: Periods { asked, list: &device.periods },
+            })
+            .collect(),
+        lost: answer.lost.iter().map(range).collect(),
+        notes,
+        pending: answer.pending.iter().map(range).collect(),
+        period: asked.period.name(),
+        tz: asked.zone.name(),
+    };
+    let bytes = serde_json::to_vec(&told);
+    bytes.map_err(|error| ApiError::internal(error.to_string()))
+}
+
+/// Periods are made one by one while they are written: of a year of days there are thousands.
+#[derive(Serialize)]
+struct Told<'a> {
+    currency: &'static str,
+    devices: Vec<DeviceTold<'a>>,
+    lost: Vec<Value>,
+    notes: &'a [String],
+    pending: Vec<Value>,
+    period: &'static str,
+    tz: &'a str,
+}
+
+#[derive(Serialize)]
+struct DeviceTold<'a> {
+    device_id: &'a str,
+    periods: Periods<'a>,
+}
+
+struct Periods<'a> {
+    asked: &'a Asked,
+    list: &'a [Period],
+}
+
+impl Serialize for Periods<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.list.iter().map(|period| period_json(period, self.asked)))
+    }
 }
 
 fn period_json(period: &Period, asked: &Asked) -> Value {
@@ -280,7 +308,7 @@ fn csv(answer: &EnergyAnswer, asked: &Asked) -> Vec<u8> {
     let names = FIELDS.into_iter().filter(|name| name.ends_with("_kwh"));
     let head = ["device_id", "start", "end", "coverage"].into_iter().chain(names);
     let money = ["self_consumption", "self_sufficiency", "cost_pln", "revenue_pln"];
-    line(&mut out, head.chain(money).map(str::to_owned));
+    csv_line(&mut out, head.chain(money).map(str::to_owned));
     let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
     for device in &answer.devices {
         for period in &device.periods {
@@ -294,18 +322,8 @@ fn csv(answer: &EnergyAnswer, asked: &Asked) -> Vec<u8> {
             let values = std::iter::once(Some(coverage(period, asked.end)))
                 .chain(energies(&period.values).map(|(_, value)| value))
                 .chain(tail);
-            line(&mut out, head.into_iter().chain(values.map(number)));
+            csv_line(&mut out, head.into_iter().chain(values.map(number)));
         }
     }
     out
-}
-
-fn line(out: &mut Vec<u8>, cells: impl Iterator<Item = String>) {
-    for (at, text) in cells.enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        csv_text(out, &text);
-    }
-    out.extend_from_slice(b"\r\n");
 }
