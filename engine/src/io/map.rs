@@ -82,14 +82,6 @@ impl Map for MappedFile {
     fn is_poisoned(&self) -> bool {
         self.watched.as_ref().is_some_and(|(watch, _)| watch.is_poisoned())
     }
-
-    fn read_ahead(&self, is_wanted: bool) {
-        if let Some((_, map)) = &self.watched {
-            let advice = if is_wanted { memmap2::Advice::Normal } else { memmap2::Advice::Random };
-            // A system that takes no advice reads as it likes.
-            let _ = map.advise(advice);
-        }
-    }
 }
 
 /// The twin of a map: the same promises by reading. For 32-bit machines, network disks, and a table that is full.

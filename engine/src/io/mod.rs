@@ -92,9 +92,6 @@ pub trait Map: Send + Sync + Debug {
     fn copy_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
     /// Whether a page of the file could not be read since it was opened.
     fn is_poisoned(&self) -> bool;
-    /// Says whether what lies beside a copy will be wanted soon, so that the system reads ahead, as it does of a new map,
-    /// or reads no more than the copy. Advice: it changes no answer.
-    fn read_ahead(&self, _is_wanted: bool) {}
 }
 
 /// Room on the file system of a store.

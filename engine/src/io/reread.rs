@@ -47,10 +47,6 @@ impl Map for RereadMap {
     fn is_poisoned(&self) -> bool {
         self.current.read().is_poisoned()
     }
-
-    fn read_ahead(&self, is_wanted: bool) {
-        self.current.read().read_ahead(is_wanted);
-    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,6 @@ use crate::error::Damage;
 use crate::ids::{FieldId, MeasurementId, SeriesId};
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use wattlog_model::FieldType;
 
 thread_local! {
@@ -326,11 +325,6 @@ impl Segment {
             return Err(self
                 .damage("block_place", offset, self.footer.data_end.get(), u64::from(len))
                 .into());
-        }
-        if !self.reads_ahead.load(Ordering::Relaxed) {
-            // Where one block is wanted, those beside it are, and the pages that name them.
-            self.reads_ahead.store(true, Ordering::Relaxed);
-            self.data.read_ahead(true);
         }
         // Taken, not borrowed: a reader called by `read` would find a buffer of its own.
         let mut buffer = BUFFER.take();

@@ -19,7 +19,6 @@ use crate::ids::{MeasurementId, SegmentId, Seq, SeriesId, StoreId};
 use crate::io::{Disk, Map, ReadMode, open_sealed};
 use bytemuck::Zeroable;
 use std::ops::Range;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use wattlog_model::TagSet;
 
@@ -34,8 +33,6 @@ pub struct Segment {
     pub(super) spec: SegmentSpec,
     pub(crate) footer: Footer,
     pub(super) sections: Vec<(SectionEntry, OnceLock<Arc<Section>>)>,
-    /// Set with the first block that is read.
-    pub(super) reads_ahead: AtomicBool,
 }
 
 /// A row group: up to 1024 rows of one series with one block of times and one block for each field that has values.
@@ -107,8 +104,6 @@ impl Segment {
         cache: Arc<PageCache>,
     ) -> Result<Self, SegmentError> {
         let data = open_sealed(disk, path, mode).map_err(|source| io_error(path, source))?;
-        // Many are opened only to find that they have nothing to tell: a page at either end is enough for that.
-        data.read_ahead(false);
         let footer = read_footer(&*data, path, store, id)?;
         let header = read_header(&*data, path, store, id)?;
         let place =
@@ -176,7 +171,7 @@ impl Segment {
             }
             sections.push((entry, OnceLock::new()));
         }
-        Ok(Self { data, meta, spec, footer, sections, reads_ahead: AtomicBool::new(false) })
+        Ok(Self { data, meta, spec, footer, sections })
     }
 
     /// What the segment says of itself.

@@ -28,7 +28,6 @@ use crate::ids::{SegmentId, SeriesId, StoreId};
 use crate::io::{Disk, Map, ReadMode, open_sealed};
 use bytemuck::Zeroable;
 use std::io;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use wattlog_model::TagSet;
 
@@ -259,7 +258,7 @@ fn without_ends(data: Arc<dyn Map>, meta: Meta, store: StoreId, lost: &mut Vec<L
         }
     }
     let footer = super::layout::Footer { data_end: meta.header.data_end, ..Zeroable::zeroed() };
-    Segment { data, meta, spec, footer, sections, reads_ahead: AtomicBool::new(false) }
+    Segment { data, meta, spec, footer, sections }
 }
 
 /// The walk through one section.
