@@ -16,6 +16,7 @@
 //! Threads: all three traits may be used from any number of threads; two writes to overlapping bytes at once are the
 //! caller's mistake. Not here: what the files mean.
 
+mod ahead;
 mod interrupted;
 pub mod map;
 pub mod os;
