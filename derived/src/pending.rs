@@ -1,7 +1,10 @@
 //! Ranges of time that wait to be computed: sorted, apart from each other, few.
 
 use std::ops::Range;
+use std::time::Duration;
 
+/// What could not be read is tried again this often, and at every start.
+pub(crate) const LOST_EVERY: Duration = Duration::from_secs(3600);
 /// More ranges than this are joined, those with the least between them first.
 const MOST_RANGES: usize = 64;
 
@@ -42,6 +45,11 @@ impl Pending {
             self.0[at].end = self.0[at + 1].end;
             self.0.remove(at + 1);
         }
+    }
+
+    /// All that is in the other, too.
+    pub(crate) fn add_all(&mut self, other: Self) {
+        other.0.into_iter().for_each(|range| self.add(range));
     }
 
     /// Takes out all that is not in `range`.

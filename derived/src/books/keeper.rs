@@ -3,7 +3,7 @@
 use super::{BookError, BookOptions, BookStatus, Hands};
 use crate::energy::{EnergyKeeper, QUARTERS, RAW};
 use crate::follow::{Followed, Owner};
-use crate::pending::Pending;
+use crate::pending::{LOST_EVERY, Pending};
 use crate::price::PRICES;
 use crate::reports::{Length, due};
 use crate::sessions::{Part, bounds, has_any, next_from, params, silent};
@@ -60,6 +60,14 @@ struct Written {
     reports: [Vec<(i64, i64)>; 3],
     tariffs: BTreeSet<Seen>,
     zone: String,
+    /// None of a version that did not know it: then all reports are due.
+    lost: Option<WrittenLost>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct WrittenLost {
+    sessions: Vec<(i64, i64)>,
+    reports: [Vec<(i64, i64)>; 3],
 }
 
 /// A place in the feed, and what is due by what it told.
@@ -68,9 +76,19 @@ struct Follower {
     feed: Arc<Mutex<Followed>>,
     sessions: Pending,
     reports: [Pending; 3],
+    /// Of these something could not be read; and when all of them were tried last.
+    lost: Lost,
+    tried: Duration,
     tariffs: BTreeSet<Seen>,
     /// Whether the ledger was looked at: one that was begun anew has nothing of what was written.
     is_checked: bool,
+}
+
+/// Times of which not all could be read.
+#[derive(Default)]
+struct Lost {
+    sessions: Pending,
+    reports: [Pending; 3],
 }
 
 impl Bookkeeper {
@@ -168,17 +186,29 @@ impl Bookkeeper {
         let opened = hands.ask(move |_, control| Followed::open::<Written>(owner, request, control)).await?;
         let (feed, written) = opened?;
         let feed = Arc::new(Mutex::new(feed));
+        let (lost, tried) = (Lost::default(), self.clock.monotonic());
         let of = |ranges: &[(i64, i64)]| Pending::new(ranges.iter().map(|(start, end)| *start..*end));
         Ok(match written {
             // By other midnights every report is another.
             Some(written) if written.zone == hands.zone.name() => {
-                let reports = [0, 1, 2].map(|length: usize| of(&written.reports[length]));
+                let reports = written.reports.each_ref().map(|ranges| of(ranges));
                 let (sessions, tariffs) = (of(&written.sessions), written.tariffs);
-                Follower { feed, sessions, reports, tariffs, is_checked: false }
+                let mut follower =
+                    Follower { feed, sessions, reports, lost, tried, tariffs, is_checked: false };
+                match written.lost {
+                    Some(lost) => {
+                        follower.lost.sessions = of(&lost.sessions);
+                        follower.lost.reports = lost.reports.each_ref().map(|ranges| of(ranges));
+                    }
+                    None => follower.lost.reports = [(); 3].map(|()| everything()),
+                }
+                follower.try_lost(tried);
+                follower
             }
             _ => {
                 let (sessions, reports) = (everything(), [(); 3].map(|()| everything()));
-                Follower { feed, sessions, reports, tariffs: BTreeSet::new(), is_checked: true }
+                let tariffs = BTreeSet::new();
+                Follower { feed, sessions, reports, lost, tried, tariffs, is_checked: true }
             }
         })
     }
@@ -202,11 +232,16 @@ impl Bookkeeper {
 
     async fn write_state(&self, follower: &Follower) -> Result<(), BookError> {
         let ranges = |pending: &Pending| pending.ranges().iter().map(|r| (r.start, r.end)).collect();
+        let lost = WrittenLost {
+            sessions: ranges(&follower.lost.sessions),
+            reports: follower.lost.reports.each_ref().map(ranges),
+        };
         let state = Written {
             sessions: ranges(&follower.sessions),
-            reports: [0, 1, 2].map(|length: usize| ranges(&follower.reports[length])),
+            reports: follower.reports.each_ref().map(ranges),
             tariffs: follower.tariffs.clone(),
             zone: self.hands.zone.name().to_owned(),
+            lost: Some(lost),
         };
         let feed = follower.feed.clone();
         self.hands.ask(move |_, _| feed.lock().write(&state)).await??;
@@ -236,6 +271,7 @@ impl Bookkeeper {
         }
         follower.is_checked = true;
         let now = self.clock.wall().0;
+        follower.try_lost_in_time(self.clock.monotonic());
         silent(hands, &self.params, now).await?.into_iter().for_each(|times| follower.sessions.add(times));
         follower.sessions.clip(&bounds(hands, &self.params));
         self.tell(follower);
@@ -246,6 +282,9 @@ impl Bookkeeper {
             let part = Part { late: late.clone(), tariffs: &tariffs, params: self.params, now };
             let done = part.keep(hands).await?;
             follower.sessions.done(&late);
+            if done.is_lost {
+                follower.lost.sessions.add(late.clone());
+            }
             let rest = follower.sessions.ranges().first().filter(|rest| rest.start == late.end).cloned();
             if let Some(rest) = rest {
                 let next = next_from(hands, rest.start).await?.unwrap_or(rest.end);
@@ -290,6 +329,9 @@ impl Bookkeeper {
                 }
                 steps += 1;
                 follower.reports[length as usize].done(&period);
+                if made.is_lost {
+                    follower.lost.reports[length as usize].add(period);
+                }
                 self.status.lock().reports_written += made.written;
                 self.tell(follower);
             }
@@ -340,7 +382,22 @@ impl Follower {
         }
     }
 
+    /// All that could not be read is due once more; what still cannot be read comes back to the list.
+    fn try_lost(&mut self, now: Duration) {
+        let Lost { sessions, reports } = std::mem::take(&mut self.lost);
+        self.sessions.add_all(sessions);
+        self.reports.iter_mut().zip(reports).for_each(|(due, lost)| due.add_all(lost));
+        self.tried = now;
+    }
+
+    fn try_lost_in_time(&mut self, now: Duration) {
+        if now.saturating_sub(self.tried) >= LOST_EVERY {
+            self.try_lost(now);
+        }
+    }
+
     fn begin_anew(&mut self) {
+        self.lost = Lost::default();
         (self.sessions, self.reports) = (everything(), [(); 3].map(|()| everything()));
     }
 

@@ -11,7 +11,7 @@ use super::{
     quarters,
 };
 use crate::follow::{FollowError, Followed, Owner, cutoff};
-use crate::pending::Pending;
+use crate::pending::{LOST_EVERY, Pending};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -113,12 +113,18 @@ struct Written {
     horizon: Option<i64>,
     /// Start and end of what is to be computed.
     pending: Vec<(i64, i64)>,
+    /// Of what could not be read.
+    #[serde(default)]
+    lost: Vec<(i64, i64)>,
 }
 
 /// A place in the feed, and what is to be computed of what it told.
 struct Follower {
     feed: Followed,
     pending: Pending,
+    /// Points of it could not be read; and when all of it was tried last.
+    lost: Pending,
+    tried: Duration,
     /// End of the last quarter that is over.
     horizon: Option<i64>,
     has_told_units: bool,
@@ -175,11 +181,17 @@ impl Shared {
         self.catch_up(&mut follower)?;
         self.tell(&follower);
         loop {
+            // Before the feed is heard: what retention hides by now is left out then.
+            let now = self.clock.monotonic();
+            if now.saturating_sub(follower.tried) >= LOST_EVERY {
+                follower.try_lost(now);
+            }
             let wait = if follower.pending.is_empty() { LOOK } else { Duration::ZERO };
             let closed = self.hear(&mut follower, wait)?;
             if follower.feed.take_forgotten() {
                 let (pending, horizon) = self.everything()?;
                 (follower.pending, follower.horizon) = (pending, follower.horizon.max(horizon));
+                follower.lost = Pending::default();
             }
             self.tell(&follower);
             if closed {
@@ -206,7 +218,7 @@ impl Shared {
         for event in &changes.events {
             self.take(event, follower);
         }
-        self.clip(&mut follower.pending)?;
+        self.clip(follower)?;
         Ok(changes.closed)
     }
 
@@ -257,12 +269,16 @@ impl Shared {
             ..ChangeRequest::default()
         };
         let (feed, written) = Followed::open::<Written>(self.owner(), request, &self.control())?;
+        let (lost, tried) = (Pending::default(), self.clock.monotonic());
         if let Some(written) = written {
-            let pending = Pending::new(written.pending.iter().map(|(start, end)| *start..*end));
-            return Ok(Follower { feed, pending, horizon: written.horizon, has_told_units: false });
+            let of =
+                |ranges: Vec<(i64, i64)>| Pending::new(ranges.into_iter().map(|(start, end)| start..end));
+            let (mut pending, horizon) = (of(written.pending), written.horizon);
+            pending.add_all(of(written.lost));
+            return Ok(Follower { feed, pending, lost, tried, horizon, has_told_units: false });
         }
         let (pending, horizon) = self.everything()?;
-        Ok(Follower { feed, pending, horizon, has_told_units: false })
+        Ok(Follower { feed, pending, lost, tried, horizon, has_told_units: false })
     }
 
     /// All quarters of which there are points and that are over, and where they end.
@@ -318,11 +334,19 @@ impl Shared {
         Some(quarter_of(newest.saturating_sub(self.options.max_gap_ns())))
     }
 
-    /// Leaves out what no point can be in, or retention hides: rows of that stay as they are.
-    fn clip(&self, pending: &mut Pending) -> Result<(), Failure> {
-        if pending.is_empty() {
+    /// Leaves out what no point can be in, or retention hides: rows of that stay as they are. Points of a file that is set aside are
+    /// not known of, so that what is left out for want of points is tried again.
+    fn clip(&self, follower: &mut Follower) -> Result<(), Failure> {
+        if follower.pending.is_empty() {
             return Ok(());
         }
+        // The first quarter of which, and of whose surroundings, every point is still there.
+        let whole = cutoff(&self.engine, &self.options.database, RAW).map_or(i64::MIN, |cutoff| {
+            quarter_of(cutoff.saturating_add(self.options.max_gap_ns()).saturating_add(QUARTER_NS - 1))
+        });
+        follower.pending.clip(&(whole..i64::MAX));
+        let mut left_out = follower.pending.clone();
+        left_out.clip(&(i64::MIN..follower.horizon.unwrap_or(i64::MIN)));
         let mut times: Option<Range<i64>> = None;
         for measurement in [RAW, QUARTERS] {
             let known = self.engine.measurement(&self.options.database, measurement)?;
@@ -331,16 +355,9 @@ impl Shared {
                 times = Some(times.map_or(start..end, |t| t.start.min(start)..t.end.max(end)));
             }
         }
-        let Some(mut times) = times else {
-            pending.clip(&(0..0));
-            return Ok(());
-        };
-        if let Some(cutoff) = cutoff(&self.engine, &self.options.database, RAW) {
-            // The first quarter of which, and of whose surroundings, every point is still there.
-            let whole = cutoff.saturating_add(self.options.max_gap_ns()).saturating_add(QUARTER_NS - 1);
-            times.start = times.start.max(quarter_of(whole));
-        }
-        pending.clip(&times);
+        follower.pending.clip(&times.unwrap_or(0..0));
+        follower.pending.ranges().iter().for_each(|kept| left_out.done(kept));
+        follower.lost.add_all(left_out);
         Ok(())
     }
 
@@ -353,6 +370,7 @@ impl Shared {
             Err(error @ EnergyError::Points { .. }) => {
                 tracing::warn!(%error, from = part.start, to = part.end, "energies stay as they were");
                 follower.pending.done(part);
+                follower.lost.add(part.clone());
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
@@ -390,6 +408,9 @@ impl Shared {
         self.status.lock().rows += u64::from(rows);
         // Only now: rows that were refused are computed again.
         follower.pending.done(part);
+        if !computed.lost.is_empty() {
+            follower.lost.add(part.clone());
+        }
         if part.end - part.start > 2 * QUARTER_NS || !follower.pending.is_empty() {
             self.write_state(follower)?;
         }
@@ -402,8 +423,9 @@ impl Shared {
         if follower.horizon.is_none() {
             return Ok(());
         }
-        let pending = follower.pending.ranges().iter().map(|range| (range.start, range.end)).collect();
-        follower.feed.write(&Written { horizon: follower.horizon, pending })?;
+        let ranges = |pending: &Pending| pending.ranges().iter().map(|r| (r.start, r.end)).collect();
+        let (pending, lost) = (ranges(&follower.pending), ranges(&follower.lost));
+        follower.feed.write(&Written { horizon: follower.horizon, pending, lost })?;
         Ok(())
     }
 
@@ -465,6 +487,14 @@ impl Shared {
             self.engine.delete(&request).map_err(|error| Failure::Other(error.to_string()))?;
         }
         Ok(())
+    }
+}
+
+impl Follower {
+    /// What could not be read is to be computed once more; what still cannot be read comes back.
+    fn try_lost(&mut self, now: Duration) {
+        self.pending.add_all(std::mem::take(&mut self.lost));
+        self.tried = now;
     }
 }
 

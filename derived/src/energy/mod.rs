@@ -9,7 +9,8 @@
 //!    beside its quarter. What is still to be computed is told by [`EnergyStatus::pending`].
 //! 2. The place in the feed up to which they follow it is written after the rows: `kill -9` at any moment costs work, not truth.
 //! 3. Retention of the points leaves the rows; a delete of points takes theirs along.
-//! 4. Points that cannot be read (damage) leave the rows that may rest on them as they were.
+//! 4. Points that cannot be read (damage) leave the rows that may rest on them as they were, and are tried again each hour and at
+//!    every start.
 //!
 //! Values are rounded to a milliwatt hour: their sums then are exact, and small on the disk.
 

@@ -26,6 +26,8 @@ pub(crate) struct Made {
     pub(crate) written: u64,
     /// Its energies are still to be computed.
     pub(crate) waits: bool,
+    /// Something that it rests on cannot be read.
+    pub(crate) is_lost: bool,
     pub(crate) notes: Vec<String>,
 }
 
@@ -82,7 +84,7 @@ impl Length {
                 tracing::warn!(%error, kind, from, to, "reports stay as they were");
                 let note =
                     format!("{kind} reports of {} stay as they were: {error}", told_day(period, &hands.zone));
-                return Ok(Made { notes: vec![note], ..Made::default() });
+                return Ok(Made { is_lost: true, notes: vec![note], ..Made::default() });
             }
             Err(error) => return Err(error.into()),
         };
@@ -99,7 +101,7 @@ impl Length {
             .map(|tariff| (tariff.id, tariff.version))
             .collect();
         let Told { devices, is_lost, notes, .. } = told;
-        let mut made = Made { notes, ..Made::default() };
+        let mut made = Made { is_lost, notes, ..Made::default() };
         let mut stored = self.stored(hands, period).await?;
         let is_hidden = hidden_before(RAW).is_some_and(|cutoff| cutoff > period.start);
         for (device, figures) in &devices {

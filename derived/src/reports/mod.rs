@@ -7,7 +7,8 @@
 //!
 //! Invariants
 //! 1. No report is made while energies of its period are still to be computed.
-//! 2. What rests on points that age hides or that cannot be read stays as it was told before.
+//! 2. What rests on points that age hides or that cannot be read stays as it was told before; what cannot be read is tried
+//!    again, so that nothing stays partial longer than an hour after it can be.
 
 mod keep;
 mod period;

@@ -38,6 +38,8 @@ pub(crate) struct Done {
     pub(crate) times: Range<i64>,
     /// Records that were made, written or removed.
     pub(crate) written: u64,
+    /// Points or prices of it cannot be read: its sessions are as they were.
+    pub(crate) is_lost: bool,
     /// What is wrong with prices and points, for people.
     pub(crate) notes: Vec<String>,
 }
@@ -124,7 +126,7 @@ impl Part<'_> {
     /// The store's and the ledger's, as far as they may pass; what was written stays, and the part may be done again.
     pub(crate) async fn keep(&self, hands: &Hands) -> Result<Done, BookError> {
         let late = &self.late;
-        let mut done = Done { times: late.clone(), written: 0, notes: Vec::new() };
+        let mut done = Done { times: late.clone(), written: 0, is_lost: false, notes: Vec::new() };
         for device in self.devices(hands).await? {
             if let Some(note) = unnameable(&device, "sessions") {
                 done.notes.push(note);
@@ -179,6 +181,7 @@ impl Part<'_> {
             Err(error) => {
                 let (from, to) = (late.start, late.end);
                 tracing::warn!(%error, device, %kind, from, to, "sessions stay as they were");
+                done.is_lost |= matches!(error, SamplesError::Damaged(_));
                 done.notes.push(format!("{kind} sessions of {device:?} stay as they were: {error}"));
                 return Ok(());
             }

@@ -7,7 +7,7 @@
 //! 1. A session that comes out the same is not written: its version stays.
 //! 2. A record of another origin is neither changed nor removed, also if it has the name that a detected one would get.
 //! 3. Sessions that begin where points are hidden by age stay as they are, as do those of a window of which points cannot be
-//!    read.
+//!    read, until they can be.
 
 mod detect;
 mod keep;

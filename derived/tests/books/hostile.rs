@@ -3,6 +3,7 @@
 use super::*;
 use serde_json::json;
 use wattlog_engine::Rule;
+use wattlog_engine::query::{QueryRequest, ResultSeries};
 
 /// A delete of points of the battery's measurement, or of another.
 fn delete(home: &Home, measurement: &str, times: (i64, i64)) {
@@ -183,5 +184,105 @@ async fn a_place_that_is_deleted_has_all_computed_again() {
     assert_eq!(content(&home.sessions().await), content(&found));
     let quarters = || home.engine.measurement("wattlog", QUARTERS).unwrap().and_then(|known| known.first);
     home.until("the quarters", || quarters() == Some(Timestamp(START))).await;
+    home.stop().await;
+}
+
+/// Path and length of the newest file of the most rows: of a row a minute, no row a quarter of an hour.
+fn points_file(home: &Home) -> (String, u64) {
+    let snapshot = home.engine.snapshot();
+    let entries = snapshot.segments().iter().map(|segment| segment.entry());
+    let entry = entries.max_by_key(|entry| (entry.rows, entry.id)).expect("a segment");
+    (entry.path(), entry.file_bytes)
+}
+
+/// A report that was made while a file could not be read said so for ever; its energies stayed away, and its sessions as they were.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_read_is_told_anew_when_it_can_be() {
+    for is_restarted in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(SimDisk::new(28), &folder, START + 24 * HOUR);
+        let all = points("roof", 24, 60 * SECOND);
+        let (first, rest) = all.split_at(11 * 60 + 30);
+        home.write(first);
+        home.settle().await;
+        home.engine.seal().unwrap();
+        home.write(rest);
+        home.settle().await;
+        home.engine.seal().unwrap();
+        let found = home.sessions().await;
+        assert_eq!(found.len(), 3);
+        // All is to be computed again, from files of which one is damaged.
+        delete(&home, QUARTERS, (i64::MIN, i64::MAX));
+        delete(&home, "derived_state", (i64::MIN, i64::MAX));
+        let (disk, (damaged, len)) = (home.disk.clone(), points_file(&home));
+        home.stop().await;
+        disk.flip_bit(&damaged, len / 2, 1);
+        let mut home = Home::open(disk.clone(), &folder, START + 26 * HOUR);
+        home.tariff(Direction::Import, 0.8, START, None).await;
+        let partial = reports(&home, 1, |found| found[0].record.data["is_partial"] == true).await;
+        assert!(partial[0].record.data["charge_kwh"].as_f64() < Some(9.5), "{partial:?}");
+        assert_eq!(home.sessions().await[1..], found[1..]);
+        // The file is put right; within an hour, or with the next start, that is found.
+        if is_restarted {
+            home.stop().await;
+            disk.flip_bit(&damaged, len / 2, 1);
+            home = Home::open(disk.clone(), &folder, START + 26 * HOUR);
+        } else {
+            disk.flip_bit(&damaged, len / 2, 1);
+            home.clock.advance(Duration::from_secs(3600));
+        }
+        let is_whole = |found: &[Stored<Report>]| {
+            let data = &found[0].record.data;
+            data["is_partial"] == false && data["charge_kwh"] == json!(10.2)
+        };
+        reports(&home, 1, is_whole).await;
+        let sessions = home.sessions().await;
+        close(sessions[0].record.total_cost, 7.2 * 0.8, "the night's charge");
+        home.stop().await;
+    }
+}
+
+/// Energies that wait for a damaged file must not be computed from nothing when the points are too old by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn energies_of_a_damaged_file_outlive_its_points() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::open(SimDisk::new(29), &folder, START + 24 * HOUR);
+    let all = points("roof", 90, 60 * SECOND);
+    // A file of the points alone.
+    home.energy.stop();
+    home.write(&all[..24 * 60]);
+    home.engine.seal().unwrap();
+    let (disk, (damaged, len)) = (home.disk.clone(), points_file(&home));
+    home.stop().await;
+    let home = Home::open(disk.clone(), &folder, START + 24 * HOUR);
+    let last =
+        |home: &Home| home.engine.measurement("wattlog", QUARTERS).unwrap().and_then(|known| known.last);
+    home.until("the quarters", || last(&home) >= Some(Timestamp(START + 23 * HOUR))).await;
+    home.until("the rest", || home.energy.status().pending.is_empty()).await;
+    home.stop().await;
+    disk.flip_bit(&damaged, len / 2, 1);
+    let home = Home::open(disk, &folder, START + 90 * HOUR);
+    let request = QueryRequest::raw("wattlog", QUARTERS, Timestamp(START), Timestamp(START + 26 * HOUR));
+    let rows = || {
+        let told = home.engine.query(&request, &QueryControl::default()).unwrap();
+        told.series.iter().map(ResultSeries::rows).sum::<usize>()
+    };
+    let before = rows();
+    assert!(before >= 92, "{before}");
+    // A late point among them cannot be reckoned with.
+    home.write(&[("roof".to_owned(), START + 12 * HOUR + 30 * SECOND, plant(12 * HOUR))]);
+    home.write(&all[24 * 60..89 * 60]);
+    home.until("the quarters", || last(&home) >= Some(Timestamp(START + 88 * HOUR))).await;
+    home.until("what is late", || home.energy.status().pending.is_empty()).await;
+    let after = rows();
+    assert!(after >= before, "they stay as they were: {before}, {after}");
+    home.engine.set_retention("wattlog", None, Some(RAW), Rule::Keep { ns: 48 * HOUR as u64 }).unwrap();
+    home.engine.confirm_clock().unwrap();
+    home.engine.retain().unwrap();
+    home.clock.advance(Duration::from_secs(3600));
+    home.write(&all[89 * 60..]);
+    home.until("the quarters", || last(&home) >= Some(Timestamp(START + 89 * HOUR))).await;
+    home.until("what is late", || home.energy.status().pending.is_empty()).await;
+    assert_eq!(rows(), after, "the points are gone, what they came to is not");
     home.stop().await;
 }

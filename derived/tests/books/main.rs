@@ -1,32 +1,29 @@
 //! Sessions and reports in a ledger against the points they come from: by arithmetic of one's own, through late points, restarts
 //! and kills, and with tariffs that change.
 
+mod home;
 mod hostile;
 
+use home::{Home, PATIENCE};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-use wattlog_derived::books::{BookOptions, Bookkeeper};
-use wattlog_derived::energy::{EnergyKeeper, EnergyOptions, EnergyRequest, QUARTERS, RAW, answer, figures};
+use wattlog_derived::energy::{EnergyRequest, QUARTERS, RAW, answer, figures};
 use wattlog_derived::price::PRICES;
-use wattlog_engine::io::sim::{Cut, Rng, SimDisk};
+use wattlog_engine::io::sim::{Rng, SimDisk};
 use wattlog_engine::query::{Every, QueryControl, Zone};
-use wattlog_engine::{DeleteRequest, Engine, Options, WriteBatch};
+use wattlog_engine::{DeleteRequest, WriteBatch};
 use wattlog_ledger::schema::{
     Device, DeviceKind, Direction, Report, Session, SessionKind, SessionOrigin, SessionSource, SessionStatus,
     Tariff,
 };
-use wattlog_ledger::{Actor, Backend, Expected, Ledger, LedgerOptions, Listing, Record, Stored};
-use wattlog_model::{Clock, ManualClock, TagSet, Timestamp};
+use wattlog_ledger::{Actor, Expected, Stored};
+use wattlog_model::{Clock, TagSet, Timestamp};
 
 const SECOND: i64 = 1_000_000_000;
 const HOUR: i64 = 3600 * SECOND;
 /// 2026-10-24T22:00:00Z: midnight in Warsaw, before the day with 25 hours.
 const START: i64 = 1_792_879_200 * SECOND;
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Power of PV, battery, grid, house, and the state of charge, so many hours into a day of 24.
 ///
@@ -60,17 +57,6 @@ fn points(device: &str, hours: i64, step: i64) -> Vec<Point> {
     (0..=hours * HOUR / step).map(|i| (device.to_owned(), START + i * step, plant(i * step))).collect()
 }
 
-struct Home {
-    disk: SimDisk,
-    clock: Arc<ManualClock>,
-    engine: Engine,
-    ledger: Ledger,
-    energy: Arc<EnergyKeeper>,
-    books: Arc<Bookkeeper>,
-    over: CancellationToken,
-    task: JoinHandle<()>,
-}
-
 impl Home {
     fn open(disk: SimDisk, folder: &tempfile::TempDir, now: i64) -> Self {
         Self::open_at(disk, folder.path(), now)
@@ -78,27 +64,6 @@ impl Home {
 
     fn open_at(disk: SimDisk, folder: &Path, now: i64) -> Self {
         Self::open_in(disk, folder, now, "Europe/Warsaw")
-    }
-
-    fn open_in(disk: SimDisk, folder: &Path, now: i64, zone: &str) -> Self {
-        let clock = Arc::new(ManualClock::new(Timestamp(now)));
-        let engine =
-            Engine::open(Arc::new(disk.clone()), Options::default(), clock.clone(), [7; 16]).unwrap();
-        let file = Backend::Sqlite(folder.join("ledger.db"));
-        let ledger = Ledger::new(LedgerOptions::new(file), clock.clone()).unwrap();
-        let energy = EnergyKeeper::start(engine.clone(), EnergyOptions::new("wattlog"), clock.clone());
-        let energy = Arc::new(energy.unwrap());
-        let options = BookOptions {
-            every: Duration::from_millis(10),
-            ..BookOptions::new("wattlog", Zone::named(zone).unwrap())
-        };
-        let (engine_too, ledger_too) = (engine.clone(), ledger.clone());
-        let books = Bookkeeper::new(engine_too, ledger_too, energy.clone(), options, clock.clone());
-        let books = Arc::new(books);
-        let over = CancellationToken::new();
-        let (running, ended) = (books.clone(), over.clone());
-        let task = tokio::spawn(async move { running.run(ended).await });
-        Self { disk, clock, engine, ledger, energy, books, over, task }
     }
 
     fn write(&self, points: &[Point]) {
@@ -122,62 +87,6 @@ impl Home {
         until: Option<i64>,
     ) -> Stored<Tariff> {
         self.ledger.insert(tariff(direction, price, from, until), &Actor::new("test")).await.unwrap()
-    }
-
-    async fn all<R: Record>(&self) -> Vec<Stored<R>> {
-        let listing = Listing { limit: Listing::MAX_LIMIT, ..Listing::all() };
-        self.ledger.list::<R>(&listing).await.unwrap().records
-    }
-
-    async fn sessions(&self) -> Vec<Stored<Session>> {
-        let mut all = self.all::<Session>().await;
-        all.sort_by_key(|s| (s.record.device_id.clone(), s.record.start, s.record.session_id.clone()));
-        all
-    }
-
-    /// Waits until everything that was written before is in the ledger.
-    async fn settle(&self) {
-        let before = self.books.status().rounds;
-        self.until("the books to be kept", || {
-            let status = self.books.status();
-            status.rounds >= before + 2 && status.sessions.is_empty()
-        })
-        .await;
-    }
-
-    async fn until(&self, what: &str, done: impl Fn() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !done() {
-            assert!(Instant::now() < deadline, "waited in vain for {what}: {:?}", self.books.status());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    async fn stop(mut self) {
-        self.over.cancel();
-        (&mut self.task).await.unwrap();
-        self.stop_store().await;
-    }
-
-    async fn stop_store(self) {
-        let (energy, engine) = (self.energy, self.engine);
-        tokio::task::spawn_blocking(move || {
-            energy.stop();
-            engine.close().unwrap();
-        })
-        .await
-        .unwrap();
-        self.ledger.close().await;
-    }
-
-    /// What a power cut leaves of the store; the ledger's file stays as it is at that moment.
-    async fn cut(self, seed: u64) -> SimDisk {
-        self.task.abort();
-        let disk = self.disk.cut(Cut::from_seed(seed));
-        let _aborted = self.task.await;
-        tokio::task::spawn_blocking(move || drop((self.energy, self.engine))).await.unwrap();
-        self.ledger.close().await;
-        disk
     }
 }
 

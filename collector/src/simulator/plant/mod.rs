@@ -161,12 +161,22 @@ pub struct PlantState {
     pub price_pln_kwh: f64,
 }
 
+/// What the battery is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BatteryUse {
+    /// It covers the house; in the dark months a low one is filled in cheap hours of the night.
+    House,
+    /// Beside that it buys in cheap hours of any night, keeps that until the morning, and sells in dear hours of the evening.
+    Market,
+}
+
 /// A plant; clones share what they have walked.
 #[derive(Debug, Clone)]
 pub struct Plant {
     seed: u64,
     place: Place,
     start: Timestamp,
+    battery_use: BatteryUse,
     walked: Arc<Mutex<Walked>>,
 }
 
@@ -187,7 +197,13 @@ const DEFAULT_START: Timestamp = Timestamp(1_767_225_600_000_000_000);
 impl Plant {
     /// A plant that began to work at 2026-01-01T00:00:00Z.
     pub fn new(seed: u64, place: Place) -> Self {
-        Self::starting(seed, place, DEFAULT_START)
+        Self::starting(seed, place, DEFAULT_START, BatteryUse::House)
+    }
+
+    /// The same plant, whose battery buys and sells by the price besides covering the house.
+    #[must_use]
+    pub fn trading(self) -> Self {
+        Self::starting(self.seed, self.place, self.start, BatteryUse::Market)
     }
 
     /// The same plant, put to work at the start of the UTC day of `start`; its totals begin there. Before that day it
@@ -195,13 +211,13 @@ impl Plant {
     #[must_use]
     pub fn commissioned(self, start: Timestamp) -> Self {
         let midnight = i64::from(start.utc_day()).saturating_mul(Timestamp::DAY_NS);
-        Self::starting(self.seed, self.place, Timestamp(midnight))
+        Self::starting(self.seed, self.place, Timestamp(midnight), self.battery_use)
     }
 
-    fn starting(seed: u64, place: Place, start: Timestamp) -> Self {
-        let first = Walker::new(seed, place, start);
+    fn starting(seed: u64, place: Place, start: Timestamp, battery_use: BatteryUse) -> Self {
+        let first = Walker::new(seed, place, start, battery_use);
         let walked = Walked { midnights: vec![first.clone()], last: first };
-        Self { seed, place, start, walked: Arc::new(Mutex::new(walked)) }
+        Self { seed, place, start, battery_use, walked: Arc::new(Mutex::new(walked)) }
     }
 
     /// The seed given.
@@ -297,6 +313,7 @@ mod tests {
     use super::*;
 
     const DAY_NS: i64 = Timestamp::DAY_NS;
+    const HOUR_NS: i64 = 3_600_000_000_000;
 
     fn at(text: &str) -> Timestamp {
         Timestamp(text.parse::<jiff::Timestamp>().unwrap().as_second() * 1_000_000_000)
@@ -358,6 +375,32 @@ mod tests {
         assert!((end.counters.pv_kwh - first.counters.pv_kwh - pv_kwh).abs() < 1e-6);
         assert!((end.counters.meter_export_kwh - first.counters.meter_export_kwh - export_kwh).abs() < 1e-6);
         assert_eq!(day_starts, 3);
+    }
+
+    #[test]
+    fn a_plant_that_trades_buys_at_night_and_sells_in_the_evening() {
+        let range = at("2026-03-20T00:00:00Z")..at("2026-04-03T00:00:00Z");
+        let usual = Plant::new(6, Place::default()).commissioned(range.start);
+        let traded_kwh = |plant: &Plant| {
+            let (mut bought_kwh, mut sold_kwh) = (0.0, 0.0);
+            for state in plant.history(range.clone(), Duration::from_secs(10)) {
+                let local_hour = (state.time.0 + state.local_offset_ns).rem_euclid(DAY_NS) / HOUR_NS;
+                let (battery_w, grid_w) = (state.battery_power_w, state.grid_power_w);
+                assert!((0.0..=100.0).contains(&state.battery_soc_percent) && battery_w.abs() <= 5_000.0);
+                if battery_w < 0.0 && grid_w < -1_000.0 {
+                    assert!((1..4).contains(&local_hour) && state.price_pln_kwh < 0.42, "{state:?}");
+                    bought_kwh -= battery_w / 360_000.0;
+                }
+                if battery_w > 0.0 && grid_w > 1_000.0 {
+                    assert!((18..21).contains(&local_hour) && state.price_pln_kwh > 0.7, "{state:?}");
+                    sold_kwh += battery_w / 360_000.0;
+                }
+            }
+            (bought_kwh, sold_kwh)
+        };
+        assert_eq!(traded_kwh(&usual), (0.0, 0.0));
+        let (bought_kwh, sold_kwh) = traded_kwh(&usual.trading());
+        assert!(bought_kwh > 20.0 && sold_kwh > 20.0, "{bought_kwh} {sold_kwh}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::house::House;
 use super::sun::{Sun, SunDay, Surface, day_share};
 use super::weather::Weather;
-use super::{Counters, Place, PlantState, PvString, price};
+use super::{BatteryUse, Counters, Place, PlantState, PvString, price};
 use crate::seed::Rng;
 use wattlog_model::Timestamp;
 
@@ -32,6 +32,7 @@ pub(super) struct Walker {
     seed: u64,
     place: Place,
     start: Timestamp,
+    battery_use: BatteryUse,
     local_offset_ns: i64,
     /// Ticks since `start`.
     pub(super) tick: i64,
@@ -65,7 +66,7 @@ pub(super) fn local_offset_ns(place: Place) -> i64 {
 }
 
 impl Walker {
-    pub(super) fn new(seed: u64, place: Place, start: Timestamp) -> Self {
+    pub(super) fn new(seed: u64, place: Place, start: Timestamp, battery_use: BatteryUse) -> Self {
         let mut rng = Rng::new(seed ^ 0x0070_6C61_6E74);
         let (weather, house) = (Weather::new(&mut rng), House::new(&mut rng));
         let life = rng.between(0.5, 2.0);
@@ -85,6 +86,7 @@ impl Walker {
             seed,
             place,
             start,
+            battery_use,
             local_offset_ns: local_offset_ns(place),
             tick: 0,
             sun_day: SunDay::new(place, start.utc_day()),
@@ -196,9 +198,14 @@ impl Walker {
     }
 
     /// Positive is discharge. Covers the house from the battery, stores what is left over, and in the dark months
-    /// fills a low battery from the grid in the cheapest hours of the night.
+    /// fills a low battery from the grid in the cheapest hours of the night; see [`BatteryUse`] for one that trades.
     fn wanted_from_battery(&mut self, pv_w: f64, house_w: f64, year_share: f64, time: Timestamp) -> f64 {
         let hour = day_share(self.local()) * 24.0;
+        if self.battery_use == BatteryUse::Market
+            && let Some(wanted_w) = self.traded_w(pv_w, hour, time)
+        {
+            return wanted_w;
+        }
         let dark = !(0.13..0.80).contains(&year_share);
         if dark && (1.0..4.0).contains(&hour) && self.stored_kwh < 0.45 * BATTERY_KWH {
             let price = price::pln_per_kwh(self.seed, time, self.local_offset_ns);
@@ -209,6 +216,16 @@ impl Walker {
         // The controller is never exact.
         let needed = (house_w + STANDBY_W) / EFFICIENCY - pv_w + 10.0 * (self.rng.unit() - 0.5);
         if needed.abs() < DEAD_BAND_W { 0.0 } else { needed }
+    }
+
+    /// What buying and selling want, if it is time for that.
+    fn traded_w(&self, pv_w: f64, hour: f64, time: Timestamp) -> Option<f64> {
+        let price = price::pln_per_kwh(self.seed, time, self.local_offset_ns);
+        if (1.0..4.0).contains(&hour) && price < 0.42 {
+            return Some(if self.stored_kwh < 0.9 * BATTERY_KWH { -2_400.0 - pv_w } else { 0.0 });
+        }
+        let sells = (18.0..21.0).contains(&hour) && price > 0.7 && self.stored_kwh > 0.35 * BATTERY_KWH;
+        sells.then_some(4_000.0)
     }
 
     fn within_battery(&self, wanted_w: f64) -> f64 {
