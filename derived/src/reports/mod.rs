@@ -10,7 +10,9 @@
 //! 2. What rests on points that age hides or that cannot be read stays as it was told before.
 
 mod keep;
+mod known;
 mod period;
 mod reckon;
 
+pub(crate) use known::{Batteries, Known};
 pub(crate) use period::{Length, due};
