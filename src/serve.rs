@@ -275,7 +275,9 @@ impl Appliance {
             .map_err(|error| Failure::io("start the thread that keeps energies", &error))?;
         let energy = Arc::new(energy);
         front.state.set_energy(energy.clone());
-        let books = spawn_books(&engine, &ledger, &energy, &config, &clock);
+        let books = bookkeeper(&engine, &ledger, &energy, &config, &clock);
+        front.state.set_books(books.clone());
+        let books = Task::spawn(|over| async move { books.run(over).await });
         let collector = Collector::new(config.collector.clone())
             .map_err(|error| Failure::from_error(Kind::Config, &error))?;
         let database = &config.server.default_database;
@@ -411,19 +413,19 @@ fn spawn_units(engine: &Engine, units: Units) -> Task {
     Task::spawn(|over| units::keep_told(engine, units, over))
 }
 
-fn spawn_books(
+fn bookkeeper(
     engine: &Engine,
     ledger: &Ledger,
     energy: &Arc<EnergyKeeper>,
     config: &Config,
     clock: &Arc<dyn Clock>,
-) -> Task {
+) -> Arc<Bookkeeper> {
     let server = &config.server;
     // The name was checked with the configuration.
     let zone = Zone::named(&server.home_zone).unwrap_or(Zone::UTC);
     let options = BookOptions::new(&server.default_database, zone);
     let books = Bookkeeper::new(engine.clone(), ledger.clone(), energy.clone(), options, clock.clone());
-    Task::spawn(|over| async move { books.run(over).await })
+    Arc::new(books)
 }
 
 /// Makes the databases and tells their durability; a task if something is left to try again.

@@ -27,6 +27,11 @@ impl Pending {
         self.0.is_empty()
     }
 
+    pub(crate) fn contains(&self, time: i64) -> bool {
+        let at = self.0.partition_point(|held| held.end <= time);
+        self.0.get(at).is_some_and(|held| held.contains(&time))
+    }
+
     pub(crate) fn add(&mut self, range: Range<i64>) {
         if range.start >= range.end {
             return;
@@ -128,6 +133,7 @@ mod tests {
                 for range in pending.ranges() {
                     prop_assert!(range.clone().all(inside), "{range:?}");
                 }
+                prop_assert!((-1..5050).all(|t| pending.contains(t) == inside(t)));
             }
         }
     }

@@ -15,6 +15,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod database;
+mod edits;
 mod error;
 mod instant;
 mod ledger;
@@ -25,6 +26,7 @@ mod record;
 pub mod schema;
 mod store;
 
+pub use edits::Edit;
 pub use error::LedgerError;
 pub use ledger::{Health, Ledger, Opened};
 pub use listing::{Cursor, Listing, Order, Page};

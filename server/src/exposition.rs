@@ -120,6 +120,7 @@ pub(crate) async fn encode(state: &ServerState, out: &mut String) {
     own.extend(device_groups(state));
     own.extend(state.feed_groups());
     own.extend(state.alert_groups().await);
+    own.extend(state.keeper_groups());
     own.extend(state.store_groups().await);
     append(out, Registry::with_prefix("wattlog"), own);
     append(out, Registry::default(), process_groups(state).await);

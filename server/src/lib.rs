@@ -24,6 +24,7 @@ mod feeds;
 mod handlers;
 mod held;
 mod keep;
+mod keepers;
 mod link;
 mod metrics;
 mod options;

@@ -21,6 +21,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wattlog_derived::PriceCache;
+use wattlog_derived::books::Bookkeeper;
 use wattlog_derived::energy::{EnergyCache, EnergyKeeper};
 use wattlog_engine::query::{QueryMemory, Zone};
 use wattlog_engine::{Engine, MetricsSnapshot};
@@ -62,6 +63,7 @@ pub(crate) struct Inner {
     pub(crate) store: Store,
     ledger: OnceLock<Ledger>,
     energy: OnceLock<Arc<EnergyKeeper>>,
+    books: OnceLock<Arc<Bookkeeper>>,
     /// Bodies of records that are read as JSON at a time.
     record_turns: Semaphore,
     pub(crate) queries: Queries,
@@ -142,6 +144,7 @@ impl ServerState {
             store: Store::new(&limits),
             ledger: OnceLock::new(),
             energy: OnceLock::new(),
+            books: OnceLock::new(),
             record_turns: Semaphore::new(RECORDS_AT_A_TIME),
             stopping: AtomicBool::new(false),
             query_times: QueryTimes::default(),
@@ -197,6 +200,15 @@ impl ServerState {
         let starting =
             || ApiError::unavailable("starting: energies are not kept yet", Duration::from_secs(1));
         self.shared.energy.get().cloned().ok_or_else(starting)
+    }
+
+    /// Joins what keeps sessions and reports, for its metrics. A second one is ignored and false is given.
+    pub fn set_books(&self, books: Arc<Bookkeeper>) -> bool {
+        self.shared.books.set(books).is_ok()
+    }
+
+    pub(crate) fn books(&self) -> Option<&Bookkeeper> {
+        self.shared.books.get().map(|books| &**books)
     }
 
     /// A turn to read a record.

@@ -86,7 +86,10 @@ impl Detector {
         let joined = state.last.filter(|last| state.params.joins(last.time_ns, reading.time_ns));
         let was_on = state.on && joined.is_some();
         let is_on = state.kind.is_on(&state.params, sample, was_on);
-        let step = joined.map(|last| Measure::between(state.kind, &last, &reading, &state.prices));
+        // What is in no session is not added up.
+        let step = joined
+            .filter(|_| is_on || state.open.is_some())
+            .map(|last| Measure::between(state.kind, &last, &reading, &state.prices));
         let mut ended = None;
         if is_on {
             let first = joined.unwrap_or(reading);

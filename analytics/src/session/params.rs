@@ -108,6 +108,12 @@ impl Kind {
         }
     }
 
+    /// Whether the sample can be on, whatever was before it. Prices count between readings that are joined to such a one, and in
+    /// pauses between them.
+    pub fn can_be_on(self, params: &Params, sample: &Sample) -> bool {
+        self.is_on(params, sample, true)
+    }
+
     /// Whether a reading is on.
     pub(super) fn is_on(self, params: &Params, sample: &Sample, was_on: bool) -> bool {
         let battery = self.power_w(sample).is_some_and(|power| params.battery.reached(power, was_on));

@@ -1,11 +1,11 @@
 //! The task that keeps the books.
 
-use super::{BookError, BookOptions, BookStatus, Hands};
+use super::{BookError, BookOptions, BookStatus, Hands, MOST_EDITS, Named};
 use crate::energy::{EnergyKeeper, QUARTERS, RAW};
 use crate::follow::{Followed, Owner};
 use crate::pending::{LOST_EVERY, Pending};
 use crate::price::PRICES;
-use crate::reports::{Length, due};
+use crate::reports::{Batteries, Known, Length, due};
 use crate::sessions::{Part, bounds, has_any, next_from, params, silent};
 use crate::tariffs::{stored_tariffs, times_of};
 use parking_lot::Mutex;
@@ -22,8 +22,11 @@ use wattlog_ledger::schema::Tariff;
 use wattlog_ledger::{Ledger, Stored};
 use wattlog_model::Clock;
 
-/// Sessions of so long a time are looked for at a time.
-const STEP_NS: i64 = 86_400_000_000_000;
+/// Sessions of so long a time are looked for at a time: two weeks, so that most of it is reading what changed and not what lies
+/// around it, and few questions to the ledger.
+const STEP_NS: i64 = 14 * 86_400_000_000_000;
+/// Periods whose reports are written at a time.
+const MOST_PERIODS: usize = 32;
 /// After a failure it waits this long, then twice as long each time, and at most [`MOST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const MOST_PAUSE: Duration = Duration::from_secs(60);
@@ -49,6 +52,21 @@ pub struct Bookkeeper {
     status: Mutex<BookStatus>,
 }
 
+struct Ending<'a>(&'a Mutex<BookStatus>);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_running = false;
+    }
+}
+
+/// What came of a round.
+#[derive(Debug, Default)]
+struct Done {
+    notes: BTreeSet<String>,
+    steps: usize,
+}
+
 /// A tariff as it was seen: number, version, and when it holds.
 type Seen = (i64, i64, i64, i64);
 
@@ -59,6 +77,9 @@ struct Written {
     /// By [`Length`].
     reports: [Vec<(i64, i64)>; 3],
     tariffs: BTreeSet<Seen>,
+    /// [`Batteries::fingerprint`].
+    #[serde(default)]
+    batteries: String,
     zone: String,
     /// None of a version that did not know it: then all reports are due.
     lost: Option<WrittenLost>,
@@ -80,6 +101,7 @@ struct Follower {
     lost: Lost,
     tried: Duration,
     tariffs: BTreeSet<Seen>,
+    batteries: String,
     /// Whether the ledger was looked at: one that was begun anew has nothing of what was written.
     is_checked: bool,
 }
@@ -119,6 +141,9 @@ impl Bookkeeper {
             watched.cancelled().await;
             cancel.cancel();
         });
+        self.status.lock().is_running = true;
+        // Also if it panics.
+        let _ending = Ending(&self.status);
         let mut pause = FIRST_PAUSE;
         while !over.is_cancelled() {
             let Err(error) = self.follow(&over, &mut pause).await else { break };
@@ -127,7 +152,8 @@ impl Bookkeeper {
             }
             if !error.is_new() {
                 tracing::warn!(%error, "sessions and reports are not kept: tried again in {pause:?}");
-                self.status.lock().error = Some(error.to_string());
+                let mut status = self.status.lock();
+                (status.error, status.failures) = (Some(error.to_string()), status.failures + 1);
             }
             rest(pause, &over).await;
             pause = if error.is_new() { FIRST_PAUSE } else { (2 * pause).min(MOST_PAUSE) };
@@ -158,6 +184,7 @@ impl Bookkeeper {
             {
                 let mut status = self.status.lock();
                 (status.error, status.rounds) = (None, status.rounds + 1);
+                status.last_success = Some(self.clock.wall());
             }
             if follower.feed.lock().is_due() {
                 self.write_state(&follower).await?;
@@ -170,6 +197,13 @@ impl Bookkeeper {
         let mut status = self.status.lock();
         status.sessions = follower.sessions.ranges().to_vec();
         status.reports = follower.reports[0].ranges().to_vec();
+        status.is_following = true;
+    }
+
+    /// A step is done, or there was none to do.
+    fn tell_success(&self, follower: &Follower) {
+        self.tell(follower);
+        self.status.lock().last_success = Some(self.clock.wall());
     }
 
     /// Goes on from what was written last; from nothing, everything is due.
@@ -192,9 +226,10 @@ impl Bookkeeper {
             // By other midnights every report is another.
             Some(written) if written.zone == hands.zone.name() => {
                 let reports = written.reports.each_ref().map(|ranges| of(ranges));
-                let (sessions, tariffs) = (of(&written.sessions), written.tariffs);
+                let (sessions, tariffs, batteries) =
+                    (of(&written.sessions), written.tariffs, written.batteries);
                 let mut follower =
-                    Follower { feed, sessions, reports, lost, tried, tariffs, is_checked: false };
+                    Follower { feed, sessions, reports, lost, tried, tariffs, batteries, is_checked: false };
                 match written.lost {
                     Some(lost) => {
                         follower.lost.sessions = of(&lost.sessions);
@@ -207,8 +242,8 @@ impl Bookkeeper {
             }
             _ => {
                 let (sessions, reports) = (everything(), [(); 3].map(|()| everything()));
-                let tariffs = BTreeSet::new();
-                Follower { feed, sessions, reports, lost, tried, tariffs, is_checked: true }
+                let (tariffs, batteries) = (BTreeSet::new(), String::new());
+                Follower { feed, sessions, reports, lost, tried, tariffs, batteries, is_checked: true }
             }
         })
     }
@@ -240,6 +275,7 @@ impl Bookkeeper {
             sessions: ranges(&follower.sessions),
             reports: follower.reports.each_ref().map(ranges),
             tariffs: follower.tariffs.clone(),
+            batteries: follower.batteries.clone(),
             zone: self.hands.zone.name().to_owned(),
             lost: Some(lost),
         };
@@ -265,7 +301,8 @@ impl Bookkeeper {
     async fn round(&self, follower: &mut Follower) -> Result<bool, BookError> {
         let hands = &self.hands;
         let tariffs = Arc::new(stored_tariffs(&hands.ledger).await?);
-        follower.look_at(&tariffs);
+        let known = Known { tariffs, batteries: Batteries::stored(hands).await? };
+        follower.look_at(&known);
         if !follower.is_checked && !has_any(hands).await? {
             follower.begin_anew();
         }
@@ -275,14 +312,41 @@ impl Bookkeeper {
         silent(hands, &self.params, now).await?.into_iter().for_each(|times| follower.sessions.add(times));
         follower.sessions.clip(&bounds(hands, &self.params));
         self.tell(follower);
-        let mut notes = BTreeSet::new();
-        let mut steps = 0;
+        let mut done = Done::default();
+        self.find_sessions(follower, (&known.tariffs, now), &mut done).await?;
+        let mut waits = false;
+        for length in Length::ALL {
+            follower.reports[length as usize].clip(&length.bounds(hands).await?);
+            if !self.energy.status().is_following {
+                waits = true;
+                break;
+            }
+            waits |= self.make_reports(follower, length, (&known, now), &mut done).await?;
+        }
+        if done.steps > 0 {
+            let mut status = self.status.lock();
+            let notes: Vec<String> = done.notes.into_iter().take(MOST_NOTES).collect();
+            for note in notes.iter().filter(|note| !status.notes.contains(note)) {
+                tracing::warn!(note, "sessions or reports lack something");
+            }
+            status.notes = notes;
+        }
+        Ok(waits)
+    }
+
+    async fn find_sessions(
+        &self,
+        follower: &mut Follower,
+        (tariffs, now): (&Arc<Vec<Stored<Tariff>>>, i64),
+        done: &mut Done,
+    ) -> Result<(), BookError> {
+        let hands = &self.hands;
         let mut written = self.clock.monotonic();
         while let Some(late) = follower.sessions.oldest(STEP_NS) {
-            let part = Part { late: late.clone(), tariffs: &tariffs, params: self.params, now };
-            let done = part.keep(hands).await?;
+            let part = Part { late: late.clone(), tariffs, params: self.params, now };
+            let found = part.keep(hands).await?;
             follower.sessions.done(&late);
-            if done.is_lost {
+            if found.is_lost {
                 follower.lost.sessions.add(late.clone());
             }
             let rest = follower.sessions.ranges().first().filter(|rest| rest.start == late.end).cloned();
@@ -290,56 +354,63 @@ impl Bookkeeper {
                 let next = next_from(hands, rest.start).await?.unwrap_or(rest.end);
                 follower.sessions.done(&(rest.start..next.min(rest.end)));
             }
-            follower.reports.iter_mut().for_each(|reports| reports.add(done.times.clone()));
-            notes.extend(done.notes);
-            steps += 1;
-            self.status.lock().sessions_written += done.written;
-            self.tell(follower);
+            follower.reports.iter_mut().for_each(|reports| reports.add(found.times.clone()));
+            done.notes.extend(found.notes);
+            done.steps += 1;
+            self.status.lock().sessions_written += found.written;
+            self.tell_success(follower);
             if self.clock.monotonic().saturating_sub(written) >= WRITE_EVERY {
                 self.write_state(follower).await?;
                 written = self.clock.monotonic();
             }
         }
-        if steps > 1 {
+        if done.steps > 1 {
             self.write_state(follower).await?;
         }
-        let mut waits = false;
-        for length in Length::ALL {
-            let bounds = length.bounds(hands).await?;
-            follower.reports[length as usize].clip(&bounds);
-            let busy = self.energy.status();
-            if !busy.is_following {
+        Ok(())
+    }
+
+    /// True if some of them wait for energies.
+    async fn make_reports(
+        &self,
+        follower: &mut Follower,
+        length: Length,
+        (known, now): (&Known, i64),
+        done: &mut Done,
+    ) -> Result<bool, BookError> {
+        let hands = &self.hands;
+        let mut waiting = self.energy.status().pending;
+        let mut waits = !waiting.is_empty();
+        let mut left = follower.reports[length as usize].clone();
+        let (mut periods, mut edits) = (Vec::new(), Vec::new());
+        loop {
+            let is_over = hands.control.cancel.is_cancelled();
+            let period = due(&left, length, &hands.zone, now, &waiting).filter(|_| !is_over);
+            if period.is_none() || edits.len() >= MOST_EDITS || periods.len() >= MOST_PERIODS {
+                let written = hands.apply(&std::mem::take(&mut edits), Named::Fails).await?;
+                self.status.lock().reports_written += written;
+                // Only now: what was not written is made again.
+                for (period, is_lost) in periods.drain(..) {
+                    follower.reports[length as usize].done(&period);
+                    if is_lost {
+                        follower.lost.reports[length as usize].add(period);
+                    }
+                }
+                self.tell_success(follower);
+            }
+            let Some(period) = period else { return Ok(waits) };
+            let made = length.make(hands, &self.energy, &period, known).await?;
+            done.notes.extend(made.notes);
+            if made.waits {
                 waits = true;
-                break;
+                waiting.push(period);
+                continue;
             }
-            let mut waiting = busy.pending;
-            waits |= !waiting.is_empty();
-            while let Some(period) =
-                due(&follower.reports[length as usize], length, &hands.zone, now, &waiting)
-            {
-                if hands.control.cancel.is_cancelled() {
-                    return Ok(waits);
-                }
-                let made = length.keep(hands, &self.energy, &period, &tariffs).await?;
-                notes.extend(made.notes);
-                if made.waits {
-                    waits = true;
-                    waiting.push(period);
-                    continue;
-                }
-                steps += 1;
-                follower.reports[length as usize].done(&period);
-                if made.is_lost {
-                    follower.lost.reports[length as usize].add(period);
-                }
-                self.status.lock().reports_written += made.written;
-                self.tell(follower);
-            }
+            done.steps += 1;
+            left.done(&period);
+            edits.extend(made.edits);
+            periods.push((period, made.is_lost));
         }
-        if steps > 0 {
-            self.status.lock().notes = notes.into_iter().take(MOST_NOTES).collect();
-        }
-        Ok(waits)
     }
 }
 
@@ -405,13 +476,18 @@ impl Follower {
         self.reports.iter_mut().for_each(|reports| reports.add(times.clone()));
     }
 
-    /// Times of tariffs that came, went or changed are due again.
-    fn look_at(&mut self, tariffs: &[Stored<Tariff>]) {
+    /// Times of tariffs that came, went or changed are due again; with another battery, all reports.
+    fn look_at(&mut self, known: &Known) {
+        let batteries = known.batteries.fingerprint();
+        if self.batteries != batteries {
+            self.batteries = batteries;
+            self.make_due(&(i64::MIN..i64::MAX));
+        }
         let seen = |tariff: &Stored<Tariff>| {
             let times = times_of(&tariff.record);
             (tariff.id, tariff.version, times.start, times.end)
         };
-        let seen: BTreeSet<Seen> = tariffs.iter().map(seen).collect();
+        let seen: BTreeSet<Seen> = known.tariffs.iter().map(seen).collect();
         let changed: Vec<Range<i64>> =
             self.tariffs.symmetric_difference(&seen).map(|(_, _, start, end)| *start..*end).collect();
         for times in changed {

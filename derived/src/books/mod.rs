@@ -11,7 +11,8 @@
 //! Promises
 //! 1. `kill -9` at any moment costs work, not truth: what is done twice comes out the same, and what is the same is not written.
 //! 2. A ledger that is away stops nothing: it is tried again, ever more rarely, and [`BookStatus::error`] says why.
-//! 3. A tariff, or a market price, that changes makes the sessions and reports of its times due again.
+//! 3. A tariff, or a market price, that changes makes the sessions and reports of its times due again; a capacity of a battery, all
+//!    reports.
 
 mod keeper;
 
@@ -24,7 +25,8 @@ use std::ops::Range;
 use std::time::Duration;
 use wattlog_engine::Engine;
 use wattlog_engine::query::{QueryControl, QueryError, Zone};
-use wattlog_ledger::{Ledger, LedgerError};
+use wattlog_ledger::{Actor, Edit, Ledger, LedgerError, Listing, Record, Stored};
+use wattlog_model::Timestamp;
 
 /// Who makes the records.
 pub const ACTOR: &str = "analytics";
@@ -65,9 +67,21 @@ pub struct BookStatus {
     pub rounds: u64,
     /// Why it does not get on, if so.
     pub error: Option<String>,
+    /// Attempts since the start that failed.
+    pub failures: u64,
+    /// When it had last done a step, or found that there is nothing to do.
+    pub last_success: Option<Timestamp>,
+    /// True once it is known what is to be done.
+    pub is_following: bool,
+    /// False before the task has begun and once it has ended.
+    pub is_running: bool,
     /// What is wrong with tariffs, prices and points, of the last look at which something was done.
     pub notes: Vec<String>,
 }
+
+/// Records that are changed in one transaction: as many commits as records made an import wait for the disk, and others wait for the
+/// whole of one.
+const MOST_EDITS: usize = 100;
 
 /// Longest name of a device that can be named in the ledger, in bytes.
 const MOST_NAME_BYTES: usize = 200;
@@ -104,6 +118,60 @@ impl Hands {
         let asked = tokio::task::spawn_blocking(move || work(&engine, &control)).await;
         asked.map_err(|error| BookError::Ended(error.to_string()))
     }
+
+    /// All pages of a listing.
+    pub(crate) async fn list_all<R: Record>(
+        &self,
+        mut listing: Listing,
+    ) -> Result<Vec<Stored<R>>, BookError> {
+        let mut found = Vec::new();
+        loop {
+            let page = self.ledger.list::<R>(&listing).await?;
+            found.extend(page.records);
+            let Some(next) = page.next else { return Ok(found) };
+            listing.after = Some(next);
+        }
+    }
+
+    /// Changes records; gives how many were. What the ledger refuses is not kept.
+    pub(crate) async fn apply<R: Record>(&self, edits: &[Edit<R>], named: Named) -> Result<u64, BookError> {
+        let actor = Actor::new(ACTOR);
+        let mut left: Vec<&[Edit<R>]> = edits.chunks(MOST_EDITS).rev().collect();
+        let mut written = 0;
+        while let Some(part) = left.pop() {
+            match self.ledger.edit_all(part, &actor).await {
+                Ok(_) => written += part.len() as u64,
+                // Which of them it is shows when they are told in parts.
+                Err(error) if is_refusal(&error) && part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    left.extend([second, first]);
+                }
+                Err(error) if is_refusal(&error) && !(named == Named::Fails && is_there(&error)) => {
+                    tracing::warn!(%error, table = R::TABLE, "a record is not kept");
+                }
+                // Also if somebody was faster: what is there now is looked at again.
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(written)
+    }
+}
+
+fn is_refusal(error: &LedgerError) -> bool {
+    is_there(error) || matches!(error, LedgerError::Invalid { .. } | LedgerError::Refused { .. })
+}
+
+fn is_there(error: &LedgerError) -> bool {
+    matches!(error, LedgerError::Exists { .. })
+}
+
+/// What it means that there is a record with the name of one that is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// It is another's: it stays, and ours is not kept.
+    Stays,
+    /// Somebody was faster: what is there now is looked at again.
+    Fails,
 }
 
 /// Why the books are not kept at the moment.

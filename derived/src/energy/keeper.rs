@@ -38,6 +38,12 @@ pub struct EnergyStatus {
     pub is_following: bool,
     /// Why it does not get on, if so.
     pub error: Option<String>,
+    /// Attempts since the start that failed.
+    pub failures: u64,
+    /// When it had last done, or found that there is nothing to do.
+    pub last_success: Option<Timestamp>,
+    /// False once the thread has ended.
+    pub is_running: bool,
 }
 
 /// The thread, and how it stands.
@@ -72,11 +78,16 @@ impl EnergyKeeper {
     /// # Errors
     /// The system gives no thread.
     pub fn start(engine: Engine, options: EnergyOptions, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
-        let (cancel, status) = (CancelFlag::default(), Mutex::default());
+        let status = Mutex::new(EnergyStatus { is_running: true, ..EnergyStatus::default() });
+        let cancel = CancelFlag::default();
         let shared = Arc::new(Shared { engine, options, clock, cancel, status });
         let follower = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("wattlog-energy".to_owned());
-        let thread = thread.spawn(move || follower.run())?;
+        let thread = thread.spawn(move || {
+            // Also if it panics.
+            let _ending = Ending(&follower);
+            follower.run();
+        })?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
@@ -104,6 +115,14 @@ impl EnergyKeeper {
 impl Drop for EnergyKeeper {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+struct Ending<'a>(&'a Shared);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.status.lock().is_running = false;
     }
 }
 
@@ -155,7 +174,8 @@ impl Shared {
                     let is_new = matches!(&error, Failure::Follow(error) if error.is_new());
                     if !is_new {
                         tracing::warn!(%error, "energies are not kept: tried again in {pause:?}");
-                        self.status.lock().error = Some(error.to_string());
+                        let mut status = self.status.lock();
+                        (status.error, status.failures) = (Some(error.to_string()), status.failures + 1);
                     }
                     self.rest(pause);
                     pause = if is_new { FIRST_PAUSE } else { (2 * pause).min(MOST_PAUSE) };
@@ -206,9 +226,10 @@ impl Shared {
             if let Some(part) = follower.pending.youngest(STEP_NS) {
                 self.step(&part, &mut follower)?;
                 *pause = FIRST_PAUSE;
-                self.status.lock().error = None;
                 self.tell(&follower);
             }
+            let mut status = self.status.lock();
+            (status.error, status.last_success) = (None, Some(self.clock.wall()));
         }
     }
 

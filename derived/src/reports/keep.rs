@@ -1,17 +1,16 @@
 //! Bringing the ledger's reports of one period in step with what they are made from.
 
-use super::Length;
-use super::reckon::{Figures, Question, Told, quarters_of};
-use crate::books::{ACTOR, BookError, Hands, unnameable};
+use super::reckon::{Question, Told, quarters_of};
+use super::{Known, Length};
+use crate::books::{BookError, Hands, unnameable};
 use crate::energy::{EnergyError, EnergyKeeper, QUARTER_NS, QUARTERS, RAW};
 use crate::follow::cutoff;
 use crate::tariffs::times_of;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 use std::ops::Range;
-use std::sync::Arc;
 use wattlog_engine::query::Zone;
-use wattlog_ledger::schema::{Device, Report, ReportOrigin, Session, SessionOrigin, SessionStatus, Tariff};
-use wattlog_ledger::{Actor, Expected, LedgerError, Listing, Order, Stored, Value};
+use wattlog_ledger::schema::{Report, ReportOrigin, Session, SessionOrigin, SessionStatus};
+use wattlog_ledger::{Edit, Expected, Listing, Order, Stored};
 use wattlog_model::Timestamp;
 
 /// Records that are asked for at a time.
@@ -22,8 +21,8 @@ const EDITION: u32 = 1;
 /// What was done of a period.
 #[derive(Debug, Default)]
 pub(crate) struct Made {
-    /// Reports made, written or removed.
-    pub(crate) written: u64,
+    /// What is to be written.
+    pub(crate) edits: Vec<Edit<Report>>,
     /// Its energies are still to be computed.
     pub(crate) waits: bool,
     /// Something that it rests on cannot be read.
@@ -52,17 +51,18 @@ impl Length {
         listing.with_text("report_type", self.name()).with_text("origin", ReportOrigin::Computed.as_str())
     }
 
-    /// Makes the reports of every device for `period`, where they are not there or their inputs are others.
+    /// What makes the reports of every device for `period` those of its points, where they are not there or their inputs are others.
     ///
     /// # Errors
-    /// The store's and the ledger's; what was written stays, and it may be done again.
-    pub(crate) async fn keep(
+    /// The store's and the ledger's.
+    pub(crate) async fn make(
         self,
         hands: &Hands,
         energy: &EnergyKeeper,
         period: &Range<i64>,
-        tariffs: &Arc<Vec<Stored<Tariff>>>,
+        known: &Known,
     ) -> Result<Made, BookError> {
+        let tariffs = &known.tariffs;
         let hidden_before = |measurement| cutoff(&hands.engine, &hands.database, measurement);
         if hidden_before(QUARTERS).is_some_and(|cutoff| cutoff > quarters_of(period).start) {
             // What the energies were is not known any more: the records are.
@@ -121,7 +121,8 @@ impl Length {
                 .iter()
                 .filter(|session| session.record.device_id.as_deref().unwrap_or_default() == device)
                 .collect();
-            let mut data = data(hands, device, figures, &mine).await?;
+            let begun: Vec<&Session> = mine.iter().map(|stored| &stored.record).collect();
+            let mut data = figures.data(&begun, known.batteries.capacity_kwh(device));
             data.insert("is_partial".into(), is_lost.into());
             for name in ["peak", "battery"].into_iter().filter(|_| is_hidden) {
                 if let Some(before) = old.as_ref().and_then(|old| old.record.data.get(name)) {
@@ -140,77 +141,35 @@ impl Length {
                 inputs: Some(inputs),
                 origin: ReportOrigin::Computed,
             };
-            made.written += u64::from(write(hands, old, report).await?);
+            made.edits.extend(edit(old, report));
         }
         // What is left is of devices without any energy in it, or by other midnights.
         for old in stored.into_iter().filter(|_| !is_lost) {
-            let (expected, actor) = (Expected::Version(old.version), Actor::new(ACTOR));
-            hands.ledger.remove::<Report>(old.id, expected, &actor).await?;
-            made.written += 1;
+            made.edits.push(Edit::Remove(old.id, Expected::Version(old.version)));
         }
         Ok(made)
     }
 
     /// Reports that begin in the period.
     async fn stored(self, hands: &Hands, period: &Range<i64>) -> Result<Vec<Stored<Report>>, BookError> {
-        let times = Timestamp(period.start)..Timestamp(period.end);
-        let mut listing = self.listing().within(times);
-        let mut found = Vec::new();
-        loop {
-            let page = hands.ledger.list::<Report>(&listing).await?;
-            found.extend(page.records);
-            let Some(next) = page.next else { return Ok(found) };
-            listing.after = Some(next);
-        }
+        hands.list_all(self.listing().within(Timestamp(period.start)..Timestamp(period.end))).await
     }
 }
 
 /// Sessions that began in the period and are over.
 async fn sessions(hands: &Hands, period: &Range<i64>) -> Result<Vec<Stored<Session>>, BookError> {
     let times = Timestamp(period.start)..Timestamp(period.end);
-    let mut listing = Listing { limit: PAGE, ..Listing::all().within(times) }
-        .with_text("origin", SessionOrigin::Detected.as_str())
-        .with_text("status", SessionStatus::Completed.as_str());
-    let mut found = Vec::new();
-    loop {
-        let page = hands.ledger.list::<Session>(&listing).await?;
-        found.extend(page.records);
-        let Some(next) = page.next else { return Ok(found) };
-        listing.after = Some(next);
-    }
+    let listing = Listing { limit: PAGE, ..Listing::all().within(times) };
+    let listing = listing.with_text("origin", SessionOrigin::Detected.as_str());
+    hands.list_all(listing.with_text("status", SessionStatus::Completed.as_str())).await
 }
 
-async fn data(
-    hands: &Hands,
-    device: &str,
-    figures: &Figures,
-    sessions: &[&Stored<Session>],
-) -> Result<Map<String, Json>, BookError> {
-    let key = [Value::Text(Some(device.to_owned()))];
-    let known = hands.ledger.find::<Device>(&key).await?;
-    let capacity_kwh = known.and_then(|known| known.record.battery_capacity_kwh);
-    let sessions: Vec<&Session> = sessions.iter().map(|stored| &stored.record).collect();
-    Ok(figures.data(&sessions, capacity_kwh))
-}
-
-/// True if something was written. What the ledger refuses stays unsaid there.
-async fn write(hands: &Hands, old: Option<Stored<Report>>, report: Report) -> Result<bool, BookError> {
-    let actor = Actor::new(ACTOR);
-    let done = match old {
-        Some(old) if is_same(&old.record, &report) => return Ok(false),
-        Some(old) => {
-            let expected = Expected::Version(old.version);
-            hands.ledger.update(old.id, expected, report, &actor).await.map(drop)
-        }
-        None => hands.ledger.insert(report, &actor).await.map(drop),
-    };
-    match done {
-        Ok(()) => Ok(true),
-        Err(error @ (LedgerError::Invalid { .. } | LedgerError::Refused { .. })) => {
-            tracing::warn!(%error, "a report is not kept");
-            Ok(false)
-        }
-        Err(error) => Err(error.into()),
+/// What makes the record say `report`, if it does not say it already.
+fn edit(old: Option<Stored<Report>>, report: Report) -> Option<Edit<Report>> {
+    match old {
+        Some(old) if is_same(&old.record, &report) => None,
+        Some(old) => Some(Edit::Update(old.id, Expected::Version(old.version), report)),
+        None => Some(Edit::Insert(report)),
     }
 }
 
@@ -226,7 +185,7 @@ fn told_day(period: &Range<i64>, zone: &Zone) -> String {
 }
 
 /// FNV-1a with 64 bits (Fowler, Noll, Vo) over the text: the same on every machine and in every version.
-fn fingerprint(inputs: &Json) -> String {
+pub(super) fn fingerprint(inputs: &Json) -> String {
     let hash = inputs.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

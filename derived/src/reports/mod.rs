@@ -11,7 +11,9 @@
 //!    again, so that nothing stays partial longer than an hour after it can be.
 
 mod keep;
+mod known;
 mod period;
 mod reckon;
 
+pub(crate) use known::{Batteries, Known};
 pub(crate) use period::{Length, due};

@@ -1,6 +1,6 @@
 //! Detecting one window again from stored points.
 
-use super::samples::{Samples, SamplesError, Source};
+use super::samples::{Kept, Samples, SamplesError, Source, Wanted};
 use std::ops::Range;
 use wattlog_analytics::session::{Kind, Params, Session, Status, affected_window, redetect};
 use wattlog_model::Timestamp;
@@ -10,7 +10,6 @@ use wattlog_model::Timestamp;
 pub(super) struct Window<'a> {
     pub(super) device: &'a str,
     pub(super) kind: Kind,
-    pub(super) params: Params,
     /// Times in which something changed.
     pub(super) late: &'a Range<i64>,
     /// Sessions that are known: see [`affected_window`].
@@ -34,10 +33,18 @@ pub(super) fn start_of(old: &[Session], late: &Range<i64>, params: &Params) -> i
     affected_window(old, &(Timestamp(late.start)..Timestamp(late.end)), params).start.0
 }
 
-pub(super) fn detect(source: &Source<'_>, window: &Window<'_>) -> Result<Found, SamplesError> {
-    let (params, late) = (window.params, Timestamp(window.late.start)..Timestamp(window.late.end));
+/// `kept` is that of the device.
+pub(super) fn detect(
+    source: &Source<'_>,
+    window: &Window<'_>,
+    kept: &mut Kept,
+) -> Result<Found, SamplesError> {
+    let (params, late) = (source.params, Timestamp(window.late.start)..Timestamp(window.late.end));
     let affected = affected_window(window.old, &late, &params);
-    let mut samples = Samples::new(source, window.device, window.kind, (affected.start.0, window.upto));
+    // If the device goes on, one reading after that is enough.
+    let surely = window.late.start..affected.settle_after.0.saturating_add(params.max_gap_ns);
+    let (device, kind, times) = (window.device, window.kind, affected.start.0..window.upto);
+    let mut samples = Samples::new(source, Wanted { device, kind, times, surely }, kept);
     let found = redetect(window.device, window.kind, params, affected, window.old, &mut samples);
     if let Some(failure) = samples.failure {
         return Err(failure);

@@ -1,23 +1,26 @@
 //! Bringing the ledger's sessions of a stretch of time in step with the points.
 
 use super::detect::{Found, Window, detect, start_of};
-use super::record::{Change, changes, is_of, kind_of, known_of, record_of};
-use super::samples::{SamplesError, Source};
+use super::record::{changes, is_of, kind_of, known_of, record_of};
+use super::samples::{Kept, SamplesError, Source};
 use super::{KINDS, reach_ns};
-use crate::books::{ACTOR, BookError, Hands, unnameable};
+use crate::books::{BookError, Hands, Named, unnameable};
 use crate::energy::{DEVICE, RAW, times};
 use crate::follow::cutoff;
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use wattlog_analytics::session::{self, Kind, Params};
 use wattlog_engine::query::{GroupBy, QueryError, QueryRequest, Shape};
 use wattlog_ledger::schema::{Report, ReportOrigin, Session, SessionOrigin, SessionStatus, Tariff};
-use wattlog_ledger::{Actor, Expected, LedgerError, Listing, Order, Stored, Value};
+use wattlog_ledger::{Edit, Expected, Listing, Order, Stored, Value};
 use wattlog_model::Timestamp;
 
 /// Sessions that are asked for at a time.
 const PAGE: usize = 500;
+/// The same of one kind of a device: few are wanted behind a part.
+const NEAR: usize = 50;
 
 /// Without it there is no session.
 const BATTERY: &str = "battery_power";
@@ -42,6 +45,17 @@ pub(crate) struct Done {
     pub(crate) is_lost: bool,
     /// What is wrong with prices and points, for people.
     pub(crate) notes: Vec<String>,
+}
+
+/// Of which sessions there is talk, and what is known for them.
+#[derive(Debug, Clone, Copy)]
+struct Whose<'a> {
+    device: &'a str,
+    kind: Kind,
+    /// All that go on, of whatever device and kind.
+    active: &'a [Stored<Session>],
+    /// Readings of the device.
+    kept: &'a Arc<Mutex<Kept>>,
 }
 
 fn of_kind(device: &str, kind: Kind) -> Listing {
@@ -111,7 +125,8 @@ pub(crate) async fn silent(hands: &Hands, params: &Params, now: i64) -> Result<V
         }
         if record.start.0 < whole {
             let closed = Session { status: SessionStatus::Completed, end: Some(last), ..record };
-            apply(hands, Change::Write(id, version, Box::new(closed))).await?;
+            let edit = Edit::Update(id, Expected::Version(version), closed);
+            hands.apply(&[edit], Named::Stays).await?;
         } else {
             over.push(last.0..last.0.saturating_add(1));
         }
@@ -127,16 +142,25 @@ impl Part<'_> {
     pub(crate) async fn keep(&self, hands: &Hands) -> Result<Done, BookError> {
         let late = &self.late;
         let mut done = Done { times: late.clone(), written: 0, is_lost: false, notes: Vec::new() };
+        let active = Listing { limit: PAGE, ..detected() };
+        let active = active.with_text("status", SessionStatus::Active.as_str());
+        let active: Vec<Stored<Session>> = hands.list_all(active).await?;
         for device in self.devices(hands).await? {
             if let Some(note) = unnameable(&device, "sessions") {
                 done.notes.push(note);
                 continue;
             }
+            let kept = Arc::default();
             for kind in KINDS {
                 if hands.control.cancel.is_cancelled() {
                     return Err(QueryError::Cancelled.into());
                 }
-                self.keep_kind(hands, &device, kind, &mut done).await?;
+                self.keep_kind(
+                    hands,
+                    Whose { device: &device, kind, active: &active, kept: &kept },
+                    &mut done,
+                )
+                .await?;
             }
         }
         Ok(done)
@@ -156,30 +180,21 @@ impl Part<'_> {
         };
         let mut devices: BTreeSet<String> = result.series.iter().map(name).collect();
         let times = Timestamp(self.late.start)..Timestamp(self.late.end);
-        let mut listing = Listing { limit: PAGE, ..detected().within(times) };
-        loop {
-            let page = hands.ledger.list::<Session>(&listing).await?;
-            devices.extend(page.records.into_iter().map(|s| s.record.device_id.unwrap_or_default()));
-            let Some(next) = page.next else { return Ok(devices) };
-            listing.after = Some(next);
-        }
+        let listing = Listing { limit: PAGE, ..detected().within(times) };
+        let begun = hands.list_all::<Session>(listing).await?;
+        devices.extend(begun.into_iter().map(|stored| stored.record.device_id.unwrap_or_default()));
+        Ok(devices)
     }
 
-    async fn keep_kind(
-        &self,
-        hands: &Hands,
-        device: &str,
-        kind: Kind,
-        done: &mut Done,
-    ) -> Result<(), BookError> {
+    async fn keep_kind(&self, hands: &Hands, whose: Whose<'_>, done: &mut Done) -> Result<(), BookError> {
         let (late, params) = (&self.late, self.params);
-        let (found, old, times) = match self.find(hands, device, kind).await? {
+        let (found, old, times) = match self.find(hands, whose).await? {
             Ok((found, old, times, notes)) => {
                 done.notes.extend(notes);
                 (found, old, times)
             }
             Err(error) => {
-                let (from, to) = (late.start, late.end);
+                let (from, to, Whose { device, kind, .. }) = (late.start, late.end, whose);
                 tracing::warn!(%error, device, %kind, from, to, "sessions stay as they were");
                 done.is_lost |= matches!(error, SamplesError::Damaged(_));
                 done.notes.push(format!("{kind} sessions of {device:?} stay as they were: {error}"));
@@ -202,9 +217,7 @@ impl Part<'_> {
         });
         let fresh_from = self.now.saturating_sub(hands.active_every_ns);
         let is_fresh = |stored: &Stored<Session>| stored.updated.at.0 > fresh_from;
-        for change in changes(old.collect(), found.collect(), is_fresh) {
-            done.written += u64::from(apply(hands, change).await?);
-        }
+        done.written += hands.apply(&changes(old.collect(), found.collect(), is_fresh), Named::Stays).await?;
         Ok(())
     }
 
@@ -212,19 +225,22 @@ impl Part<'_> {
     async fn find(
         &self,
         hands: &Hands,
-        device: &str,
-        kind: Kind,
+        whose: Whose<'_>,
     ) -> Result<Result<FoundAll, SamplesError>, BookError> {
+        let Whose { device, kind, active, .. } = whose;
         let back = self.late.start.saturating_sub(reach_ns(&self.params)).saturating_add(1);
         let before = Timestamp(i64::MIN)..Timestamp(back);
         let last = Listing { order: Order::NewestFirst, limit: 1, ..of_kind(device, kind).within(before) };
-        let mut edge = hands.ledger.list::<Session>(&last).await?.records;
-        let active = of_kind(device, kind).with_text("status", SessionStatus::Active.as_str());
-        edge.extend(hands.ledger.list::<Session>(&active).await?.records);
-        let edge: Vec<session::Session> = edge.iter().map(|stored| known_of(&stored.record)).collect();
+        let last = hands.ledger.list::<Session>(&last).await?.records;
+        let is_mine = |session: &&Stored<Session>| {
+            let of = session.record.device_id.as_deref().unwrap_or_default();
+            of == device && session.record.kind == kind_of(kind)
+        };
+        let edge = last.iter().chain(active.iter().filter(is_mine));
+        let edge: Vec<session::Session> = edge.map(|stored| known_of(&stored.record)).collect();
         let start = start_of(&edge, &self.late, &self.params);
         let mut listing =
-            Listing { limit: PAGE, ..of_kind(device, kind).within(Timestamp(start)..Timestamp(i64::MAX)) };
+            Listing { limit: NEAR, ..of_kind(device, kind).within(Timestamp(start)..Timestamp(i64::MAX)) };
         let mut old: Vec<Stored<Session>> = Vec::new();
         loop {
             let page = hands.ledger.list::<Session>(&listing).await?;
@@ -234,9 +250,12 @@ impl Part<'_> {
                 (Some(_), Some(last)) => last.record.start.0,
                 _ => i64::MAX,
             };
+            if upto < self.late.end {
+                continue;
+            }
             let mut known = edge.clone();
             known.extend(old.iter().map(|stored| known_of(&stored.record)));
-            let found = self.detected(hands, (device, kind), known, upto).await?;
+            let found = self.detected(hands, whose, known, upto).await?;
             match found {
                 Ok(Found::Further) => {}
                 Ok(Found::Whole { times, sessions, notes }) => return Ok(Ok((sessions, old, times, notes))),
@@ -249,54 +268,23 @@ impl Part<'_> {
     async fn detected(
         &self,
         hands: &Hands,
-        (device, kind): (&str, Kind),
+        whose: Whose<'_>,
         old: Vec<session::Session>,
         upto: i64,
     ) -> Result<Result<Found, SamplesError>, BookError> {
-        let (device, late, tariffs) = (device.to_owned(), self.late.clone(), self.tariffs.clone());
+        let (device, kind, kept) = (whose.device.to_owned(), whose.kind, whose.kept.clone());
+        let (late, tariffs) = (self.late.clone(), self.tariffs.clone());
         let (database, zone) = (hands.database.clone(), hands.zone.clone());
         let (params, now) = (self.params, self.now);
         hands
             .ask(move |engine, control| {
-                let source = Source {
-                    engine,
-                    database: &database,
-                    tariffs: &tariffs,
-                    zone: &zone,
-                    max_gap_ns: params.max_gap_ns,
-                    control,
-                };
+                let source =
+                    Source { engine, database: &database, tariffs: &tariffs, zone: &zone, params, control };
                 let (device, late, old) = (&device, &late, &old);
-                detect(&source, &Window { device, kind, params, late, old, upto, now })
+                detect(&source, &Window { device, kind, late, old, upto, now }, &mut kept.lock())
             })
             .await
     }
 }
 
 type FoundAll = (Vec<session::Session>, Vec<Stored<Session>>, Range<i64>, Vec<String>);
-
-/// True if something was changed. Another's record that has the name stays, and so does what the ledger refuses.
-async fn apply(hands: &Hands, change: Change) -> Result<bool, BookError> {
-    let (ledger, actor) = (&hands.ledger, Actor::new(ACTOR));
-    let done = match change {
-        Change::Make(session) => ledger.insert(*session, &actor).await.map(drop),
-        Change::Write(id, version, session) => {
-            ledger.update(id, Expected::Version(version), *session, &actor).await.map(drop)
-        }
-        Change::Take(id, version) => {
-            ledger.remove::<Session>(id, Expected::Version(version), &actor).await.map(drop)
-        }
-    };
-    match done {
-        Ok(()) => Ok(true),
-        // Somebody was faster: what is there now is looked at again.
-        Err(error @ (LedgerError::Conflict { .. } | LedgerError::Missing { .. })) => Err(error.into()),
-        Err(
-            error @ (LedgerError::Exists { .. } | LedgerError::Invalid { .. } | LedgerError::Refused { .. }),
-        ) => {
-            tracing::warn!(%error, "a session that was found is not kept");
-            Ok(false)
-        }
-        Err(error) => Err(error.into()),
-    }
-}

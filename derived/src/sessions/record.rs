@@ -4,8 +4,8 @@ use crate::energy::rounded;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use wattlog_analytics::session::{self, Kind, Status};
-use wattlog_ledger::Stored;
 use wattlog_ledger::schema::{Session, SessionKind, SessionOrigin, SessionSource, SessionStatus};
+use wattlog_ledger::{Edit, Expected, Stored};
 use wattlog_model::Timestamp;
 
 /// At least this share from one side is all from there: what the flanks mix in is none.
@@ -113,39 +113,29 @@ pub(super) fn is_of(stored: &Session) -> bool {
     stored.origin == SessionOrigin::Detected
 }
 
-/// One change of the ledger.
-#[derive(Debug)]
-pub(super) enum Change {
-    Make(Box<Session>),
-    /// Number and version, and what it becomes.
-    Write(i64, i64, Box<Session>),
-    /// Number and version.
-    Take(i64, i64),
-}
-
 /// What makes the records of a window those that were found; removals first, so that no session is there twice. `is_fresh` says of a
 /// record that goes on that it was written a moment ago: it is not written again before its time.
 pub(super) fn changes(
     old: Vec<Stored<Session>>,
     new: Vec<Session>,
     is_fresh: impl Fn(&Stored<Session>) -> bool,
-) -> Vec<Change> {
+) -> Vec<Edit<Session>> {
     let mut new: BTreeMap<String, Session> =
         new.into_iter().map(|session| (session.session_id.clone(), session)).collect();
     let (mut taken, mut written) = (Vec::new(), Vec::new());
     for stored in old {
         match new.remove(&stored.record.session_id) {
-            None => taken.push(Change::Take(stored.id, stored.version)),
+            None => taken.push(Edit::Remove(stored.id, Expected::Version(stored.version))),
             Some(found) if found == stored.record => {}
             Some(found) => {
                 let goes_on = [&found, &stored.record].iter().all(|s| s.status == SessionStatus::Active);
                 if !(goes_on && is_fresh(&stored)) {
-                    written.push(Change::Write(stored.id, stored.version, Box::new(found)));
+                    written.push(Edit::Update(stored.id, Expected::Version(stored.version), found));
                 }
             }
         }
     }
     taken.extend(written);
-    taken.extend(new.into_values().map(|found| Change::Make(Box::new(found))));
+    taken.extend(new.into_values().map(Edit::Insert));
     taken
 }

@@ -1,15 +1,19 @@
 //! Points of one device and prices, in order of time, read as far as they are wanted.
 //!
-//! Bounds: [`ROWS`] rows are held at a time, and [`MOST_READINGS`] are read for one window. Prices are told only between readings
-//! that are joined, so there are at most as many for each of them as a gap has minutes, and as prices change in it.
+//! Bounds: [`ROWS`] rows are held at a time, and [`MOST_KEPT`] readings for the other kind of session; [`MOST_READINGS`] are read
+//! for one window besides those of the times that changed. Prices are told only where a session may be, between readings that are
+//! joined, so there are at most as many for each of them as a gap has minutes, and as prices change in it.
 
-use super::PRICE_STEP_NS;
+use super::{PRICE_STEP_NS, reach_ns};
 use crate::energy::{DEVICE, RAW, number, of_device, times};
+use crate::pending::Pending;
 use crate::price::PricePiece;
 use crate::tariffs::{pieces_of, priced};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::iter::Peekable;
-use wattlog_analytics::session::{Kind, RedetectError, Sample};
+use std::ops::Range;
+use std::sync::Arc;
+use wattlog_analytics::session::{Kind, Params, RedetectError, Sample};
 use wattlog_engine::Engine;
 use wattlog_engine::query::{GroupBy, QueryControl, QueryError, QueryRequest, ResultSeries, Zone};
 use wattlog_ledger::Stored;
@@ -18,8 +22,13 @@ use wattlog_model::Timestamp;
 
 /// Rows that are read at a time.
 const ROWS: usize = 20_000;
+/// Where detection may settle at the next reading so many are read at a time, and then twice as many.
+const FEW_ROWS: usize = 500;
 /// Readings of one window: a year of one in eight seconds. What is longer is no session of a battery.
 const MOST_READINGS: usize = 4_000_000;
+/// Readings of one device that are kept, some 15 MB: two weeks of one in ten seconds. What is beyond them is read once for each
+/// kind of session.
+const MOST_KEPT: usize = 125_000;
 
 /// Notes of prices that are kept of one window.
 const MOST_NOTES: usize = 20;
@@ -32,9 +41,39 @@ pub(crate) struct Source<'a> {
     pub(crate) tariffs: &'a [Stored<Tariff>],
     /// Whose hours tariffs go by.
     pub(crate) zone: &'a Zone,
-    /// Readings further apart are not joined, so no price is wanted between them.
-    pub(crate) max_gap_ns: i64,
+    pub(crate) params: Params,
     pub(crate) control: &'a QueryControl,
+}
+
+/// A part of a device's readings: those of `range`, of its first `rows` rows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Part {
+    range: Range<i64>,
+    rows: usize,
+}
+
+#[derive(Debug)]
+struct Readings {
+    /// By rising time, no two at the same.
+    samples: Vec<Sample>,
+    /// The part after this one begins here.
+    next: i64,
+}
+
+/// Readings of one device that both kinds of session are found in.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    parts: HashMap<Part, Arc<Readings>>,
+    count: usize,
+}
+
+impl Kept {
+    fn keep(&mut self, part: Part, readings: &Arc<Readings>) {
+        if self.count + readings.samples.len() <= MOST_KEPT {
+            self.count += readings.samples.len();
+            self.parts.insert(part, readings.clone());
+        }
+    }
 }
 
 /// Why there are no more samples.
@@ -57,17 +96,31 @@ impl SamplesError {
     }
 }
 
+/// What samples are wanted.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) device: &'a str,
+    pub(crate) kind: Kind,
+    /// Samples from its start on, and before its end.
+    pub(crate) times: Range<i64>,
+    /// Those in here are wanted in any case; what is after them, as far as detection needs it.
+    pub(crate) surely: Range<i64>,
+}
+
 /// See the module. Ends early where something fails: then [`Samples::failure`] says what.
 #[derive(Debug)]
 pub(crate) struct Samples<'a> {
     source: &'a Source<'a>,
-    device: &'a str,
-    kind: Kind,
-    /// Rows from here on are still to be read, up to `upto`.
+    wanted: Wanted<'a>,
+    kept: &'a mut Kept,
+    /// Rows from here on are still to be read.
     next: i64,
-    upto: i64,
+    /// So many at a time behind what is wanted in any case.
+    few: usize,
     /// Readings and prices are told up to here.
     told: i64,
+    /// Prices count up to here, as far as is known.
+    busy_until: i64,
     read: usize,
     ready: VecDeque<Sample>,
     pub(crate) failure: Option<SamplesError>,
@@ -76,78 +129,97 @@ pub(crate) struct Samples<'a> {
 }
 
 impl<'a> Samples<'a> {
-    /// Samples of `device` from `start` on and before `upto`.
-    pub(crate) fn new(
-        source: &'a Source<'a>,
-        device: &'a str,
-        kind: Kind,
-        (start, upto): (i64, i64),
-    ) -> Self {
-        let (ready, failure, notes) = (VecDeque::new(), None, Vec::new());
-        Self { source, device, kind, next: start, upto, told: i64::MIN, read: 0, ready, failure, notes }
+    pub(crate) fn new(source: &'a Source<'a>, wanted: Wanted<'a>, kept: &'a mut Kept) -> Self {
+        Self {
+            source,
+            kept,
+            next: wanted.times.start,
+            wanted,
+            few: FEW_ROWS,
+            told: i64::MIN,
+            busy_until: i64::MIN,
+            read: 0,
+            ready: VecDeque::new(),
+            failure: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// The part that is read next. Parts end where the sure ones begin and end, so that they are the same for both kinds.
+    fn part(&mut self) -> Part {
+        let Wanted { times, surely, .. } = &self.wanted;
+        let end = [surely.start, surely.end].into_iter().find(|end| self.next < *end);
+        let rows = if end.is_some() { ROWS } else { self.few };
+        if end.is_none() {
+            self.few = (2 * self.few).min(ROWS);
+        }
+        Part { range: self.next..end.map_or(times.end, |end| end.min(times.end)), rows }
     }
 
     fn fill(&mut self) -> Result<(), SamplesError> {
-        let source = self.source;
-        let request = QueryRequest {
-            fields: Some(FIELDS.map(str::to_owned).to_vec()),
-            tags: vec![of_device(self.device)],
-            group_by: GroupBy::Keys(vec![DEVICE.to_owned()]),
-            limit: Some(ROWS),
-            ..QueryRequest::raw(source.database, RAW, Timestamp(self.next), Timestamp(self.upto))
-        };
-        let result = source.engine.query(&request, source.control)?;
-        if let Some(lost) = result.partial.first() {
-            let reason = format!("points of {RAW} cannot be read in part: {}", lost.reason);
-            return Err(SamplesError::Damaged(reason));
-        }
-        let Some(series) = result.series.first() else {
-            self.next = self.upto;
-            return Ok(());
-        };
-        let mut readings = readings_of(series);
-        self.next = self.upto;
-        if series.rows() >= ROWS
-            && let Some(last) = readings.last().map(|sample| sample.time)
-        {
-            // Rows of the same instant may have been cut off: they come with the next ones.
-            if readings.len() > 1 {
-                readings.pop();
-                self.next = last.0;
-            } else {
-                self.next = last.0.saturating_add(1);
+        let (source, part) = (self.source, self.part());
+        let readings = match self.kept.parts.get(&part) {
+            Some(known) => known.clone(),
+            None => {
+                let read = Arc::new(read(source, self.wanted.device, &part)?);
+                self.kept.keep(part.clone(), &read);
+                read
             }
+        };
+        self.next = readings.next;
+        if !self.wanted.surely.contains(&part.range.start) {
+            self.read += readings.samples.len();
         }
-        self.read += readings.len();
         if self.read > MOST_READINGS {
             return Err(SamplesError::TooMany);
         }
-        let is_last = self.next >= self.upto;
-        let mut rest = readings.as_slice();
+        let is_last = self.next >= self.wanted.times.end;
+        let mut rest = readings.samples.as_slice();
         while !rest.is_empty() {
-            let (run, others) = rest.split_at(run_len(rest, source.max_gap_ns));
-            let is_joined = run[0].time.0.saturating_sub(self.told) <= source.max_gap_ns;
-            let prices = match run {
-                // Nothing is reckoned of one that stands alone; the last may be joined by the next.
-                [_] if !is_joined && (is_last || !others.is_empty()) => Vec::new(),
-                _ => self.prices_of(run)?,
-            };
-            merge(run, prices, self.kind, &mut self.ready);
+            let (run, others) = rest.split_at(run_len(rest, source.params.max_gap_ns));
+            // The last run may go on with the next readings.
+            let prices = self.prices_of(run, !is_last && others.is_empty())?;
+            merge(run, prices, self.wanted.kind, &mut self.ready);
             self.told = run[run.len() - 1].time.0;
             rest = others;
         }
         Ok(())
     }
 
+    /// Times in which a session may be, or what is near enough to one to belong to it; none touch.
+    fn busy(&mut self, run: &[Sample], goes_on: bool) -> Vec<Range<i64>> {
+        let (params, kind) = (&self.source.params, self.wanted.kind);
+        // From one reading that is on to the next there may be a gap, a pause and a gap; a price is told some time before it counts.
+        let reach = reach_ns(params).saturating_add(2 * PRICE_STEP_NS);
+        let mut busy: Vec<Range<i64>> = std::iter::once(i64::MIN..self.busy_until).collect();
+        let last = run[run.len() - 1].time.0;
+        let on = run.iter().filter(|sample| kind.can_be_on(params, sample)).map(|sample| sample.time.0);
+        // What follows the last reading is not known yet.
+        for time in on.chain(goes_on.then_some(last)) {
+            let (start, end) = (time.saturating_sub(reach), time.saturating_add(reach));
+            match busy.last_mut().filter(|last| start <= last.end) {
+                Some(last) => last.end = end,
+                None => busy.push(start..end),
+            }
+        }
+        self.busy_until = busy[busy.len() - 1].end;
+        busy
+    }
+
     /// When which price is told for readings of which none is further than a gap from the one before it.
-    fn prices_of(&mut self, run: &[Sample]) -> Result<Vec<(i64, f64)>, SamplesError> {
+    fn prices_of(&mut self, run: &[Sample], goes_on: bool) -> Result<Vec<(i64, f64)>, SamplesError> {
         let source = self.source;
         let last = run[run.len() - 1].time.0;
-        let after = run[0].time.0.saturating_sub(source.max_gap_ns).max(self.told);
+        let after = run[0].time.0.saturating_sub(source.params.max_gap_ns).max(self.told);
+        let mut busy = Pending::new(self.busy(run, goes_on));
+        busy.clip(&(after.saturating_add(1)..last.saturating_add(1)));
+        let (Some(first), Some(end)) = (busy.ranges().first(), busy.ranges().last()) else {
+            return Ok(Vec::new());
+        };
         // Wider than what is told of it, so that no piece ends where the question does.
         let around = 2 * PRICE_STEP_NS;
-        let range = after.saturating_sub(around)..last.saturating_add(around);
-        let direction = match self.kind {
+        let range = first.start.saturating_sub(around)..end.end.saturating_add(around);
+        let direction = match self.wanted.kind {
             Kind::Charging => Direction::Import,
             Kind::Selling => Direction::Export,
         };
@@ -167,7 +239,7 @@ impl<'a> Samples<'a> {
             }
         }
         let mut prices = steps_of(&found.pieces.unwrap_or_default());
-        prices.retain(|(time, _)| after < *time && *time <= last);
+        prices.retain(|(time, _)| busy.contains(*time));
         Ok(prices)
     }
 }
@@ -176,13 +248,47 @@ impl Iterator for Samples<'_> {
     type Item = Sample;
 
     fn next(&mut self) -> Option<Sample> {
-        while self.ready.is_empty() && self.next < self.upto && self.failure.is_none() {
+        while self.ready.is_empty() && self.next < self.wanted.times.end && self.failure.is_none() {
             if let Err(error) = self.fill() {
                 self.failure = Some(error);
             }
         }
         self.ready.pop_front()
     }
+}
+
+/// Reads a part.
+fn read(source: &Source<'_>, device: &str, part: &Part) -> Result<Readings, SamplesError> {
+    let Range { start, end } = part.range;
+    let request = QueryRequest {
+        fields: Some(FIELDS.map(str::to_owned).to_vec()),
+        tags: vec![of_device(device)],
+        group_by: GroupBy::Keys(vec![DEVICE.to_owned()]),
+        limit: Some(part.rows),
+        ..QueryRequest::raw(source.database, RAW, Timestamp(start), Timestamp(end))
+    };
+    let result = source.engine.query(&request, source.control)?;
+    if let Some(lost) = result.partial.first() {
+        let reason = format!("points of {RAW} cannot be read in part: {}", lost.reason);
+        return Err(SamplesError::Damaged(reason));
+    }
+    let Some(series) = result.series.first() else {
+        return Ok(Readings { samples: Vec::new(), next: end });
+    };
+    let mut samples = readings_of(series);
+    let mut next = end;
+    if series.rows() >= part.rows
+        && let Some(last) = samples.last().map(|sample| sample.time.0)
+    {
+        // Rows of the same instant may have been cut off: they come with the next ones.
+        next = if samples.len() > 1 {
+            samples.pop();
+            last
+        } else {
+            last.saturating_add(1)
+        };
+    }
+    Ok(Readings { samples, next })
 }
 
 const FIELDS: [&str; 5] = ["battery_power", "grid_power", "pv_power", "consumption", "battery_soc"];

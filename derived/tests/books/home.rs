@@ -31,11 +31,19 @@ pub(crate) struct Home {
 impl Home {
     /// Opens what the disk has; the keepers run from then on.
     pub(crate) fn open_in(disk: SimDisk, folder: &Path, now: i64, zone: &str) -> Self {
+        Self::open_with(disk, Backend::Sqlite(folder.join("ledger.db")), now, zone)
+    }
+
+    pub(crate) fn open_with(disk: SimDisk, backend: Backend, now: i64, zone: &str) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp(now)));
         let engine =
             Engine::open(Arc::new(disk.clone()), Options::default(), clock.clone(), [7; 16]).unwrap();
-        let file = Backend::Sqlite(folder.join("ledger.db"));
-        let ledger = Ledger::new(LedgerOptions::new(file), clock.clone()).unwrap();
+        let mut options = LedgerOptions::new(backend);
+        if let Backend::Postgres { .. } = options.backend {
+            // One that is away is away at once.
+            options.wait = Duration::from_secs(1);
+        }
+        let ledger = Ledger::new(options, clock.clone()).unwrap();
         let energy = EnergyKeeper::start(engine.clone(), EnergyOptions::new("wattlog"), clock.clone());
         let energy = Arc::new(energy.unwrap());
         let options = BookOptions {

@@ -286,3 +286,39 @@ async fn energies_of_a_damaged_file_outlive_its_points() {
     assert_eq!(rows(), after, "the points are gone, what they came to is not");
     home.stop().await;
 }
+
+/// A capacity that was put right changed no report until something else did.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_capacity_has_reports_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::open(SimDisk::new(31), &folder, START + 80 * HOUR);
+    home.write(&points("roof", 73, 60 * SECOND));
+    // By hand: the first day has three charges and a sale, 17.4 and 2.5 kWh.
+    let cycles = |found: &[Stored<Report>]| found[0].record.data["battery"]["full_cycles"].as_f64();
+    let bare = reports(&home, 3, |found| found[0].record.data["sessions"]["charging"]["count"] == 3).await;
+    assert_eq!(cycles(&bare), None);
+    let battery = |kwh: f64| -> Device {
+        let device = json!({ "device_id": "roof", "kind": "inverter", "battery_capacity_kwh": kwh });
+        serde_json::from_value(device).unwrap()
+    };
+    let actor = Actor::new("test");
+    let stored = home.ledger.insert(battery(10.0), &actor).await.unwrap();
+    let first = reports(&home, 3, |found| found.iter().all(|report| report.version == 2)).await;
+    let discharged = first[0].record.data["discharge_kwh"].as_f64().unwrap();
+    close(Some(discharged), 2.5, "discharged");
+    close(cycles(&first), discharged / 10.0, "of ten kilowatt hours");
+    // Put right while nobody looks.
+    let disk = home.disk.clone();
+    home.stop().await;
+    {
+        let home = Home::open(disk.clone(), &folder, START + 80 * HOUR);
+        home.task.abort();
+        home.ledger.update(stored.id, Expected::Any, battery(5.0), &actor).await.unwrap();
+        home.stop_store().await;
+    }
+    let home = Home::open(disk, &folder, START + 80 * HOUR);
+    let second = reports(&home, 3, |found| found.iter().all(|report| report.version == 3)).await;
+    close(cycles(&second), discharged / 5.0, "of five");
+    assert_eq!(home.sessions().await.iter().map(|session| session.version).max(), Some(1));
+    home.stop().await;
+}

@@ -1,8 +1,12 @@
 //! Sessions and reports in a ledger against the points they come from: by arithmetic of one's own, through late points, restarts
 //! and kills, and with tariffs that change.
 
+#[path = "../../../ledger/tests/support/cluster.rs"]
+mod cluster;
 mod home;
 mod hostile;
+mod postgres;
+mod random;
 
 use home::{Home, PATIENCE};
 use std::collections::BTreeMap;
@@ -109,7 +113,11 @@ fn close(found: Option<f64>, wanted: f64, what: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_of_a_plant_are_those_of_arithmetic() {
     let folder = tempfile::tempdir().unwrap();
-    let home = Home::open(SimDisk::new(1), &folder, START + 80 * HOUR);
+    plant_by_arithmetic(Home::open(SimDisk::new(1), &folder, START + 80 * HOUR)).await;
+}
+
+/// Three days of the plant at 10 s, with a price that changes and somebody else's session among them.
+async fn plant_by_arithmetic(home: Home) {
     // The second night's charge is under way when the price rises.
     let turn = START + 26 * HOUR;
     home.tariff(Direction::Import, 0.8, START, Some(turn)).await;
@@ -455,8 +463,11 @@ async fn what_is_deleted_is_withdrawn_and_what_goes_on_is_active_until_it_is_sil
 async fn reports_of_a_month_with_a_long_day_say_what_the_energies_say() {
     let folder = tempfile::tempdir().unwrap();
     // An hour before midnight of the first of November.
-    let now = START + 8 * 24 * HOUR;
-    let home = Home::open(SimDisk::new(6), &folder, now);
+    month_by_energies(Home::open(SimDisk::new(6), &folder, START + 8 * 24 * HOUR)).await;
+}
+
+/// Reports of three days and their month, when the month is over.
+async fn month_by_energies(home: Home) {
     home.tariff(Direction::Import, 0.8, START, None).await;
     home.tariff(Direction::Export, 0.4, START, None).await;
     let device = Device {

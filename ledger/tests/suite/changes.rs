@@ -5,7 +5,7 @@ use crate::support::{NOW, actor};
 use serde_json::json;
 use std::time::Duration;
 use wattlog_ledger::schema::{Annotation, Preference};
-use wattlog_ledger::{Action, Actor, Expected, LedgerError, Listing};
+use wattlog_ledger::{Action, Actor, Edit, Expected, LedgerError, Listing};
 use wattlog_model::Timestamp;
 
 fn annotation(title: &str) -> Annotation {
@@ -80,6 +80,35 @@ on_both! {
         let actions: Vec<_> = outcomes.iter().map(|outcome| outcome.action).collect();
         assert_eq!(actions, [Action::Created, Action::Created, Action::Changed]);
         assert_eq!(ledger.list::<Preference>(&Listing::all()).await.unwrap().records.len(), 2);
+    }
+
+    async fn changes_of_one_transaction_are_all_made_or_none(place) {
+        let ledger = place.open().await;
+        let first = ledger.insert(annotation("first"), &actor()).await.unwrap();
+        let second = ledger.insert(annotation("second"), &actor()).await.unwrap();
+        let anna = Actor::new("user:anna");
+        let edits = |version: i64| {
+            [
+                Edit::Remove(first.id, Expected::Any),
+                Edit::Insert(annotation("third")),
+                Edit::Update(second.id, Expected::Version(version), annotation("other")),
+            ]
+        };
+        let late = ledger.edit_all(&edits(2), &anna).await.unwrap_err();
+        assert!(matches!(late, LedgerError::Conflict { expected: 2, found: 1, .. }), "{late}");
+        let unchanged = ledger.list::<Annotation>(&Listing::all()).await.unwrap().records;
+        assert_eq!(unchanged.len(), 2);
+        assert_eq!(ledger.history::<Annotation>(first.id, 0).await.unwrap().0.len(), 1);
+        let done = ledger.edit_all(&edits(1), &anna).await.unwrap();
+        assert_eq!(done, [Action::Removed, Action::Created, Action::Changed]);
+        let same = [Edit::Update(second.id, Expected::Version(2), annotation("other"))];
+        assert_eq!(ledger.edit_all(&same, &anna).await.unwrap(), [Action::Unchanged]);
+        let mut left = ledger.list::<Annotation>(&Listing::all()).await.unwrap().records;
+        left.sort_by_key(|stored| stored.id);
+        let left: Vec<_> = left.iter().map(|stored| (stored.version, stored.record.title.as_str())).collect();
+        assert_eq!(left, [(2, "other"), (1, "third")]);
+        let history = ledger.history::<Annotation>(first.id, 0).await.unwrap().0;
+        assert_eq!((history[1].action.as_str(), history[1].changed.by.as_str()), ("removed", "user:anna"));
     }
 
     async fn what_the_schema_refuses_in_the_middle_leaves_nothing_behind(place) {

@@ -5,6 +5,7 @@ mod docs;
 mod drawings;
 mod energy;
 mod exports;
+mod keepers;
 mod lifecycle;
 mod limits;
 mod prices;
