@@ -1,58 +1,52 @@
 //! How far ahead of a copy a mapped file is fetched.
 //!
 //! Left to itself, the system reads around every page that is touched first, by a length that is set for the disk: from 128 KiB up to
-//! 8 MiB a touch, which for a file that is opened only to find nothing in it is the whole file. So maps are told that they are
-//! read at random, and what is fetched is decided here: what a copy needs, and twice as much each time it goes on where an earlier
-//! one ended.
+//! 8 MiB a touch, which for a file that is opened only to find nothing in it is the whole file. What is asked for before it is
+//! touched is read as it is asked for: what a copy needs and a little more, twice as much each time copies go on where
+//! earlier ones ended. The system's way is left for what was asked for long ago and is gone again.
 //!
 //! Invariant: what is said here changes no answer, only when bytes come from the disk.
-//!
-//! Threads: each has streams of its own. A thread that reads a file while another does may fetch what is there already.
 
-use std::cell::RefCell;
+use parking_lot::Mutex;
 use std::ops::Range;
 
 /// Fetched behind a copy that goes on nowhere.
 const FIRST: u64 = 16 * 1024;
 /// Most that is fetched behind a copy.
 const MOST: u64 = 256 * 1024;
-/// Places a thread reads on from: blocks and index pages of a file or two.
+/// Places at which one file is read on: its blocks and its index pages, by two threads.
 const STREAMS: usize = 4;
 
-thread_local! {
-    static STREAMS_HERE: RefCell<Streams> = const { RefCell::new(Streams { list: [Stream::NONE; STREAMS], next: 0 }) };
+/// Where one file is being read. Shared by all threads: one that does not get at it at once fetches nothing ahead.
+#[derive(Debug, Default)]
+pub(super) struct Ahead(Mutex<Streams>);
+
+impl Ahead {
+    /// What is to be fetched before the bytes `wanted` are copied; none if that was asked for before.
+    pub(super) fn fetch(&self, wanted: Range<u64>) -> Option<Range<u64>> {
+        self.0.try_lock()?.fetch(wanted)
+    }
 }
 
-/// What is to be fetched before `wanted` bytes of the file `file` are copied; none if it was asked for before.
-pub(super) fn fetch(file: u64, wanted: Range<u64>) -> Option<Range<u64>> {
-    STREAMS_HERE.with_borrow_mut(|streams| streams.fetch(file, wanted))
-}
-
-/// What a thread reads.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Streams {
     list: [Stream; STREAMS],
     /// The one that makes room.
     next: usize,
 }
 
-/// A stretch of a file that was asked for.
-#[derive(Debug, Clone, Copy)]
+/// A stretch that was asked for.
+#[derive(Debug, Clone, Copy, Default)]
 struct Stream {
-    /// No file has the number 0.
-    file: u64,
     start: u64,
     end: u64,
+    /// 0: there is no stream.
     ahead: u64,
 }
 
-impl Stream {
-    const NONE: Self = Self { file: 0, start: 0, end: 0, ahead: 0 };
-}
-
 impl Streams {
-    fn fetch(&mut self, file: u64, wanted: Range<u64>) -> Option<Range<u64>> {
-        for stream in self.list.iter_mut().filter(|stream| stream.file == file) {
+    fn fetch(&mut self, wanted: Range<u64>) -> Option<Range<u64>> {
+        for stream in self.list.iter_mut().filter(|stream| stream.ahead > 0) {
             if stream.start <= wanted.start && wanted.end <= stream.end {
                 return None;
             }
@@ -65,7 +59,7 @@ impl Streams {
             }
         }
         let end = wanted.end.saturating_add(FIRST);
-        self.list[self.next] = Stream { file, start: wanted.start, end, ahead: FIRST };
+        self.list[self.next] = Stream { start: wanted.start, end, ahead: FIRST };
         self.next = (self.next + 1) % STREAMS;
         Some(wanted.start..end)
     }
@@ -75,16 +69,12 @@ impl Streams {
 mod tests {
     use super::*;
 
-    fn streams() -> Streams {
-        Streams { list: [Stream::NONE; STREAMS], next: 0 }
-    }
-
     #[test]
     fn what_is_read_on_is_fetched_in_longer_and_longer_pieces_without_a_hole() {
-        let mut streams = streams();
+        let mut streams = Streams::default();
         let (mut end, mut calls) = (0, 0);
         for at in (0..4 << 20).step_by(1000) {
-            if let Some(fetched) = streams.fetch(1, at..at + 1000) {
+            if let Some(fetched) = streams.fetch(at..at + 1000) {
                 assert_eq!(fetched.start, end, "nothing twice, nothing left out");
                 assert!(fetched.end - fetched.start <= MOST + 1000);
                 (end, calls) = (fetched.end, calls + 1);
@@ -96,14 +86,22 @@ mod tests {
 
     #[test]
     fn a_copy_by_itself_fetches_little_and_streams_do_not_disturb_each_other() {
-        let mut streams = streams();
-        assert_eq!(streams.fetch(1, 0..512), Some(0..512 + FIRST));
-        assert_eq!(streams.fetch(1, 1 << 20..(1 << 20) + 96), Some(1 << 20..(1 << 20) + 96 + FIRST));
-        assert_eq!(streams.fetch(2, 0..512), Some(0..512 + FIRST), "another file");
-        // The first goes on, though there were others.
-        assert_eq!(streams.fetch(1, 600..700), None);
-        assert_eq!(streams.fetch(1, 16_000..17_000), Some(512 + FIRST..17_000 + 2 * FIRST));
+        let mut streams = Streams::default();
+        assert_eq!(streams.fetch(0..512), Some(0..512 + FIRST));
+        assert_eq!(streams.fetch(1 << 20..(1 << 20) + 96), Some(1 << 20..(1 << 20) + 96 + FIRST));
+        // The first goes on, though there was another.
+        assert_eq!(streams.fetch(600..700), None);
+        assert_eq!(streams.fetch(16_000..17_000), Some(512 + FIRST..17_000 + 2 * FIRST));
         // Backwards is no stream.
-        assert_eq!(streams.fetch(1, 100..200), Some(100..200 + FIRST));
+        assert_eq!(streams.fetch(100..200), Some(100..200 + FIRST));
+    }
+
+    #[test]
+    fn who_does_not_get_at_the_streams_fetches_nothing_and_waits_for_nobody() {
+        let ahead = Ahead::default();
+        let held = ahead.0.lock();
+        assert_eq!(ahead.fetch(0..512), None);
+        drop(held);
+        assert!(ahead.fetch(0..512).is_some());
     }
 }

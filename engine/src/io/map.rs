@@ -15,14 +15,15 @@
 //!
 //! Threads: maps may be read by any number of threads. The handler uses atomics and one system call, no lock, no memory.
 
-use super::{File, Map, Space, ahead, in_context};
+use super::ahead::Ahead;
+use super::{File, Map, Space, in_context};
 use parking_lot::Mutex;
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
 /// A mapped sealed file.
@@ -32,18 +33,15 @@ pub(super) struct MappedFile {
     /// `None` for an empty file, which cannot be mapped and needs no watching. Dropped in this order: the table forgets
     /// the range before the addresses can be given to somebody else.
     watched: Option<(Watch, memmap2::Mmap)>,
-    /// A number that no other map of this process has, from 1 on.
-    number: u64,
+    ahead: Ahead,
 }
-
-static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 impl MappedFile {
     /// Maps the first `len` bytes of a file, all of it as its caller knows. `None` if no more maps can be watched.
     pub(super) fn new(file: &impl AsRawFd, len: u64, path: &str) -> io::Result<Option<Self>> {
         let len = usize::try_from(len).map_err(|_| ErrorKind::FileTooLarge)?;
         if len == 0 {
-            return Ok(Some(Self { path: path.into(), watched: None, number: 0 }));
+            return Ok(Some(Self { path: path.into(), watched: None, ahead: Ahead::default() }));
         }
         handler::install()?;
         #[expect(unsafe_code, reason = "mapping is this module's purpose")]
@@ -51,11 +49,8 @@ impl MappedFile {
         // folder lock keeps a second process out. Bytes are only ever copied out through `copy_at`, so a change from
         // outside can spoil a copy (its checksum tells) but no reference. Guard: test `mapped_segment_survives_unlink`.
         let map = unsafe { memmap2::MmapOptions::new().len(len).map(file.as_raw_fd())? };
-        // See `ahead`. A system that takes no advice reads as it likes.
-        let _ = map.advise(memmap2::Advice::Random);
         let Some(watch) = Watch::over(map.as_ptr() as usize, len) else { return Ok(None) };
-        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        Ok(Some(Self { path: path.into(), watched: Some((watch, map)), number }))
+        Ok(Some(Self { path: path.into(), watched: Some((watch, map)), ahead: Ahead::default() }))
     }
 }
 
@@ -68,9 +63,11 @@ impl Map for MappedFile {
         let start = checked_start(offset, buf.len(), self.len(), &self.path)?;
         let Some((watch, map)) = &self.watched else { return Ok(()) };
         if !watch.is_poisoned() {
-            if let Some(fetched) = ahead::fetch(self.number, offset..offset + buf.len() as u64) {
-                let end = (fetched.end as usize).min(map.len());
-                let from = (fetched.start as usize).min(end);
+            if let Some(fetched) = self.ahead.fetch(offset..offset + buf.len() as u64) {
+                // Within the map, and so within what addresses can name.
+                let end = fetched.end.min(map.len() as u64) as usize;
+                let from = fetched.start.min(end as u64) as usize;
+                // A system that takes no advice reads as it likes.
                 let _ = map.advise_range(memmap2::Advice::WillNeed, from, end - from);
             }
             #[expect(

@@ -52,7 +52,8 @@ impl Accuracy {
         let found = report(engine, &request, control).map_err(|error| error.to_string())?;
         let mut accuracy = Self { range, points: 0, faulty: 0, unread: 0 };
         for series in &found {
-            accuracy.unread += series.unread.len();
+            // A field with a point or two is nothing to judge by.
+            accuracy.unread += series.unread.iter().filter(|unread| unread.field.is_none()).count();
             for field in series.parts.iter().flat_map(|part| &part.fields) {
                 let share = field.report.accuracy.as_ref().map_or(1.0, |share| share.value);
                 accuracy.points += field.points;

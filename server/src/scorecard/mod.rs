@@ -57,7 +57,8 @@ impl ServerState {
                 accuracy: Accuracy::of(engine, &asked, &home, control),
             });
             // That a client went away is no reason for the next one.
-            if !control.cancel.is_cancelled() {
+            let is_measured = taken.sample.is_ok() && taken.accuracy.is_ok();
+            if is_measured || !control.cancel.is_cancelled() {
                 *kept = Some(Arc::clone(&taken));
             }
             Ok(taken)
