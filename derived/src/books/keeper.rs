@@ -18,13 +18,15 @@ use tokio_util::sync::CancellationToken;
 use wattlog_analytics::session::Params;
 use wattlog_engine::query::{CancelFlag, QueryControl};
 use wattlog_engine::{Cause, ChangeEvent, ChangeRequest, Engine};
-use wattlog_ledger::schema::Tariff;
-use wattlog_ledger::{Ledger, Stored};
+use wattlog_ledger::schema::{Report, Tariff};
+use wattlog_ledger::{Edit, Ledger, Stored};
 use wattlog_model::Clock;
 
 /// Sessions of so long a time are looked for at a time: two weeks, so that most of it is reading what changed and not what lies
 /// around it, and few questions to the ledger.
-const STEP_NS: i64 = 14 * 86_400_000_000_000;
+const STEP_NS: i64 = 14 * DAY_NS;
+/// Where something cannot be read, so long a time: days beside it have their sessions.
+const DAY_NS: i64 = 86_400_000_000_000;
 /// Periods whose reports are written at a time.
 const MOST_PERIODS: usize = 32;
 /// After a failure it waits this long, then twice as long each time, and at most [`MOST_PAUSE`].
@@ -311,12 +313,15 @@ impl Bookkeeper {
         follower.try_lost_in_time(self.clock.monotonic());
         silent(hands, &self.params, now).await?.into_iter().for_each(|times| follower.sessions.add(times));
         follower.sessions.clip(&bounds(hands, &self.params));
+        for length in Length::ALL {
+            follower.clip_reports(length, &length.bounds(hands).await?, now);
+        }
         self.tell(follower);
         let mut done = Done::default();
         self.find_sessions(follower, (&known.tariffs, now), &mut done).await?;
         let mut waits = false;
         for length in Length::ALL {
-            follower.reports[length as usize].clip(&length.bounds(hands).await?);
+            follower.clip_reports(length, &length.bounds(hands).await?, now);
             if !self.energy.status().is_following {
                 waits = true;
                 break;
@@ -342,9 +347,16 @@ impl Bookkeeper {
     ) -> Result<(), BookError> {
         let hands = &self.hands;
         let mut written = self.clock.monotonic();
-        while let Some(late) = follower.sessions.oldest(STEP_NS) {
+        let mut by_days_until = i64::MIN;
+        while let Some(first) = follower.sessions.ranges().first().map(|range| range.start) {
+            let step = if first < by_days_until { DAY_NS } else { STEP_NS };
+            let Some(late) = follower.sessions.oldest(step) else { break };
             let part = Part { late: late.clone(), tariffs, params: self.params, now };
             let found = part.keep(hands).await?;
+            if found.is_lost && late.end.saturating_sub(late.start) > DAY_NS {
+                by_days_until = late.end;
+                continue;
+            }
             follower.sessions.done(&late);
             if found.is_lost {
                 follower.lost.sessions.add(late.clone());
@@ -382,24 +394,24 @@ impl Bookkeeper {
         let mut waiting = self.energy.status().pending;
         let mut waits = !waiting.is_empty();
         let mut left = follower.reports[length as usize].clone();
-        let (mut periods, mut edits) = (Vec::new(), Vec::new());
+        let mut prepared = Prepared::default();
         loop {
             let is_over = hands.control.cancel.is_cancelled();
             let period = due(&left, length, &hands.zone, now, &waiting).filter(|_| !is_over);
-            if period.is_none() || edits.len() >= MOST_EDITS || periods.len() >= MOST_PERIODS {
-                let written = hands.apply(&std::mem::take(&mut edits), Named::Fails).await?;
-                self.status.lock().reports_written += written;
-                // Only now: what was not written is made again.
-                for (period, is_lost) in periods.drain(..) {
-                    follower.reports[length as usize].done(&period);
-                    if is_lost {
-                        follower.lost.reports[length as usize].add(period);
-                    }
-                }
-                self.tell_success(follower);
+            if period.is_none()
+                || prepared.edits.len() >= MOST_EDITS
+                || prepared.periods.len() >= MOST_PERIODS
+            {
+                self.write_reports(follower, length, &mut prepared).await?;
             }
             let Some(period) = period else { return Ok(waits) };
-            let made = length.make(hands, &self.energy, &period, known).await?;
+            let made = length.make(hands, &self.energy, &period, known).await;
+            if made.is_err() {
+                // One that fails again and again takes no other with it.
+                self.write_reports(follower, length, &mut prepared).await?;
+            }
+            let made = made?;
+            self.status.lock().last_success = Some(self.clock.wall());
             done.notes.extend(made.notes);
             if made.waits {
                 waits = true;
@@ -408,10 +420,38 @@ impl Bookkeeper {
             }
             done.steps += 1;
             left.done(&period);
-            edits.extend(made.edits);
-            periods.push((period, made.is_lost));
+            prepared.edits.extend(made.edits);
+            prepared.periods.push((period, made.is_lost));
         }
     }
+
+    async fn write_reports(
+        &self,
+        follower: &mut Follower,
+        length: Length,
+        prepared: &mut Prepared,
+    ) -> Result<(), BookError> {
+        let Prepared { periods, edits } = std::mem::take(prepared);
+        let written = self.hands.apply(&edits, Named::Fails).await?;
+        self.status.lock().reports_written += written;
+        // Only now: what was not written is made again.
+        for (period, is_lost) in periods {
+            follower.reports[length as usize].done(&period);
+            if is_lost {
+                follower.lost.reports[length as usize].add(period);
+            }
+        }
+        self.tell_success(follower);
+        Ok(())
+    }
+}
+
+/// Reports that were made and are not in the ledger yet.
+#[derive(Default)]
+struct Prepared {
+    /// Each with whether something of it could not be read.
+    periods: Vec<(Range<i64>, bool)>,
+    edits: Vec<Edit<Report>>,
 }
 
 fn everything() -> Pending {
@@ -459,6 +499,16 @@ impl Follower {
         self.sessions.add_all(sessions);
         self.reports.iter_mut().zip(reports).for_each(|(due, lost)| due.add_all(lost));
         self.tried = now;
+    }
+
+    /// Leaves out what no report can be about. What is known of a file that is set aside is not known: up to `now` it is tried again.
+    fn clip_reports(&mut self, length: Length, bounds: &Range<i64>, now: i64) {
+        let due = &mut self.reports[length as usize];
+        let mut left_out = due.clone();
+        left_out.clip(&(i64::MIN..now));
+        due.clip(bounds);
+        due.ranges().iter().for_each(|kept| left_out.done(kept));
+        self.lost.reports[length as usize].add_all(left_out);
     }
 
     fn try_lost_in_time(&mut self, now: Duration) {

@@ -429,8 +429,12 @@ impl Shared {
         self.status.lock().rows += u64::from(rows);
         // Only now: rows that were refused are computed again.
         follower.pending.done(part);
-        if !computed.lost.is_empty() {
-            follower.lost.add(part.clone());
+        let gap = self.options.max_gap_ns();
+        for lost in &computed.lost {
+            // The quarters that were left out, and no others: trying them again writes nothing while nothing can be read.
+            let from = quarter_of(lost.start.saturating_sub(gap)).max(part.start);
+            let last = quarter_of(lost.end.saturating_add(gap).saturating_sub(1));
+            follower.lost.add(from..last.saturating_add(QUARTER_NS).min(part.end));
         }
         if part.end - part.start > 2 * QUARTER_NS || !follower.pending.is_empty() {
             self.write_state(follower)?;

@@ -2,6 +2,7 @@
 
 use super::*;
 use serde_json::json;
+use std::collections::BTreeSet;
 use wattlog_engine::Rule;
 use wattlog_engine::query::{QueryRequest, ResultSeries};
 
@@ -240,6 +241,36 @@ async fn what_could_not_be_read_is_told_anew_when_it_can_be() {
         close(sessions[0].record.total_cost, 7.2 * 0.8, "the night's charge");
         home.stop().await;
     }
+}
+
+/// A block that stays damaged costs the sessions of its day, not those of two weeks around it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_block_costs_no_session_of_other_days() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = START + 16 * 24 * HOUR;
+    let home = Home::open(SimDisk::new(32), &folder, now);
+    home.energy.stop();
+    home.task.abort();
+    home.write(&points("roof", 16 * 24, 60 * SECOND));
+    home.engine.seal().unwrap();
+    let (disk, (damaged, len)) = (home.disk.clone(), points_file(&home));
+    home.stop_store().await;
+    // In the data, which stand before the index: somewhere in the first days.
+    disk.flip_bit(&damaged, len / 5, 1);
+    let home = Home::open(disk, &folder, now);
+    // Three sessions a day, by hand; what is damaged lacks those of a day or two.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let days: BTreeSet<i64> =
+            home.sessions().await.iter().map(|s| (s.record.start.0 - START) / (24 * HOUR)).collect();
+        if days.len() >= 13 && days.contains(&15) {
+            assert!(days.len() < 16, "nothing of it was damaged");
+            break;
+        }
+        assert!(Instant::now() < deadline, "{days:?}, {:?}", home.books.status());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    home.stop().await;
 }
 
 /// Energies that wait for a damaged file must not be computed from nothing when the points are too old by then.
