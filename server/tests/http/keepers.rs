@@ -87,7 +87,8 @@ async fn a_keeper_that_lags_fails_and_stops_is_seen() {
 
     std::fs::create_dir(&away).unwrap();
     let report = "wattlog_books_records_total{of=\"reports\"}";
-    running.until("the report", async |running| running.metric(report).await == 1.0).await;
+    // Of yesterday, and of the month that ended with it.
+    running.until("the reports", async |running| running.metric(report).await == 2.0).await;
     let rounds = running.metric("wattlog_books_rounds_total").await;
     running
         .until("a round", async |running| running.metric("wattlog_books_rounds_total").await > rounds)
