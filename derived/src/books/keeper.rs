@@ -353,6 +353,8 @@ impl Bookkeeper {
             let Some(late) = follower.sessions.oldest(step) else { break };
             let part = Part { late: late.clone(), tariffs, params: self.params, now };
             let found = part.keep(hands).await?;
+            self.status.lock().sessions_written += found.written;
+            follower.reports.iter_mut().for_each(|reports| reports.add(found.times.clone()));
             if found.is_lost && late.end.saturating_sub(late.start) > DAY_NS {
                 by_days_until = late.end;
                 continue;
@@ -366,10 +368,8 @@ impl Bookkeeper {
                 let next = next_from(hands, rest.start).await?.unwrap_or(rest.end);
                 follower.sessions.done(&(rest.start..next.min(rest.end)));
             }
-            follower.reports.iter_mut().for_each(|reports| reports.add(found.times.clone()));
             done.notes.extend(found.notes);
             done.steps += 1;
-            self.status.lock().sessions_written += found.written;
             self.tell_success(follower);
             if self.clock.monotonic().saturating_sub(written) >= WRITE_EVERY {
                 self.write_state(follower).await?;
