@@ -74,6 +74,7 @@ enum Rated {
 struct Answer {
     rows: Vec<Row>,
     refused: u64,
+    refused_values: u64,
     first_refusal: Option<String>,
     /// Address and proof of an answer of one page.
     proof: Option<(String, Validators)>,
@@ -201,14 +202,16 @@ impl Runner {
         self.note(|status| {
             status.rejected += rejected;
             status.refused_rows += answer.refused;
+            status.refused_values += answer.refused_values;
         });
         if let Some(reason) = answer.first_refusal {
-            let (feed, rows) = (&self.service.name, answer.refused);
+            let (feed, rows, values) = (&self.service.name, answer.refused, answer.refused_values);
             tracing::warn!(
                 feed,
                 rows,
+                values,
                 reason,
-                "some rows of an answer cannot be used, the others are stored"
+                "some rows or values of an answer cannot be used, the others are stored"
             );
         }
         Ok(stored)
@@ -216,7 +219,8 @@ impl Runner {
 
     /// All pages; none if nothing has changed.
     async fn fetch(&self, ask: Ask, now: Timestamp) -> Result<Option<Answer>, LookError> {
-        let mut answer = Answer { rows: Vec::new(), refused: 0, first_refusal: None, proof: None };
+        let mut answer =
+            Answer { rows: Vec::new(), refused: 0, refused_values: 0, first_refusal: None, proof: None };
         let (mut url, mut visited) = (self.service.request(ask, now), HashSet::new());
         let mut len = 0;
         loop {
@@ -239,6 +243,7 @@ impl Runner {
             })?;
             answer.rows.extend(parsed.rows);
             answer.refused += parsed.refused;
+            answer.refused_values += parsed.refused_values;
             answer.first_refusal = answer.first_refusal.or(parsed.first_refusal);
             let Some(next) = parsed.next else {
                 // Converted prices change with the rate, which the service knows nothing of.
