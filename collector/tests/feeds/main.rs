@@ -4,5 +4,6 @@ mod collecting;
 mod hostile;
 mod messages;
 mod month;
+mod paging;
 mod shapes;
 mod store;
