@@ -12,7 +12,7 @@ use wattlog_ledger::{Actor, Ledger, Value as Column};
 use wattlog_model::Timestamp;
 
 /// Raised whenever the same file would become something else.
-pub(super) const RULES: u32 = 2;
+pub(super) const RULES: u32 = 3;
 /// Marks of one record: 16 characters each, of the megabyte that a value may have.
 const PER_RECORD: usize = 50_000;
 

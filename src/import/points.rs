@@ -144,14 +144,11 @@ pub(super) fn weather(weather: &Weather, place: &Place, names: &mut Names) -> Re
     Ok(fields.point("weather_data", tags, weather.at))
 }
 
-/// Originals of what was repaired about a point, each a point of its own beside it.
-pub(super) fn repairs(
-    record: &Record,
-    measurement: &str,
-    at: Timestamp,
-    names: &mut Names,
-) -> Result<Vec<Point>, String> {
-    let mut points = Vec::new();
+/// Originals of what was repaired about a point, each a point of its own beside it: under the tags of that point, so that
+/// two inverters, or two forecasts of an hour, keep theirs apart.
+pub(super) fn repairs(record: &Record, beside: &Point, names: &mut Names) -> Result<Vec<Point>, String> {
+    let mut points: Vec<Point> = Vec::new();
+    let at = beside.time.unwrap_or(Timestamp(0));
     for repair in record.repairs.iter().take(MOST_REPAIRS) {
         let rule = word_of(&repair.rule);
         let field = names.tag(&repair.field);
@@ -161,7 +158,18 @@ pub(super) fn repairs(
         fields.text("repaired", Some(&repair.repaired.to_string()));
         fields.text("file", Some(&record.position.file));
         fields.text("position", Some(&record.position.to_string()));
-        let tags = tags(&[("measurement", measurement), ("rule", &rule), ("field", &field)])?;
+        let own = [("measurement", beside.measurement.as_str()), ("rule", &rule), ("field", &field)];
+        let with = |more: Option<(&str, &str)>| {
+            let pairs = own.into_iter().chain(beside.tags.iter()).chain(more);
+            TagSet::new(pairs).map_err(|error| format!("its tags: {error}"))
+        };
+        let mut tags = with(None)?;
+        // One key was wrong in two ways that have one name, or two fields have the word of all others.
+        let mut nth = 2;
+        while points.iter().any(|point| point.tags == tags) {
+            tags = with(Some(("nth", &nth.to_string())))?;
+            nth += 1;
+        }
         points.push(fields.point(REPAIRS, tags, at));
     }
     Ok(points)
