@@ -12,7 +12,7 @@ use wattlog_migrate::{
 };
 use wattlog_model::{FieldKind, FieldMeaning, FieldValue, Point, TagSet, Timestamp, Unit};
 
-/// `data_source` of readings, states and weather.
+/// `data_source` of readings, states, weather and price forecasts.
 pub(super) const SOURCE: &str = "migration";
 /// `data_source` of what decisions saw.
 pub(super) const OF_DECISIONS: &str = "optimiser-decisions";
@@ -30,6 +30,25 @@ pub(super) const MEASUREMENTS: [&str; 7] = [
     "pv_forecasts",
     "tariff_prices",
     "weather_data",
+];
+
+/// Series that the import writes: of a measurement those with a tag, or all.
+pub(super) struct Series {
+    pub(super) measurement: &'static str,
+    pub(super) tag: Option<(&'static str, &'static str)>,
+}
+
+/// All of them; nothing else writes there.
+pub(super) const SERIES: &[Series] = &[
+    Series { measurement: "energy_data", tag: Some(("data_source", SOURCE)) },
+    Series { measurement: "energy_data", tag: Some(("data_source", OF_DECISIONS)) },
+    Series { measurement: "optimiser_state", tag: Some(("data_source", SOURCE)) },
+    Series { measurement: "price_forecasts", tag: Some(("data_source", SOURCE)) },
+    Series { measurement: "prices", tag: Some(("source", OPTIMISER)) },
+    Series { measurement: "pv_forecasts", tag: Some(("source", OPTIMISER)) },
+    Series { measurement: "tariff_prices", tag: Some(("source", OF_DECISIONS)) },
+    Series { measurement: "weather_data", tag: Some(("data_source", SOURCE)) },
+    Series { measurement: REPAIRS, tag: None },
 ];
 
 /// Which inverter and where, as tags say it.
@@ -95,7 +114,8 @@ pub(super) fn price_forecast(forecast: &PriceForecast, names: &mut Names) -> Res
     fields.number("confidence", forecast.confidence);
     fields.text("issued_at", forecast.issued_at.map(rfc3339).as_deref());
     let source = names.tag(forecast.source.as_deref().unwrap_or(OPTIMISER));
-    Ok(fields.point("price_forecasts", tags(&[("source", &source)])?, forecast.at))
+    let tags = tags(&[("source", &source), ("data_source", SOURCE)])?;
+    Ok(fields.point("price_forecasts", tags, forecast.at))
 }
 
 /// A step of a PV forecast. Its distance from the moment of forecasting, in whole hours, is a tag, so that an hour keeps what

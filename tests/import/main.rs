@@ -11,6 +11,7 @@ mod support;
 mod asked;
 mod fixtures;
 mod interrupted;
+mod removed;
 mod repairs;
 mod repeated;
 mod settings;
