@@ -29,7 +29,7 @@ impl Answers {
         // What wattlog computes from points follows them a moment later, and tells nothing of the import.
         let computed = ["energy_quarters", "derived_state"];
         let names = names_of(&measurements).into_iter().filter(|name| !computed.contains(&name.as_str()));
-        let points = names.map(|name| (name.clone(), rows(server, &name))).collect();
+        let points = names.map(|name| (name.clone(), in_order(rows(server, &name)))).collect();
         let records = LISTS.into_iter().map(|list| (list, listed(server, list))).collect();
         Self { points, records }
     }
@@ -39,9 +39,10 @@ impl Answers {
         for (name, rows) in &self.points {
             let others = other.points.get(name).map(Vec::as_slice).unwrap_or_default();
             let missing: Vec<_> = rows.iter().filter(|row| !others.contains(row)).take(5).collect();
+            let instead: Vec<_> = others.iter().filter(|row| !rows.contains(row)).take(5).collect();
             assert!(
                 missing.is_empty() && rows.len() == others.len(),
-                "{when}: {name}: {} and {} rows; {missing:#?}",
+                "{when}: {name}: {} and {} rows; {missing:#?}, instead {instead:#?}",
                 rows.len(),
                 others.len()
             );
@@ -58,6 +59,20 @@ impl Answers {
         }
         assert_eq!(self.points.keys().collect::<Vec<_>>(), other.points.keys().collect::<Vec<_>>(), "{when}");
     }
+}
+
+/// Rows with the fields by name: a store has them in the order of their first write, and which batch that was in depends on
+/// how fast the machine is.
+fn in_order(rows: Vec<String>) -> Vec<String> {
+    let plain = |row: &String| {
+        let row: Value = serde_json::from_str(row).expect("a row");
+        let fields: BTreeMap<&String, &Value> = row["fields"].as_object().expect("fields").iter().collect();
+        let fields = serde_json::to_string(&fields).expect("plain data");
+        format!("{} {} {fields}", row["time"], row["tags"])
+    };
+    let mut rows: Vec<String> = rows.iter().map(plain).collect();
+    rows.sort();
+    rows
 }
 
 fn names_of(measurements: &Value) -> Vec<String> {
