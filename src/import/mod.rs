@@ -31,5 +31,6 @@ mod tariff;
 mod validate;
 mod writer;
 
+pub(crate) use points::{IMPORTED, OPTIMISER};
 pub(crate) use report::ImportReport;
 pub(crate) use run::{Files, Home, Mode, Plan, Stores, device_name, run, serial_of};
