@@ -48,7 +48,8 @@ impl Databases {
             });
             retentions.extend(own);
             // The sums of a year take less room than a day of its points.
-            let is_told = section.measurements.get(QUARTERS).is_some_and(|section| section.retention.is_some());
+            let is_told =
+                section.measurements.get(QUARTERS).is_some_and(|section| section.retention.is_some());
             let has_energies = name == own_database && section.retention.is_some() && !is_told;
             retentions.extend(has_energies.then(|| (name.clone(), Some(QUARTERS.to_owned()), Rule::Forever)));
             retentions.extend(section.retention.map(|keep| (name.clone(), None, keep.rule())));
@@ -231,10 +232,13 @@ mod tests {
             (json!({}), "wattlog", None),
         ] {
             let engine = open(&Arc::new(SimDisk::new(5)), true);
-            let yaml = json!({ "databases": { "home": { "retention": "90d", "measurements": measurements } } });
+            let yaml =
+                json!({ "databases": { "home": { "retention": "90d", "measurements": measurements } } });
             Databases::of(&config(yaml), own).apply(&engine).unwrap();
             let of = |name: Option<&str>| {
-                let rule = |info: wattlog_engine::RetentionInfo| (info.measurement.as_deref() == name).then_some(info.rule);
+                let rule = |info: wattlog_engine::RetentionInfo| {
+                    (info.measurement.as_deref() == name).then_some(info.rule)
+                };
                 engine.retentions().into_iter().find_map(rule)
             };
             assert_eq!((of(None), of(Some("energy_quarters"))), (Some(days(90)), wanted), "{own}");

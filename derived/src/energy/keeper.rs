@@ -38,6 +38,8 @@ pub struct EnergyStatus {
     pub is_following: bool,
     /// Why it does not get on, if so.
     pub error: Option<String>,
+    /// Times of which points cannot be read: tried again each hour and at a start.
+    pub lost: Vec<Range<i64>>,
     /// Attempts since the start that failed.
     pub failures: u64,
     /// When it had last done, or found that there is nothing to do.
@@ -270,6 +272,7 @@ impl Shared {
     fn tell(&self, follower: &Follower) {
         let mut status = self.status.lock();
         status.pending = follower.pending.ranges().to_vec();
+        status.lost = follower.lost.ranges().to_vec();
         status.horizon = follower.horizon;
         status.is_following = true;
     }
