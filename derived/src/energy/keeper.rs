@@ -358,17 +358,20 @@ impl Shared {
         Some(quarter_of(newest.saturating_sub(self.options.max_gap_ns())))
     }
 
+    /// The first quarter of which, and of whose surroundings, every point is still there.
+    fn whole_from(&self) -> i64 {
+        cutoff(&self.engine, &self.options.database, RAW).map_or(i64::MIN, |cutoff| {
+            quarter_of(cutoff.saturating_add(self.options.max_gap_ns()).saturating_add(QUARTER_NS - 1))
+        })
+    }
+
     /// Leaves out what no point can be in, or retention hides: rows of that stay as they are. Points of a file that is set aside are
     /// not known of, so that what is left out for want of points is tried again.
     fn clip(&self, follower: &mut Follower) -> Result<(), Failure> {
         if follower.pending.is_empty() {
             return Ok(());
         }
-        // The first quarter of which, and of whose surroundings, every point is still there.
-        let whole = cutoff(&self.engine, &self.options.database, RAW).map_or(i64::MIN, |cutoff| {
-            quarter_of(cutoff.saturating_add(self.options.max_gap_ns()).saturating_add(QUARTER_NS - 1))
-        });
-        follower.pending.clip(&(whole..i64::MAX));
+        follower.pending.clip(&(self.whole_from()..i64::MAX));
         let mut left_out = follower.pending.clone();
         left_out.clip(&(i64::MIN..follower.horizon.unwrap_or(i64::MIN)));
         let mut times: Option<Range<i64>> = None;
@@ -399,6 +402,10 @@ impl Shared {
             }
             Err(error) => return Err(error.into()),
         };
+        // Hidden by age since the part was taken: what came out of that is no reason to take rows away. It is left out next.
+        if self.whole_from() > part.start {
+            return Ok(());
+        }
         if let Some(lost) = computed.lost.first() {
             let (from, to) = (lost.start, lost.end);
             tracing::warn!(from, to, "points of {RAW} cannot be read: their energies stay as they were");
