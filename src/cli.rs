@@ -360,7 +360,7 @@ pub(crate) enum Import {
 #[derive(Debug, Args)]
 pub(crate) struct OptimiserArgs {
     /// Folder of the optimiser, the one that holds `out` and `data`; only read
-    #[arg(value_name = "DIR", required_unless_present = "config")]
+    #[arg(value_name = "DIR", required_unless_present_any = ["config", "remove"])]
     pub(crate) folder: Option<PathBuf>,
     /// Its SQLite store, if that lies elsewhere
     #[arg(long, value_name = "FILE", requires = "folder")]
@@ -381,6 +381,10 @@ pub(crate) struct OptimiserArgs {
     /// The tag location, as in collector.devices[].location
     #[arg(long, value_name = "NAME", default_value = "home", value_parser = tag_value)]
     pub(crate) location: String,
+    /// Take out again what imports stored: points, records of the ledger that nobody changed since, and what is remembered of
+    /// files. With --dry-run only told
+    #[arg(long, conflicts_with_all = ["folder", "db", "config", "device", "location", "again", "validate"])]
+    pub(crate) remove: bool,
     /// Read everything and report, write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

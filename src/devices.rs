@@ -112,6 +112,7 @@ fn go_on_fetching(feed: &mut Fetched, before: &Fetched) {
     feed.stored += before.stored;
     feed.rejected += before.rejected;
     feed.refused_rows += before.refused_rows;
+    feed.refused_values += before.refused_values;
     if feed.last_success.is_none() {
         feed.consecutive_failures += before.consecutive_failures;
         feed.last_error = feed.last_error.take().or_else(|| before.last_error.clone());
@@ -148,6 +149,7 @@ fn told_feed(feed: Fetched) -> FeedStatus {
         stored: feed.stored,
         rejected: feed.rejected,
         refused_rows: feed.refused_rows,
+        refused_values: feed.refused_values,
         last_error: feed.last_error,
         note: feed.note,
     }

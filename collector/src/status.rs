@@ -212,6 +212,8 @@ pub struct FeedStatus {
     pub rejected: u64,
     /// Rows of answers that could not be used.
     pub refused_rows: u64,
+    /// Values that could not be used, of rows that were stored without them.
+    pub refused_values: u64,
     /// What is to be known of the values, as the age of a rate of exchange.
     pub note: Option<String>,
 }

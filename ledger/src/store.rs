@@ -169,6 +169,22 @@ impl Ledger {
         writing.commit(old).await
     }
 
+    /// [`Ledger::remove`] for many, each by its number and the version that was seen: all or none.
+    ///
+    /// # Errors
+    /// As [`Ledger::remove`], for the first record that fails.
+    pub async fn remove_all<R: Record>(&self, seen: &[(i64, i64)], actor: &Actor) -> Result<(), LedgerError> {
+        if seen.is_empty() {
+            return Ok(());
+        }
+        let mut writing = self.write(actor).await?;
+        for (id, version) in seen {
+            let old = writing.expect::<R>(*id, Expected::Version(*version)).await?;
+            writing.remove(&old).await?;
+        }
+        writing.commit(()).await
+    }
+
     /// Number `id`, if there is one.
     ///
     /// # Errors

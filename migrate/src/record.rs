@@ -328,8 +328,8 @@ pub struct ChargingWindow {
 
 /// One market price of a quarter of an hour.
 ///
-/// Prices below zero were never written here, and entries of a first start are total prices that nothing tells apart.
-/// Take them where no feed has the day.
+/// Prices below zero were never written here, and total prices of a first start are refused. Take them where no feed has
+/// the day.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct MarketPrice {
     /// First moment of the period: a quarter before what was written.

@@ -37,17 +37,35 @@ impl Tariff for G12 {
     }
 }
 
+/// Whether the optimiser that stored a price left the division by 1000 out of small ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Division {
+    /// Before it was repaired.
+    Missing,
+    /// After it was repaired, on a box that may have been updated late.
+    Doubtful,
+}
+
 /// The true total of a stored one, if the stored one is provably 1000 times the market price plus what is added.
 ///
 /// Evidence: without `added` it is a market price as the exchange writes it, with at most two decimals, of at most
-/// 10 PLN/MWh, and as PLN/kWh it is one that no hour had: below zero or above 3. Among 5 910 stored prices of one home
-/// this finds the 11 wrong ones and no other. A market price between 0 and 3 PLN/MWh leaves no trace and stays as it is.
-pub(crate) fn true_price(stored: f64, added: f64) -> Option<f64> {
+/// 10 PLN/MWh, and as PLN/kWh it is one that no hour had.
+/// - Where the division was missing that is a total below zero or above 3: each negative market price was hit. Among 5 910
+///   stored prices of one home this finds the 11 wrong ones and no other.
+/// - Where it is doubtful, a total below zero may be true (-500 PLN/MWh is -0.5). There the market price itself must lie
+///   below -1 or above 3 PLN/kWh. No hour was below -0.6; a true one above 3 (up to 5 were seen) would have to be a round
+///   ten of PLN/MWh to show two decimals, as one price in a thousand is.
+///
+/// A market price between 0 and 3 PLN/MWh leaves no trace and stays as it is; so does one from -1 on where it is doubtful.
+pub(crate) fn true_price(stored: f64, added: f64, division: Division) -> Option<f64> {
     let market_pln_mwh = stored - added;
     let hundredths = market_pln_mwh * 100.0;
     let two_decimals = (hundredths - hundredths.round()).abs() < 1e-6;
-    let impossible = !(0.0..=3.0).contains(&stored);
-    (two_decimals && market_pln_mwh <= LARGEST_UNSCALED && impossible)
+    let impossible = match division {
+        Division::Missing => !(0.0..=3.0).contains(&stored),
+        Division::Doubtful => !(-1.0 - SLACK..=3.0 + SLACK).contains(&market_pln_mwh),
+    };
+    (two_decimals && market_pln_mwh <= LARGEST_UNSCALED + SLACK && impossible)
         .then(|| rounded(market_pln_mwh / 1000.0 + added))
 }
 
@@ -57,7 +75,9 @@ pub(crate) fn rounded(amount: f64) -> f64 {
 }
 
 /// Market prices above this were divided.
-const LARGEST_UNSCALED: f64 = 10.0 + 1e-9;
+const LARGEST_UNSCALED: f64 = 10.0;
+/// What a difference of two decimals may be off.
+const SLACK: f64 = 1e-9;
 
 #[cfg(test)]
 mod tests {
@@ -88,7 +108,37 @@ mod tests {
             (10.4558, peak, None),
             (0.0, peak, None),
         ] {
-            assert_eq!(true_price(stored, added), expected, "{stored}");
+            assert_eq!(true_price(stored, added, Division::Missing), expected, "{stored}");
+        }
+    }
+
+    #[test]
+    fn where_the_division_is_doubtful_only_what_no_market_had_is_proof() {
+        let (peak, off_peak) = (0.0892 + 0.3566, 0.0892 + 0.0749);
+        for added in [peak, off_peak] {
+            for (market, expected) in [
+                // Both sides of each border, in hundredths as the exchange has them.
+                (3.01, Some(0.00301)),
+                (3.0, None),
+                (10.0, Some(0.01)),
+                (10.01, None),
+                (-1.0, None),
+                (-1.01, Some(-0.00101)),
+                (-600.0, Some(-0.6)),
+                // True prices: -500 and -600 PLN/MWh, an evening peak, one of 4 000.13 PLN/MWh.
+                (-0.5, None),
+                (-0.6, None),
+                (2.0, None),
+                (4.00013, None),
+                // Three decimals are of no exchange.
+                (5.291, None),
+            ] {
+                // As it was stored: rounded like a sum of two and four decimals, or not at all.
+                for stored in [market + added, rounded(market + added)] {
+                    let expected = expected.map(|market: f64| rounded(market + added));
+                    assert_eq!(true_price(stored, added, Division::Doubtful), expected, "{market}");
+                }
+            }
         }
     }
 }

@@ -342,6 +342,32 @@ fn prices_below_zero_that_the_history_left_out_are_holes() {
 }
 
 #[test]
+fn a_total_price_of_a_first_start_is_no_market_price() {
+    // Stored as market prices they had selling component and distribution added twice by whoever fell back on them.
+    let migrated = of_one(
+        "data/price_history.json",
+        r#"[["2025-12-02T10:07:31.123456", 0.5391], ["2025-12-02T10:15:00.000001", 0.5812],
+            ["2025-12-02T10:15:00", 0.31], ["2025-12-02 10:30", 0.32], ["2025-12-02T10:38:00", 0.6]]"#,
+    );
+    let starts: Vec<_> = migrated
+        .of_kind(Kind::MarketPrice)
+        .map(|record| match &record.body {
+            Body::MarketPrice(price) => (price.start, price.price_pln_kwh),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(starts, [(utc("2025-12-02T09:00:00Z"), 0.31), (utc("2025-12-02T09:15:00Z"), 0.32)]);
+    let counts = migrated.report.kinds[&Kind::MarketPrice];
+    assert_eq!((counts.read, counts.kept, counts.refused), (5, 2, 3));
+    let told: Vec<(u64, &str)> =
+        migrated.out.refusals.iter().map(|one| (one.position.record, one.reason.as_str())).collect();
+    let reason = "ends no quarter of an hour: the total price of a decision, and no market price";
+    assert_eq!(told.iter().map(|(record, _)| *record).collect::<Vec<_>>(), [0, 1, 4], "{told:?}");
+    assert!(told.iter().all(|(_, told)| told.ends_with(reason)), "{told:?}");
+    assert!(migrated.out.refusals.iter().all(|one| &*one.position.file == "data/price_history.json"));
+}
+
+#[test]
 fn a_history_fetched_twice_on_the_25_hour_day_keeps_both_passes() {
     let hours = [0, 1, 2, 2, 3].map(|hour| [0, 15, 30, 45].map(|minute| format!("{hour:02}:{minute:02}")));
     let quarters: Vec<String> = hours.into_iter().flatten().collect();

@@ -29,6 +29,8 @@ pub struct FeedStatus {
     pub rejected: u64,
     /// Rows of answers that could not be used.
     pub refused_rows: u64,
+    /// Values that could not be used, of rows that were stored without them.
+    pub refused_values: u64,
     /// Why the last look failed; without secrets.
     pub last_error: Option<String>,
     /// What is to be known of the values.

@@ -10,7 +10,7 @@ use crate::config::{self, Loaded, Surroundings};
 use crate::databases::{self, Databases};
 use crate::failure::{Failure, Kind, chain};
 use crate::import::settings::Settings;
-use crate::import::{self, Files, Home, ImportReport, Mode, Plan, Stores};
+use crate::import::{self, Files, Home, ImportReport, Mode, Plan, Removal, RemovalReport, Stores};
 use crate::{files, logging, memory, serve};
 use serde_json::json;
 use std::path::Path;
@@ -20,6 +20,9 @@ use wattlog_model::Clock;
 
 pub(crate) fn run(source: &Import) -> Result<(), Failure> {
     let Import::Optimiser(arguments) = source;
+    if arguments.remove {
+        return remove(arguments);
+    }
     let scanned = match &arguments.folder {
         Some(folder) => Some(Plan::scan(folder, arguments.db.as_deref())?),
         None => None,
@@ -73,21 +76,64 @@ async fn import(arguments: &OptimiserArgs, plan: &Plan) -> Result<ImportReport, 
     if arguments.dry_run {
         return import::run(plan, None, Mode::Store).await;
     }
-    let stores = open(arguments).await?;
+    let stores = open(arguments, Access::Write).await?;
     let mode = if arguments.validate { Mode::StoreAndValidate } else { Mode::Store };
     let outcome = import::run(plan, Some(&stores), mode).await;
-    let Stores { engine, ledger, .. } = stores;
-    ledger.close().await;
-    let closed = tokio::task::spawn_blocking(move || engine.close()).await;
+    let closed = close(stores).await;
     let report = outcome?;
-    closed
-        .map_err(|error| Failure::from_error(Kind::General, &error))?
-        .map_err(|error| Failure::new(Kind::Io, format!("close the store: {error}")))?;
+    closed?;
     Ok(report)
 }
 
+/// Exit code 0 also if there was nothing to remove, 65 if a part of the store cannot be read.
+fn remove(arguments: &OptimiserArgs) -> Result<(), Failure> {
+    let runtime = serve::runtime()?;
+    let report: Result<RemovalReport, Failure> = runtime.block_on(async {
+        let (access, removal) = if arguments.dry_run {
+            (Access::Look, Removal::Pretended)
+        } else {
+            (Access::Write, Removal::Done)
+        };
+        let stores = open(arguments, access).await?;
+        let outcome = import::remove(&stores, removal).await;
+        let closed = close(stores).await;
+        let report = outcome?;
+        closed?;
+        Ok(report)
+    });
+    runtime.shutdown_background();
+    let report = report?;
+    if arguments.json {
+        print_json(&json!(report))?;
+    } else {
+        print(&report.to_text())?;
+    }
+    if report.is_whole() { Ok(()) } else { Err(Failure::silent(Kind::Data)) }
+}
+
+async fn close(stores: Stores) -> Result<(), Failure> {
+    let Stores { engine, ledger, .. } = stores;
+    ledger.close().await;
+    let closed = tokio::task::spawn_blocking(move || engine.close()).await;
+    closed
+        .map_err(|error| Failure::from_error(Kind::General, &error))?
+        .map_err(|error| Failure::new(Kind::Io, format!("close the store: {error}")))
+}
+
+/// Every store has it from its first opening on.
+const FOLDER_OF_A_STORE: &str = "manifest";
+
+/// What is done with the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// It is made if it is not there, with its databases.
+    Write,
+    /// It must be there.
+    Look,
+}
+
 /// The store and the ledger, as `serve` would open them; the database answers no write before it is durable.
-async fn open(arguments: &OptimiserArgs) -> Result<Stores, Failure> {
+async fn open(arguments: &OptimiserArgs, access: Access) -> Result<Stores, Failure> {
     let surroundings = Surroundings::of_process(None);
     let Loaded { mut config, .. } =
         config::load(&surroundings).map_err(|error| Failure::new(Kind::Config, error.to_string()))?;
@@ -96,6 +142,9 @@ async fn open(arguments: &OptimiserArgs) -> Result<Stores, Failure> {
     let config = memory::fit(&config).config;
     let folder = arguments.data.clone().or_else(|| config.engine.data.clone());
     let folder = folder.unwrap_or_else(|| surroundings.data_folder());
+    if arguments.remove && !folder.join(FOLDER_OF_A_STORE).is_dir() {
+        return Err(Failure::new(Kind::Usage, format!("{}: no store is here", folder.display())));
+    }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let engine = serve::open_store(&config, &folder, clock.clone()).await.map_err(|failure| {
         if !failure.is_busy() {
@@ -105,14 +154,18 @@ async fn open(arguments: &OptimiserArgs) -> Result<Stores, Failure> {
         Failure::new(Kind::Busy, format!("{failure}; {hint}"))
     })?;
     let database = config.server.default_database.clone();
-    if !databases::settle(&engine, &Arc::new(Databases::of(&config, &database))).await {
+    if access == Access::Write
+        && !databases::settle(&engine, &Arc::new(Databases::of(&config, &database))).await
+    {
         let told = "databases and their retention could not be made as configured: look at the disk";
         return Err(Failure::new(Kind::Io, told));
     }
-    // `serve` tells the database its configured durability again when it starts.
-    engine.set_durability(&database, None, Durability::Always).map_err(|error| {
-        Failure::new(Kind::Io, format!("set the durability of {database}: {}", chain(&error)))
-    })?;
+    if access == Access::Write {
+        // `serve` tells the database its configured durability again when it starts.
+        engine.set_durability(&database, None, Durability::Always).map_err(|error| {
+            Failure::new(Kind::Io, format!("set the durability of {database}: {}", chain(&error)))
+        })?;
+    }
     let ledger = serve::open_ledger(&config, &folder, clock.clone())?;
     ledger
         .ready()

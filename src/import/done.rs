@@ -12,7 +12,7 @@ use wattlog_ledger::{Actor, Ledger, Value as Column};
 use wattlog_model::Timestamp;
 
 /// Raised whenever the same file would become something else.
-pub(super) const RULES: u32 = 2;
+pub(super) const RULES: u32 = 3;
 /// Marks of one record: 16 characters each, of the megabyte that a value may have.
 const PER_RECORD: usize = 50_000;
 
@@ -25,6 +25,8 @@ pub(super) struct Done {
     records: Vec<Vec<u64>>,
     /// The first record that is not in the ledger as it is here.
     unsaved: usize,
+    /// Something was stored by other rules than those of this version.
+    by_other_rules: bool,
 }
 
 impl Done {
@@ -42,10 +44,12 @@ impl Done {
             report: json!({}),
         };
         let mut records = Vec::new();
+        let mut by_other_rules = false;
         loop {
             let key = key_of(&run_key, records.len());
             let found = ledger.find::<ImportRun>(&[Column::Text(Some(key))]).await;
             let Some(found) = found.map_err(|error| super::writer::refused(&error))? else { break };
+            by_other_rules |= found.record.progress["rules"].as_u64() != Some(u64::from(RULES));
             records.push(marks_of(&found.record.progress));
             if records.len() == 1 {
                 run = found.record;
@@ -53,7 +57,7 @@ impl Done {
         }
         let known = records.iter().flatten().copied().collect();
         let unsaved = records.len();
-        Ok(Self { run, known, records, unsaved })
+        Ok(Self { run, known, records, unsaved, by_other_rules })
     }
 
     /// Whether the file with this mark is stored.
@@ -64,6 +68,11 @@ impl Done {
     /// Whether any file is stored.
     pub(super) fn has_any(&self) -> bool {
         !self.known.is_empty()
+    }
+
+    /// Whether an earlier run followed other rules.
+    pub(super) fn is_by_other_rules(&self) -> bool {
+        self.by_other_rules
     }
 
     /// Whether an earlier run came to its end.
@@ -146,7 +155,8 @@ pub(super) fn hash(parts: &[&[u8]]) -> u64 {
     hash
 }
 
-const TOOL: &str = "optimiser";
+/// The tool of these records.
+pub(super) const TOOL: &str = "optimiser";
 
 #[cfg(test)]
 mod tests {

@@ -122,9 +122,9 @@ impl Mapping {
                 return Ok(());
             }
         }
-        let beside = mapped.points.last().and_then(|point| Some((point.measurement.clone(), point.time?)));
-        if let Some((measurement, at)) = beside {
-            mapped.points.extend(points::repairs(record, &measurement, at, &mut self.fields)?);
+        if let Some(beside) = mapped.points.last() {
+            let repairs = points::repairs(record, beside, &mut self.fields)?;
+            mapped.points.extend(repairs);
         }
         Ok(())
     }

@@ -16,7 +16,7 @@
 //!    hash for each point and record that it writes.
 //!
 //! `points` and `records` say what becomes of what (pure), `writer` stores it, `done` remembers files, `validate` compares,
-//! `report` tells. `settings` and `tariff` read the optimiser's configuration.
+//! `remove` takes it all out again, `report` tells. `settings` and `tariff` read the optimiser's configuration.
 
 mod done;
 mod mapping;
@@ -24,6 +24,7 @@ mod names;
 mod points;
 mod progress;
 mod records;
+mod remove;
 mod report;
 mod run;
 pub(crate) mod settings;
@@ -32,5 +33,6 @@ mod validate;
 mod writer;
 
 pub(crate) use points::{IMPORTED, OPTIMISER};
+pub(crate) use remove::{Removal, RemovalReport, remove};
 pub(crate) use report::ImportReport;
 pub(crate) use run::{Files, Home, Mode, Plan, Stores, device_name, run, serial_of};

@@ -12,7 +12,7 @@ use wattlog_migrate::{
 };
 use wattlog_model::{FieldKind, FieldMeaning, FieldValue, Point, TagSet, Timestamp, Unit};
 
-/// `data_source` of readings, states and weather.
+/// `data_source` of readings, states, weather and price forecasts.
 pub(super) const SOURCE: &str = "migration";
 /// `data_source` of what decisions saw.
 pub(super) const OF_DECISIONS: &str = "optimiser-decisions";
@@ -32,6 +32,25 @@ pub(super) const MEASUREMENTS: [&str; 7] = [
     "pv_forecasts",
     "tariff_prices",
     "weather_data",
+];
+
+/// Series that the import writes: of a measurement those with a tag, or all.
+pub(super) struct Series {
+    pub(super) measurement: &'static str,
+    pub(super) tag: Option<(&'static str, &'static str)>,
+}
+
+/// All of them; nothing else writes there.
+pub(super) const SERIES: &[Series] = &[
+    Series { measurement: "energy_data", tag: Some(("data_source", SOURCE)) },
+    Series { measurement: "energy_data", tag: Some(("data_source", OF_DECISIONS)) },
+    Series { measurement: "optimiser_state", tag: Some(("data_source", SOURCE)) },
+    Series { measurement: "price_forecasts", tag: Some(("data_source", SOURCE)) },
+    Series { measurement: "prices", tag: Some(("source", OPTIMISER)) },
+    Series { measurement: "pv_forecasts", tag: Some(("source", OPTIMISER)) },
+    Series { measurement: "tariff_prices", tag: Some(("source", OF_DECISIONS)) },
+    Series { measurement: "weather_data", tag: Some(("data_source", SOURCE)) },
+    Series { measurement: REPAIRS, tag: None },
 ];
 
 /// Which inverter and where, as tags say it.
@@ -97,7 +116,8 @@ pub(super) fn price_forecast(forecast: &PriceForecast, names: &mut Names) -> Res
     fields.number("confidence", forecast.confidence);
     fields.text("issued_at", forecast.issued_at.map(rfc3339).as_deref());
     let source = names.tag(forecast.source.as_deref().unwrap_or(OPTIMISER));
-    Ok(fields.point("price_forecasts", tags(&[("source", &source)])?, forecast.at))
+    let tags = tags(&[("source", &source), ("data_source", SOURCE)])?;
+    Ok(fields.point("price_forecasts", tags, forecast.at))
 }
 
 /// A step of a PV forecast. Its distance from the moment of forecasting, in whole hours, is a tag, so that an hour keeps what
@@ -146,14 +166,11 @@ pub(super) fn weather(weather: &Weather, place: &Place, names: &mut Names) -> Re
     Ok(fields.point("weather_data", tags, weather.at))
 }
 
-/// Originals of what was repaired about a point, each a point of its own beside it.
-pub(super) fn repairs(
-    record: &Record,
-    measurement: &str,
-    at: Timestamp,
-    names: &mut Names,
-) -> Result<Vec<Point>, String> {
-    let mut points = Vec::new();
+/// Originals of what was repaired about a point, each a point of its own beside it: under the tags of that point, so that
+/// two inverters, or two forecasts of an hour, keep theirs apart.
+pub(super) fn repairs(record: &Record, beside: &Point, names: &mut Names) -> Result<Vec<Point>, String> {
+    let mut points: Vec<Point> = Vec::new();
+    let at = beside.time.unwrap_or(Timestamp(0));
     for repair in record.repairs.iter().take(MOST_REPAIRS) {
         let rule = word_of(&repair.rule);
         let field = names.tag(&repair.field);
@@ -163,7 +180,18 @@ pub(super) fn repairs(
         fields.text("repaired", Some(&repair.repaired.to_string()));
         fields.text("file", Some(&record.position.file));
         fields.text("position", Some(&record.position.to_string()));
-        let tags = tags(&[("measurement", measurement), ("rule", &rule), ("field", &field)])?;
+        let own = [("measurement", beside.measurement.as_str()), ("rule", &rule), ("field", &field)];
+        let with = |more: Option<(&str, &str)>| {
+            let pairs = own.into_iter().chain(beside.tags.iter()).chain(more);
+            TagSet::new(pairs).map_err(|error| format!("its tags: {error}"))
+        };
+        let mut tags = with(None)?;
+        // One key was wrong in two ways that have one name, or two fields have the word of all others.
+        let mut nth = 2;
+        while points.iter().any(|point| point.tags == tags) {
+            tags = with(Some(("nth", &nth.to_string())))?;
+            nth += 1;
+        }
         points.push(fields.point(REPAIRS, tags, at));
     }
     Ok(points)

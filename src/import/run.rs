@@ -28,12 +28,16 @@ use wattlog_model::{FieldKind, FieldMeaning, Timestamp};
 pub(crate) use super::writer::Stores;
 
 /// Who changes records of the ledger.
-const ACTOR: &str = "import:optimiser";
+pub(super) const ACTOR: &str = "import:optimiser";
 /// `device_id` where no file names a device and nobody said one.
 const UNKNOWN_DEVICE: &str = "inverter";
 /// Files are marked done at least this often, in time and in number.
 const MARK_EVERY: Duration = Duration::from_secs(1);
 const MOST_MARKS: usize = 256;
+
+/// Everything is stored anew then, but what an earlier version stored at places that this one does not use stays there.
+const OTHER_RULES: &str = "an earlier version imported this tree by other rules; what this one would not store is still there: \
+                           `wattlog import optimiser --remove`, then import again, leaves only what this version stores";
 
 /// What to do with what is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,6 +223,9 @@ pub(crate) async fn run(plan: &Plan, stores: Option<&Stores>, mode: Mode) -> Res
     let read = context.into_report();
     tally.refused += read.unread + read.kinds.values().map(|counts| counts.refused).sum::<u64>();
     let mut notes = Vec::new();
+    if done.as_ref().is_some_and(Done::is_by_other_rules) {
+        notes.push(OTHER_RULES.to_owned());
+    }
     if let (Some(stores), Some(done)) = (stores, &done)
         && (wrote || !done.is_completed())
     {

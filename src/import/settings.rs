@@ -36,7 +36,7 @@ pub(crate) struct Converted {
 }
 
 /// Name of the settings among the configurations of the ledger.
-const NAME: &str = "optimiser";
+pub(super) const NAME: &str = "optimiser";
 
 impl Settings {
     /// Reads the text of `name`; the inverter becomes the device `device` at `location`.

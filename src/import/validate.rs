@@ -348,21 +348,22 @@ fn check_series(stores: &Stores, source: &Sums, validation: &mut Validation) -> 
     Ok(())
 }
 
-/// Series of the collector have the same measurement and are left out.
+/// Series of the collector have the same measurement and are left out, by the tag that all series of the import have there.
 fn source_filter(source: &Sums, measurement: &str) -> Vec<TagFilter> {
-    let tags = source.keys().filter(|(its, _)| its == measurement).map(|(_, tags)| tags.as_str());
-    let mut words: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for pair in tags.flat_map(|tags| tags.split(',')) {
-        let Some((key, value)) = pair.split_once('=') else { continue };
-        if matches!(key, "data_source" | "source") {
-            words.entry(key).or_default().insert(value);
-        }
-    }
-    let filter = |(key, values): (&str, BTreeSet<&str>)| TagFilter {
-        key: key.to_owned(),
-        predicate: TagPredicate::In(values.into_iter().map(str::to_owned).collect()),
+    let series: Vec<&str> =
+        source.keys().filter(|(its, _)| its == measurement).map(|(_, tags)| tags.as_str()).collect();
+    let words = |key: &str| -> Option<TagFilter> {
+        let word = |tags: &&str| {
+            let pair = tags.split(',').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+            pair.map(str::to_owned)
+        };
+        let words: Option<BTreeSet<String>> = series.iter().map(word).collect();
+        words.map(|words| TagFilter {
+            key: key.to_owned(),
+            predicate: TagPredicate::In(words.into_iter().collect()),
+        })
     };
-    words.into_iter().map(filter).collect()
+    ["data_source", "source"].into_iter().filter_map(words).collect()
 }
 
 fn sum_answer(stored: &mut Sums, measurement: &str, series: &ResultSeries) {

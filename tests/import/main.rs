@@ -11,6 +11,8 @@ mod support;
 mod asked;
 mod fixtures;
 mod interrupted;
+mod removed;
+mod repairs;
 mod repeated;
 mod settings;
 mod ways;

@@ -3,6 +3,8 @@
 use crate::asked::{Answers, Row, records};
 use crate::{Home, made_tree};
 use serde_json::json;
+use sqlx::Connection as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use std::fs;
 
 #[test]
@@ -124,6 +126,31 @@ fn a_record_that_somebody_changed_stays_as_it_is() {
         records(&server, "decisions").into_iter().filter(|one| one["reason"] == "corrected by hand").count();
     assert_eq!(reasons, 1);
     assert!(server.stop().success());
+}
+
+#[test]
+fn what_was_stored_by_other_rules_is_told_with_the_way_to_be_rid_of_it() {
+    let (tree, _) = made_tree(2);
+    let home = Home::new();
+    let (_, first) = home.import(tree.path(), &[]);
+    assert_eq!(first["notes"], json!([]));
+    // As an earlier version left it.
+    let file = home.data().join("ledger.db");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let changed = runtime.block_on(async {
+        let mut ledger =
+            SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&file)).await.unwrap();
+        let sql = "UPDATE import_runs SET progress = json_set(progress, '$.rules', 2)";
+        let changed = sqlx::query(sql).execute(&mut ledger).await.unwrap().rows_affected();
+        ledger.close().await.unwrap();
+        changed
+    });
+    assert_eq!(changed, 1);
+    let (_, report) = home.import(tree.path(), &["--again"]);
+    let notes = report["notes"].as_array().unwrap();
+    assert!(notes.len() == 1 && notes[0].as_str().unwrap().contains("--remove"), "{notes:?}");
+    let (_, report) = home.import(tree.path(), &[]);
+    assert_eq!(report["notes"], json!([]), "told once");
 }
 
 fn touch(folder: &std::path::Path) {

@@ -5,7 +5,7 @@ use crate::{Home, made_tree, shared, support};
 use serde_json::{Value, json};
 use std::fs;
 
-const SETTINGS: &str = r#"
+pub(crate) const SETTINGS: &str = r#"
 system: { timezone: Europe/Warsaw }
 inverter: { vendor: goodwe, ip_address: 192.0.2.10, port: 8899, timeout: 1, retries: 3, retry_delay: 2.0, family: ET, comm_addr: 0xf7 }
 coordinator: { data_collection_interval_seconds: 60, data_retention_days: 30, decision_interval_minutes: 15 }

@@ -179,6 +179,12 @@ fn a_ledger_in_postgresql_takes_the_records_and_outlives_a_store() {
     assert_eq!(third["points"], first["points"]);
     assert_eq!(third["records"]["sessions"]["stored"], 0, "{third}");
     assert_eq!(third["validation"]["differences"], json!([]));
+    let (_, removed) = home.remove(&[]);
+    assert_eq!(removed["records"]["decisions"], json!(made.decisions.len()), "{removed}");
+    assert_eq!(removed["points"], first["points"], "no point of this tree is written twice");
+    let (_, fourth) = home.import(tree.path(), &["--validate"]);
+    assert_eq!((&fourth["files_done_before"], &fourth["records"]), (&json!(0), &first["records"]));
+    assert_eq!(fourth["validation"]["differences"], json!([]));
 }
 
 #[test]

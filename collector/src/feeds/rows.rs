@@ -29,7 +29,9 @@ pub struct Parsed {
     pub rows: Vec<Row>,
     /// Rows that were there and could not be used.
     pub refused: u64,
-    /// What was wrong with the first of them.
+    /// Values that could not be used, of rows that are there without them.
+    pub refused_values: u64,
+    /// What was wrong with the first row or value.
     pub first_refusal: Option<String>,
     /// Where the next page is, as the service says; not to be trusted.
     pub next: Option<String>,

@@ -74,6 +74,7 @@ enum Rated {
 struct Answer {
     rows: Vec<Row>,
     refused: u64,
+    refused_values: u64,
     first_refusal: Option<String>,
     /// Address and proof of an answer of one page.
     proof: Option<(String, Validators)>,
@@ -201,14 +202,16 @@ impl Runner {
         self.note(|status| {
             status.rejected += rejected;
             status.refused_rows += answer.refused;
+            status.refused_values += answer.refused_values;
         });
         if let Some(reason) = answer.first_refusal {
-            let (feed, rows) = (&self.service.name, answer.refused);
+            let (feed, rows, values) = (&self.service.name, answer.refused, answer.refused_values);
             tracing::warn!(
                 feed,
                 rows,
+                values,
                 reason,
-                "some rows of an answer cannot be used, the others are stored"
+                "some rows or values of an answer cannot be used, the others are stored"
             );
         }
         Ok(stored)
@@ -216,7 +219,8 @@ impl Runner {
 
     /// All pages; none if nothing has changed.
     async fn fetch(&self, ask: Ask, now: Timestamp) -> Result<Option<Answer>, LookError> {
-        let mut answer = Answer { rows: Vec::new(), refused: 0, first_refusal: None, proof: None };
+        let mut answer =
+            Answer { rows: Vec::new(), refused: 0, refused_values: 0, first_refusal: None, proof: None };
         let (mut url, mut visited) = (self.service.request(ask, now), HashSet::new());
         let mut len = 0;
         loop {
@@ -239,6 +243,7 @@ impl Runner {
             })?;
             answer.rows.extend(parsed.rows);
             answer.refused += parsed.refused;
+            answer.refused_values += parsed.refused_values;
             answer.first_refusal = answer.first_refusal.or(parsed.first_refusal);
             let Some(next) = parsed.next else {
                 // Converted prices change with the rate, which the service knows nothing of.
@@ -421,23 +426,22 @@ fn first_day_with_a_gap(wanted: Ask, now: Timestamp, times: &[i64], zone: &TimeZ
     date
 }
 
-/// The next page must be one of the same place: a service that was broken into sends nobody elsewhere.
+/// The next page: our own address with the query that the service gives. PSE's links name `http://` or the host behind its
+/// proxy, and a service that was broken into could name any: of a link nothing but its query is taken.
 fn next_page(url: &Url, next: &str, visited: &HashSet<String>) -> Result<Url, String> {
-    let next =
+    let told =
         url.join(next).map_err(|error| format!("the address of the next page cannot be read: {error}"))?;
-    if next.origin() != url.origin() || next.path() != url.path() {
-        return Err(format!(
-            "the next page is said to be elsewhere, at {}",
-            next.origin().ascii_serialization()
-        ));
-    }
-    if visited.contains(next.as_str()) {
+    let query = told.query().filter(|query| !query.is_empty());
+    let query = query.ok_or("the address of the next page has no query, which would tell the page")?;
+    let mut page = url.clone();
+    page.set_query(Some(query));
+    if visited.contains(page.as_str()) {
         return Err("the pages go in a circle".to_owned());
     }
     if visited.len() >= MAX_PAGES {
         return Err(format!("more than {MAX_PAGES} pages"));
     }
-    Ok(next)
+    Ok(page)
 }
 
 /// Most requests of one look: a week of quarters has seven pages.
@@ -458,6 +462,31 @@ const USUAL_AGE_DAYS: i32 = 4;
 mod tests {
     use super::*;
     use jiff::civil::date;
+
+    #[test]
+    fn of_a_link_to_the_next_page_only_the_query_is_taken() {
+        let url = Url::parse("https://api.example:8443/api/rce-pln?$first=100").unwrap();
+        let page = |next: &str| next_page(&url, next, &HashSet::new()).map(|page| page.to_string());
+        let expected = "https://api.example:8443/api/rce-pln?$after=abc%3D";
+        for link in [
+            "https://api.example:8443/api/rce-pln?$after=abc%3D",
+            "http://api.example/api/rce-pln?$after=abc%3D",
+            "http://v2-internal:80/other/path?$after=abc%3D#top",
+            "https://user:secret@elsewhere/?$after=abc%3D",
+            "//elsewhere/api?$after=abc%3D",
+            "/api/rce-pln?$after=abc%3D",
+            "?$after=abc%3D",
+        ] {
+            assert_eq!(page(link).as_deref(), Ok(expected), "{link}");
+        }
+        for link in ["https://api.example:8443/api/rce-pln", "?", "http://[", "mailto:somebody"] {
+            assert!(page(link).is_err(), "{link}: {:?}", page(link));
+        }
+        let visited = HashSet::from([expected.to_owned()]);
+        assert!(next_page(&url, "http://elsewhere/?$after=abc%3D", &visited).unwrap_err().contains("circle"));
+        let many = (0..MAX_PAGES).map(|page| page.to_string()).collect();
+        assert!(next_page(&url, "?$after=1", &many).unwrap_err().contains("more than"));
+    }
 
     #[test]
     fn an_answer_settles_the_rates_of_its_own_days_alone() {

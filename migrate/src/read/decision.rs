@@ -4,7 +4,8 @@
 //! and believed. Every key that has no field of its own stays in `rest`.
 //!
 //! Evidence
-//! 1. Price: [`true_price`]. The price of the cheapest hour is judged with what that hour adds.
+//! 1. Price: [`true_price`]. The price of the cheapest hour is judged with what that hour adds. From 2026-01-02 on prices
+//!    were right, but on a box that was updated later: there a price must be beyond what any market had.
 //! 2. Cost: energy x stored price / 1000 shows the division too many (until about 2025-11-19); energy x stored price, where that
 //!    price was 1000 times too large, shows a cost that followed it. Before 2025-11-19 a cost below 0.003 PLN/kWh shows the
 //!    division as well, since nothing was that cheap, and one from 0.05 PLN/kWh on shows that there was none.
@@ -18,7 +19,7 @@ use super::reading::Found;
 use crate::context::Intake;
 use crate::record::{Body, Decision, Kind, Purpose};
 use crate::report::Rule;
-use crate::tariff::{Tariff, rounded, true_price};
+use crate::tariff::{Division, Tariff, rounded, true_price};
 use crate::time::{Order, Resolved};
 use jiff::civil::{Date, DateTime, date};
 use serde_json::Value;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 
 /// Costs were no longer divided twice.
 const COST_REPAIRED: Date = date(2025, 11, 19);
-/// The day after prices were repaired.
+/// The day after prices were repaired; boxes were updated then or later.
 const PRICE_REPAIRED: Date = date(2026, 1, 2);
 /// Powers came in kilowatts.
 const KILOWATTS_FROM: Date = date(2026, 1, 6);
@@ -205,10 +206,8 @@ fn repaired_price(
     tariff: &Arc<dyn Tariff>,
 ) -> Option<f64> {
     let stored = stored?;
-    if local.date() >= PRICE_REPAIRED {
-        return Some(stored);
-    }
-    let Some(price) = true_price(stored, tariff.added_pln_kwh(local)) else { return Some(stored) };
+    let division = if local.date() < PRICE_REPAIRED { Division::Missing } else { Division::Doubtful };
+    let Some(price) = true_price(stored, tariff.added_pln_kwh(local), division) else { return Some(stored) };
     draft.repair(Rule::PriceScale, field, Value::from(stored), Value::from(price));
     Some(price)
 }
@@ -388,6 +387,28 @@ mod tests {
             "timestamp": "2025-12-12T02:01:16", "energy_kwh": 2.5, "current_price": 0.4161, "estimated_cost_pln": 1.04
         }));
         assert_eq!((decision.estimated_cost_pln, rules.as_slice()), (Some(1.04), &[][..]));
+    }
+
+    #[test]
+    fn a_price_of_a_box_that_was_updated_late_is_known_by_its_numbers() {
+        // The date alone cut the repair off: 5.45 PLN/kWh stayed as the price of a cheap night.
+        let price = |stored: f64, day: &str| {
+            let (decision, rules) =
+                decide(json!({"timestamp": format!("{day}T02:31:00"), "current_price": stored}));
+            (decision.price_pln_kwh, rules)
+        };
+        let scaled = |price| (Some(price), vec![Rule::PriceScale]);
+        assert_eq!(price(5.4541, "2026-01-01"), scaled(0.16939));
+        assert_eq!(price(5.4541, "2026-01-02"), scaled(0.16939));
+        assert_eq!(price(-1.8259, "2026-01-20"), scaled(0.16211));
+        // -500 PLN/MWh, which before that day would have been -500 PLN/kWh.
+        assert_eq!(price(-0.3359, "2026-01-20"), (Some(-0.3359), vec![]));
+        assert_eq!(price(-0.3359, "2025-12-20"), scaled(0.1636));
+        let (decision, rules) = decide(json!({
+            "timestamp": "2026-01-20T02:00:00", "energy_kwh": 2.0, "current_price": 5.4541, "estimated_cost_pln": 10.9082
+        }));
+        assert_eq!((decision.price_pln_kwh, decision.estimated_cost_pln), (Some(0.16939), Some(0.33878)));
+        assert_eq!(rules, [Rule::PriceScale, Rule::CostOfWrongPrice]);
     }
 
     #[test]

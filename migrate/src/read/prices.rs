@@ -1,7 +1,8 @@
 //! Prices and forecasts: the history of market prices, price analyses of a day, PV forecasts.
 //!
-//! Promise: a market price has the start of its period; the optimiser wrote the end. Windows of an analysis stay as
-//! written: they are plans, and no data follows from them.
+//! Promise: a market price has the start of its period; the optimiser wrote the end. A pair whose time ends no quarter of
+//! an hour is refused: a first start filled the history with total prices, at the instants of decisions. Windows of an
+//! analysis stay as written: they are plans, and no data follows from them.
 
 use super::draft::{Draft, Object, Quantity, rest, text};
 use super::reading::Found;
@@ -60,6 +61,9 @@ pub(crate) fn market_price(
             return intake.refuse(Some(Kind::MarketPrice), position, reason);
         }
     };
+    if resolved.at.0.rem_euclid(QUARTER_NS) != 0 {
+        return intake.refuse(Some(Kind::MarketPrice), position, total_price(written));
+    }
     let mut draft = Draft::default();
     draft.note_sureness("start", written, resolved);
     let start = Timestamp(resolved.at.0.saturating_sub(QUARTER_NS).max(Timestamp::MIN.0));
@@ -68,6 +72,13 @@ pub(crate) fn market_price(
     let key = format!("market_price/{}", start.0);
     let body = Body::MarketPrice(MarketPrice { start, price_pln_kwh });
     intake.record(key, position, Origin::Other, draft.repairs, body)
+}
+
+/// Why a pair is no market price. As one it would have selling component and distribution added a second time; the
+/// decision that it came from is read from a file of its own.
+fn total_price(written: &str) -> String {
+    let written = crate::report::shortened(written);
+    format!("{written} ends no quarter of an hour: the total price of a decision, and no market price")
 }
 
 /// Takes the analysis of a day.

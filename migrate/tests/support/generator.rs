@@ -65,6 +65,8 @@ struct Maker<'a> {
 
 const SECOND_US: i64 = 1_000_000;
 const MINUTE_US: i64 = 60 * SECOND_US;
+/// How long before the first market price the total prices of a first start begin.
+const BOOTSTRAP_US: i64 = 40 * MINUTE_US + 123_457;
 
 /// Writes the tree.
 pub fn make(folder: &Path, seed: u64) -> Made {
@@ -340,7 +342,11 @@ impl Maker<'_> {
         // Fetched twice, and one price differs the second time.
         let mut pairs: Vec<Value> = (0..96).map(pair).chain((0..96).map(pair)).collect();
         pairs[100][1] = json!(0.9);
-        let expected = Expected::of(Kind::MarketPrice, 192, 96).repair(Rule::PeriodEndAsTime, 96);
+        // A first start put total prices before them, at the instants of decisions.
+        let totals = [(-BOOTSTRAP_US, 0.5391), (-BOOTSTRAP_US + 938_000_001, 0.5812), (1, 0.61)];
+        let total = |(offset_us, price): (i64, f64)| json!([local(midnight + offset_us), price]);
+        pairs.splice(0..0, totals.map(total));
+        let expected = Expected::of(Kind::MarketPrice, 195, 96).repair(Rule::PeriodEndAsTime, 96);
         self.write("data/price_history.json", pretty(&pairs.into()), expected);
 
         let forecast = json!({"timestamp": "2025-09-17T12:15:00", "forecasts": [

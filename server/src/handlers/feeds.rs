@@ -35,6 +35,7 @@ fn feed_json(feed: &FeedStatus) -> Value {
         "looks": feed.looks, "requests": feed.requests, "failed_looks": feed.failed_looks,
         "failures_in_a_row": feed.failures_in_a_row,
         "stored": feed.stored, "rejected": feed.rejected, "refused_rows": feed.refused_rows,
+        "refused_values": feed.refused_values,
         "last_error": feed.last_error, "note": feed.note,
     })
 }
@@ -105,6 +106,11 @@ impl ServerState {
                 "feed_refused_rows",
                 "Rows of answers that could not be used",
                 count(|feed| feed.refused_rows),
+            ),
+            Group::counters(
+                "feed_refused_values",
+                "Values that could not be used, of rows that were stored without them",
+                count(|feed| feed.refused_values),
             ),
         ];
         groups.extend(provider.broker().iter().flat_map(broker_groups));

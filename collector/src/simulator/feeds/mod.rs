@@ -45,7 +45,7 @@ pub enum FeedFault {
     HangUp,
     /// PSE: the next page is the same one.
     PagesInCircle,
-    /// PSE: the next page is on another host.
+    /// PSE: the next page is on another host, with a query that asks for nothing.
     PagesElsewhere,
     /// PSE: the address of the next page is missing.
     PagesCutOff,
