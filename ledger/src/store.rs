@@ -10,10 +10,8 @@ use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::listing::{Cursor, Listing, Page};
 use crate::options::Backend;
-use crate::record::{
-    Actor, COMMON, Change, Changed, Record, Stored, Value, checked_values, key_values, read_stored,
-};
-use sqlx::any::{Any, AnyArguments, AnyRow};
+use crate::record::{Actor, COMMON, Changed, Record, Stored, Value, checked_values, key_values, read_stored};
+use sqlx::any::{Any, AnyArguments};
 use sqlx::query::Query;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _, Transaction};
 use wattlog_model::Timestamp;
@@ -218,53 +216,6 @@ impl Ledger {
             }
             let usual = bytes / page.records.len().max(1);
             at_once = ((Listing::MAX_PAGE_BYTES - bytes) / usual.max(1)).clamp(1, Listing::MAX_LIMIT);
-        }
-    }
-
-    /// What became of number `id` after version `after` (0: all), the oldest change first, and where to go on if there is more. Empty
-    /// if there never was one, or its kind leaves no history.
-    ///
-    /// # Errors
-    /// The database.
-    pub async fn history<R: Record>(
-        &self,
-        id: i64,
-        mut after: i64,
-    ) -> Result<(Vec<Change>, Option<i64>), LedgerError> {
-        let pool = self.pool().await?;
-        let sql = format!(
-            "SELECT version, action, at_ns, actor, record FROM history \
-             WHERE entity = $1 AND entity_id = $2 AND version > $3 ORDER BY version LIMIT {}",
-            FIRST_CHUNK + 1
-        );
-        let read = |row: &AnyRow| -> Result<(Change, usize), sqlx::Error> {
-            let text: String = row.try_get(4)?;
-            let change = Change {
-                version: row.try_get(0)?,
-                action: row.try_get(1)?,
-                changed: Changed { at: Timestamp(row.try_get(2)?), by: row.try_get(3)? },
-                record: crate::record::Column::read(row, 4)?,
-            };
-            Ok((change, text.len()))
-        };
-        let (mut changes, mut bytes) = (Vec::new(), 0);
-        loop {
-            let bound =
-                [Value::Text(Some(R::TABLE.to_owned())), Value::Int(Some(id)), Value::Int(Some(after))];
-            let rows = bind(&sql, &bound).fetch_all(&pool).await;
-            let rows = rows.map_err(|error| failed::<R>("read the history", error))?;
-            for row in rows.iter().take(FIRST_CHUNK) {
-                let (change, len) = read(row).map_err(|error| failed::<R>("read the history", error))?;
-                after = change.version;
-                bytes += len;
-                changes.push(change);
-            }
-            if rows.len() <= FIRST_CHUNK {
-                return Ok((changes, None));
-            }
-            if bytes >= Listing::MAX_PAGE_BYTES || changes.len() >= Listing::MAX_LIMIT {
-                return Ok((changes, Some(after)));
-            }
         }
     }
 
