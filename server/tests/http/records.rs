@@ -5,15 +5,18 @@ use serde_json::{Value, json};
 use wattlog_ledger::{Backend, Ledger, LedgerOptions};
 
 /// A server with a ledger in a folder of its own.
-struct Home {
-    running: Running,
-    ledger: Ledger,
+pub(super) struct Home {
+    pub(super) running: Running,
+    pub(super) ledger: Ledger,
     _folder: tempfile::TempDir,
 }
 
-async fn home() -> Home {
+pub(super) async fn home() -> Home {
+    home_with(Setup::default()).await
+}
+
+pub(super) async fn home_with(mut setup: Setup) -> Home {
     let folder = tempfile::tempdir().unwrap();
-    let mut setup = Setup::default();
     setup.server.home_zone = "Europe/Warsaw".to_owned();
     let running = setup.start().await;
     let options = LedgerOptions::new(Backend::Sqlite(folder.path().join("ledger.db")));
@@ -23,17 +26,17 @@ async fn home() -> Home {
 }
 
 impl Home {
-    async fn get(&self, target: &str) -> (u16, Value) {
+    pub(super) async fn get(&self, target: &str) -> (u16, Value) {
         let answer = self.running.get(target).await;
         (answer.status, answer.json())
     }
 
-    async fn post(&self, target: &str, body: Value) -> (u16, Value) {
+    pub(super) async fn post(&self, target: &str, body: Value) -> (u16, Value) {
         let answer = self.running.post(target, body.to_string()).await;
         (answer.status, answer.json())
     }
 
-    async fn put(&self, target: &str, seen: Option<&str>, body: Value) -> Answer {
+    pub(super) async fn put(&self, target: &str, seen: Option<&str>, body: Value) -> Answer {
         let headers: Vec<_> = seen.map(|seen| ("If-Match", seen)).into_iter().collect();
         self.running.ask("PUT", target, &headers, body.to_string()).await
     }
