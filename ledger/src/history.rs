@@ -25,7 +25,7 @@ impl Ledger {
         after: i64,
     ) -> Result<(Vec<Change>, Option<i64>), LedgerError> {
         let of = "entity_id = $3";
-        self.changes::<R>("version", of, &[Value::Int(Some(id))], after).await
+        self.noted(self.changes::<R>("version", of, &[Value::Int(Some(id))], after)).await
     }
 
     /// What became of all revisions of a configuration, as [`Ledger::history`]; `after` is a place among the changes of the ledger.
@@ -38,7 +38,8 @@ impl Ledger {
         after: i64,
     ) -> Result<(Vec<Change>, Option<i64>), LedgerError> {
         let of = "entity_id IN (SELECT id FROM configurations WHERE name = $3)";
-        self.changes::<Configuration>("id", of, &[Value::Text(Some(name.to_owned()))], after).await
+        let name = [Value::Text(Some(name.to_owned()))];
+        self.noted(self.changes::<Configuration>("id", of, &name, after)).await
     }
 
     /// Changes of a kind for which `of` holds, in the order of the column `place`, after `after`.

@@ -79,10 +79,13 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Exists`] if there is one with the same key; [`LedgerError::Invalid`], [`LedgerError::Refused`]; the database.
     pub async fn insert<R: Record>(&self, record: R, actor: &Actor) -> Result<Stored<R>, LedgerError> {
-        let values = checked_values(&record)?;
-        let mut writing = self.write(actor).await?;
-        let stored = writing.create(record, &values).await?;
-        writing.commit(stored).await
+        self.noted(async {
+            let values = checked_values(&record)?;
+            let mut writing = self.write(actor).await?;
+            let stored = writing.create(record, &values).await?;
+            writing.commit(stored).await
+        })
+        .await
     }
 
     /// Makes a record, or changes the one with the same key.
@@ -104,20 +107,23 @@ impl Ledger {
         records: Vec<R>,
         actor: &Actor,
     ) -> Result<Vec<Outcome<R>>, LedgerError> {
-        let checked: Vec<(R, Vec<Value>)> = records
-            .into_iter()
-            .map(|record| checked_values(&record).map(|values| (record, values)))
-            .collect::<Result<_, _>>()?;
-        let mut attempts = 1;
-        loop {
-            match self.put_checked(&checked, actor).await {
-                // Somebody made it between the look and the storing: the next look finds it.
-                Err(LedgerError::Exists { .. }) if attempts < PUT_ATTEMPTS && !R::KEY.is_empty() => {
-                    attempts += 1;
+        self.noted(async {
+            let checked: Vec<(R, Vec<Value>)> = records
+                .into_iter()
+                .map(|record| checked_values(&record).map(|values| (record, values)))
+                .collect::<Result<_, _>>()?;
+            let mut attempts = 1;
+            loop {
+                match self.put_checked(&checked, actor).await {
+                    // Somebody made it between the look and the storing: the next look finds it.
+                    Err(LedgerError::Exists { .. }) if attempts < PUT_ATTEMPTS && !R::KEY.is_empty() => {
+                        attempts += 1;
+                    }
+                    done => return done,
                 }
-                done => return done,
             }
-        }
+        })
+        .await
     }
 
     async fn put_checked<R: Record>(
@@ -144,11 +150,14 @@ impl Ledger {
         record: R,
         actor: &Actor,
     ) -> Result<Outcome<R>, LedgerError> {
-        let values = checked_values(&record)?;
-        let mut writing = self.write(actor).await?;
-        let old = writing.expect::<R>(id, expected).await?;
-        let outcome = writing.change(old, record, &values).await?;
-        writing.commit(outcome).await
+        self.noted(async {
+            let values = checked_values(&record)?;
+            let mut writing = self.write(actor).await?;
+            let old = writing.expect::<R>(id, expected).await?;
+            let outcome = writing.change(old, record, &values).await?;
+            writing.commit(outcome).await
+        })
+        .await
     }
 
     /// Takes number `id` away; its history stays.
@@ -161,10 +170,13 @@ impl Ledger {
         expected: Expected,
         actor: &Actor,
     ) -> Result<Stored<R>, LedgerError> {
-        let mut writing = self.write(actor).await?;
-        let old = writing.expect::<R>(id, expected).await?;
-        writing.remove(&old).await?;
-        writing.commit(old).await
+        self.noted(async {
+            let mut writing = self.write(actor).await?;
+            let old = writing.expect::<R>(id, expected).await?;
+            writing.remove(&old).await?;
+            writing.commit(old).await
+        })
+        .await
     }
 
     /// Number `id`, if there is one.
@@ -172,9 +184,12 @@ impl Ledger {
     /// # Errors
     /// The database.
     pub async fn get<R: Record>(&self, id: i64) -> Result<Option<Stored<R>>, LedgerError> {
-        let pool = self.pool().await?;
-        let mut connection = pool.acquire().await.map_err(|error| failed::<R>("read", error))?;
-        by_id(&mut connection, id, "").await
+        self.noted(async {
+            let pool = self.pool().await?;
+            let mut connection = pool.acquire().await.map_err(|error| failed::<R>("read", error))?;
+            by_id(&mut connection, id, "").await
+        })
+        .await
     }
 
     /// The record with this key, in the order of [`Record::KEY`], if there is one.
@@ -182,9 +197,12 @@ impl Ledger {
     /// # Errors
     /// The database.
     pub async fn find<R: Record>(&self, key: &[Value]) -> Result<Option<Stored<R>>, LedgerError> {
-        let pool = self.pool().await?;
-        let mut connection = pool.acquire().await.map_err(|error| failed::<R>("read", error))?;
-        by_key(&mut connection, key, "").await
+        self.noted(async {
+            let pool = self.pool().await?;
+            let mut connection = pool.acquire().await.map_err(|error| failed::<R>("read", error))?;
+            by_key(&mut connection, key, "").await
+        })
+        .await
     }
 
     /// One page of a listing.
@@ -192,31 +210,37 @@ impl Ledger {
     /// # Errors
     /// The database.
     pub async fn list<R: Record>(&self, listing: &Listing) -> Result<Page<R>, LedgerError> {
-        let pool = self.pool().await?;
-        let limit = listing.limit.clamp(1, Listing::MAX_LIMIT);
-        let mut page = Page { records: Vec::new(), next: None };
-        let (mut bytes, mut at_once) = (0, FIRST_CHUNK);
-        loop {
-            let left = limit - page.records.len();
-            // A statement is asked for no more than will be taken: what it has left is read to its end all the same.
-            let chunk =
-                Listing { limit: left.min(at_once), after: page.next.or(listing.after), ..listing.clone() };
-            let (sql, bound) = chunk.statement::<R>(&columns::<R>());
-            let rows =
-                bind(&sql, &bound).fetch_all(&pool).await.map_err(|error| failed::<R>("list", error))?;
-            let more = rows.len() > chunk.limit;
-            for row in rows.iter().take(chunk.limit) {
-                let stored: Stored<R> = read_stored(row).map_err(|error| failed::<R>("read", error))?;
-                bytes += stored.record.values().iter().map(Value::bytes).sum::<usize>();
-                page.records.push(stored);
+        self.noted(async {
+            let pool = self.pool().await?;
+            let limit = listing.limit.clamp(1, Listing::MAX_LIMIT);
+            let mut page = Page { records: Vec::new(), next: None };
+            let (mut bytes, mut at_once) = (0, FIRST_CHUNK);
+            loop {
+                let left = limit - page.records.len();
+                // A statement is asked for no more than will be taken: what it has left is read to its end all the same.
+                let chunk = Listing {
+                    limit: left.min(at_once),
+                    after: page.next.or(listing.after),
+                    ..listing.clone()
+                };
+                let (sql, bound) = chunk.statement::<R>(&columns::<R>());
+                let rows =
+                    bind(&sql, &bound).fetch_all(&pool).await.map_err(|error| failed::<R>("list", error))?;
+                let more = rows.len() > chunk.limit;
+                for row in rows.iter().take(chunk.limit) {
+                    let stored: Stored<R> = read_stored(row).map_err(|error| failed::<R>("read", error))?;
+                    bytes += stored.record.values().iter().map(Value::bytes).sum::<usize>();
+                    page.records.push(stored);
+                }
+                page.next = page.records.last().filter(|_| more).map(cursor);
+                if !more || page.records.len() == limit || bytes >= Listing::MAX_PAGE_BYTES {
+                    return Ok(page);
+                }
+                let usual = bytes / page.records.len().max(1);
+                at_once = ((Listing::MAX_PAGE_BYTES - bytes) / usual.max(1)).clamp(1, Listing::MAX_LIMIT);
             }
-            page.next = page.records.last().filter(|_| more).map(cursor);
-            if !more || page.records.len() == limit || bytes >= Listing::MAX_PAGE_BYTES {
-                return Ok(page);
-            }
-            let usual = bytes / page.records.len().max(1);
-            at_once = ((Listing::MAX_PAGE_BYTES - bytes) / usual.max(1)).clamp(1, Listing::MAX_LIMIT);
-        }
+        })
+        .await
     }
 
     /// A transaction of `actor`.

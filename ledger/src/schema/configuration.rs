@@ -75,6 +75,7 @@ impl Ledger {
         expected: Expected,
         actor: &Actor,
     ) -> Result<Stored<Configuration>, LedgerError> {
+        self.noted(async {
         let is_told = note.is_some();
         let note = note.unwrap_or_default();
         let mut fresh = Configuration { name: name.to_owned(), revision: 1, label, data, active: true, note };
@@ -116,6 +117,8 @@ impl Ledger {
         let values = checked_values(&fresh)?;
         let outcome = writing.put(fresh, &values).await?;
         writing.commit(outcome.stored).await
+        })
+        .await
     }
 
     /// Puts an earlier revision in force again.
@@ -128,6 +131,7 @@ impl Ledger {
         revision: i64,
         actor: &Actor,
     ) -> Result<Stored<Configuration>, LedgerError> {
+        self.noted(async {
         let mut writing = self.write(actor).await?;
         writing.lock(&lock_of(name)).await?;
         // Read by the same connection: one that waits for another while others wait for it would wait for ever.
@@ -151,6 +155,8 @@ impl Ledger {
         let values = checked_values(&active)?;
         let outcome = writing.change(wanted, active, &values).await?;
         writing.commit(outcome.stored).await
+        })
+        .await
     }
 
     /// A revision of `name`; none: the one in force.
