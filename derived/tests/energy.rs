@@ -413,8 +413,18 @@ fn market_prices_make_a_price_only_where_they_are() {
     let pieces = ask(sold).unwrap();
     assert!(pieces.iter().all(|piece| piece.pln_kwh == -0.1));
     let covered: i64 = pieces.iter().map(|piece| piece.end - piece.start).sum();
-    // A price holds for an hour at most; a hole of an hour is thus bridged by what stands before it.
-    assert_eq!(covered, 24 * HOUR - QUARTER_NS);
+    // A price holds for its own quarter: what stands before a hole of an hour says nothing of it.
+    assert_eq!(covered, 23 * HOUR);
+    let hole = START + 10 * HOUR..START + 11 * HOUR;
+    assert!(pieces.iter().all(|piece| piece.end <= hole.start || piece.start >= hole.end), "{pieces:?}");
+    // A question that begins or ends in the middle has the same prices.
+    for range in [hole.start - 1..hole.end, hole.clone(), hole.start..hole.end + 1] {
+        let tariff = serde_json::json!({ "sold": true, "energy": { "market": { "product": "rce-pln" } } });
+        let tariff = StoredTariff::parse(&tariff).unwrap();
+        let part = tariff.pieces(&home.engine, "wattlog", &range, &Zone::UTC, &control).unwrap();
+        let outside = range.end - range.start - HOUR;
+        assert_eq!(part.iter().map(|piece| piece.end - piece.start).sum::<i64>(), outside, "{range:?}");
+    }
     // Where the first has no price, the second counts.
     let both = [serde_json::json!({ "product": "rce-pln" }), serde_json::json!({ "product": "gone" })];
     let several = ask(serde_json::json!({ "sold": true, "energy": { "market": both } })).unwrap();
@@ -429,7 +439,12 @@ fn market_prices_make_a_price_only_where_they_are() {
     let several = ask(serde_json::json!({ "sold": true, "energy": { "market": both } })).unwrap();
     assert!(several.windows(2).all(|pair| pair[0].end == pair[1].start), "no hole, no overlap");
     let filled: i64 = several.iter().filter(|p| p.pln_kwh == 0.25).map(|p| p.end - p.start).sum();
-    assert_eq!(filled, QUARTER_NS);
+    assert_eq!(filled, HOUR, "all four quarters are those of the second");
+    // The day after is not published yet.
+    let tomorrow = START + 24 * HOUR..START + 25 * HOUR;
+    let sold = serde_json::json!({ "sold": true, "energy": { "market": { "product": "rce-pln" } } });
+    let tariff = StoredTariff::parse(&sold).unwrap();
+    assert_eq!(tariff.pieces(&home.engine, "wattlog", &tomorrow, &Zone::UTC, &control).unwrap(), []);
     let error = ask(serde_json::json!({ "builtin": "g11", "energy": { "market": { "source": "pse" } } }))
         .unwrap_err()
         .to_string();

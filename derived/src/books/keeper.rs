@@ -4,7 +4,7 @@ use super::{BookError, BookOptions, BookStatus, Hands, MOST_EDITS, Named};
 use crate::energy::{EnergyKeeper, QUARTERS, RAW};
 use crate::follow::{Followed, Owner};
 use crate::pending::{LOST_EVERY, Pending};
-use crate::price::PRICES;
+use crate::price::{PRICES, touched_by};
 use crate::reports::{Batteries, Known, Length, due};
 use crate::sessions::{Part, bounds, has_any, next_from, params, silent};
 use crate::tariffs::{stored_tariffs, times_of};
@@ -22,6 +22,8 @@ use wattlog_ledger::schema::{Report, Tariff};
 use wattlog_ledger::{Edit, Ledger, Stored};
 use wattlog_model::Clock;
 
+/// Raised when the same points and tariffs give other records: all are then made again.
+const VERSION: u32 = 1;
 /// Sessions of so long a time are looked for at a time: two weeks, so that most of it is reading what changed and not what lies
 /// around it, and few questions to the ledger.
 const STEP_NS: i64 = 14 * DAY_NS;
@@ -34,8 +36,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const MOST_PAUSE: Duration = Duration::from_secs(60);
 /// While reports wait for energies it looks again after this long.
 const SOON: Duration = Duration::from_secs(2);
-/// A market price holds for as long at most.
-const LONGEST_PRICE_NS: i64 = 3_600_000_000_000;
 /// Most notes that are kept.
 const MOST_NOTES: usize = 20;
 /// While it works through sessions it writes this often how far it is.
@@ -75,6 +75,9 @@ type Seen = (i64, i64, i64, i64);
 /// What is written with the place in the feed. Ranges are start and end.
 #[derive(Debug, Serialize, Deserialize)]
 struct Written {
+    /// [`VERSION`] of the records.
+    #[serde(default)]
+    version: u32,
     sessions: Vec<(i64, i64)>,
     /// By [`Length`].
     reports: [Vec<(i64, i64)>; 3],
@@ -226,7 +229,7 @@ impl Bookkeeper {
         let of = |ranges: &[(i64, i64)]| Pending::new(ranges.iter().map(|(start, end)| *start..*end));
         Ok(match written {
             // By other midnights every report is another.
-            Some(written) if written.zone == hands.zone.name() => {
+            Some(written) if written.zone == hands.zone.name() && written.version == VERSION => {
                 let reports = written.reports.each_ref().map(|ranges| of(ranges));
                 let (sessions, tariffs, batteries) =
                     (of(&written.sessions), written.tariffs, written.batteries);
@@ -274,6 +277,7 @@ impl Bookkeeper {
             reports: follower.lost.reports.each_ref().map(ranges),
         };
         let state = Written {
+            version: VERSION,
             sessions: ranges(&follower.sessions),
             reports: follower.reports.each_ref().map(ranges),
             tariffs: follower.tariffs.clone(),
@@ -477,7 +481,7 @@ impl Follower {
             // Values are as they were; or they are hidden by age, or lost, and the records outlive them.
             return;
         }
-        let longer = times.start..times.end.saturating_add(LONGEST_PRICE_NS);
+        let longer = touched_by(times);
         let (sessions, reports) = match of.measurement.as_deref() {
             None => (Some(longer.clone()), Some(longer)),
             Some(RAW) => (Some(times.clone()), None),

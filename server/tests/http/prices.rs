@@ -145,7 +145,7 @@ async fn quarters_of_the_market_missing_prices_and_a_tariff_that_changes() {
     };
     // An hour by quarters; then an hour of which half is not told, and is none of the next.
     let quarters = price(0, "0.4") + &price(15, "0.5") + &price(30, "0.6") + &price(45, "0.75");
-    running.store(&(quarters + &price(120, "0.1"))).await;
+    running.store(&(quarters + &price(60, "0.65") + &price(75, "0.85") + &price(120, "0.1"))).await;
     let energy: Value = serde_json::from_str(MARKET).unwrap();
     let from = "2026-10-25T01:30:00+02:00";
     tariff(
@@ -161,13 +161,13 @@ async fn quarters_of_the_market_missing_prices_and_a_tariff_that_changes() {
     let range = "start=2026-10-25T00:00:00%2B02:00&end=2026-10-25T02:00:00%2B02:00";
     let hours = ask(&running, &format!("/api/v1/prices?tariff=g12&{range}")).await;
     near(&hours["steps"][0]["market"], (0.4 + 0.5 + 0.6 + 0.75) / 4.0);
-    // A price holds for an hour at most, so the last quarter's does until 1:45; the tariff changes at half past.
+    // A price holds for its own quarter, so the last one's does until half past, when the tariff changes.
     let second = &hours["steps"][1];
     assert_eq!((&second["market"], &second["zone"]), (&Value::Null, &Value::Null), "{second}");
     near(&second["total"], ((0.75 + 0.0892 + 0.0749) + (0.62 + 0.0892 + 0.3125)) / 2.0);
     let quarters = ask(&running, &format!("/api/v1/prices?tariff=g12&every=15m&{range}")).await;
     let steps = quarters["steps"].as_array().unwrap();
-    near(&steps[5]["market"], 0.75);
+    near(&steps[5]["market"], 0.85);
     assert_eq!((&steps[6]["market"], &steps[6]["zone"]), (&Value::Null, &json!("all")));
     near(&steps[6]["energy"], 0.62);
     // Before the tariff's prices are known there is no total, and that is said.
