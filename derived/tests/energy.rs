@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wattlog_derived::energy::{
-    EnergyKeeper, EnergyOptions, EnergyRequest, FIELDS, QUARTER_NS, QUARTERS, RAW, Values, answer, quarters,
+    EnergyKeeper, EnergyOptions, EnergyRequest, FIELDS, QUARTER_NS, QUARTERS, RAW, STATE, Values, answer,
+    quarters,
 };
 use wattlog_derived::price::{PRICES, StoredTariff};
 use wattlog_engine::io::sim::{Cut, Rng, SimDisk};
-use wattlog_engine::query::{Every, GroupBy, QueryControl, QueryRequest, ResultValues, Zone};
+use wattlog_engine::query::{
+    Every, GroupBy, QueryControl, QueryRequest, ResultValues, Shape, TagFilter, TagPredicate, Zone,
+};
 use wattlog_engine::{DeleteRequest, Engine, Options, WriteBatch};
 use wattlog_model::{ManualClock, TagSet, Timestamp};
 
@@ -57,6 +60,16 @@ impl Home {
         if !batch.is_empty() {
             assert_eq!(self.engine.write(batch).unwrap().rejected, []);
         }
+    }
+
+    /// A state of charge at these times and nothing else.
+    fn write_soc(&self, device: &str, times: impl IntoIterator<Item = i64>) {
+        let mut batch = WriteBatch::new("wattlog", None);
+        let slot = batch.series(RAW, &TagSet::new([("device_id", device)]).unwrap());
+        for (line, time) in times.into_iter().enumerate() {
+            batch.row(slot, Timestamp(time), line as u32).float("battery_soc", 50.0);
+        }
+        assert_eq!(self.engine.write(batch).unwrap().rejected, []);
     }
 
     fn stored(&self) -> BTreeMap<(String, i64), Values> {
@@ -295,6 +308,71 @@ fn a_battery_that_came_later_changes_nothing_before_it() {
     let rows = home.settle(START + 102 * HOUR, "computed again");
     let flows = rows[&("a".to_owned(), START)][FIELDS.iter().position(|f| *f == "pv_to_house_kwh").unwrap()];
     assert!(flows.is_some_and(|kwh| (kwh - 0.225).abs() < 1e-6), "{flows:?}");
+}
+
+/// Months that an import brought had a state of charge and no power of the battery, and showed 0 kWh charged.
+#[test]
+fn a_battery_of_which_only_the_charge_is_known_gave_and_took_what_is_not_known() {
+    let home = Home::open(SimDisk::new(8), START + 200 * HOUR);
+    let points = || (0..=120).map(|m| START + m * 60 * SECOND);
+    let flat = points().map(|time| (time, [Some(900.0), None, Some(-100.0), Some(1000.0)]));
+    home.write("a", flat.clone());
+    home.write("bare", flat);
+    home.write_soc("a", points());
+    home.write("a", [(START + 100 * HOUR, [Some(1.0), Some(1.0), Some(1.0), Some(1.0)])]);
+    let rows = home.settle(START + 100 * HOUR, "charge alone");
+    let value = |device: &str, name: &str| {
+        rows[&(device.to_owned(), START + 2 * QUARTER_NS)][FIELDS.iter().position(|f| *f == name).unwrap()]
+    };
+    for name in ["charge_kwh", "discharge_kwh", "pv_to_house_kwh", "grid_to_battery_kwh"] {
+        assert_eq!(value("a", name), None, "{name}");
+        assert!(value("bare", name).is_some(), "{name} without a battery");
+    }
+    assert_eq!((value("a", "import_kwh"), value("a", "consumption_kwh")), (Some(0.025), Some(0.25)));
+    assert_eq!(value("bare", "charge_kwh"), Some(0.0));
+}
+
+/// Rows that an older wattlog computed stay wrong for ever if nothing tells that the computation changed.
+#[test]
+fn rows_of_an_older_computation_are_computed_again() {
+    let flat = [Some(0.0), Some(0.0), Some(-1000.0), Some(1000.0)];
+    let (disk, newest) = (SimDisk::new(9), START + 10 * HOUR);
+    let state = |engine: &Engine| {
+        let request = QueryRequest {
+            tags: vec![TagFilter {
+                key: "of".to_owned(),
+                predicate: TagPredicate::In(vec!["energy".to_owned()]),
+            }],
+            shape: Shape::Last,
+            ..QueryRequest::raw("wattlog", STATE, Timestamp(i64::MIN), Timestamp(i64::MAX))
+        };
+        let result = engine.query(&request, &QueryControl::default()).unwrap();
+        let series = result.series.first()?;
+        match &series.column("state")?.values {
+            ResultValues::String(texts) => Some(texts[0].as_ref().unwrap().to_string()),
+            _ => panic!("a text"),
+        }
+    };
+    {
+        let home = Home::open(disk.clone(), newest);
+        home.write("a", (0..=10 * 60).map(|m| (START + m * 60 * SECOND, flat)));
+        home.settle(newest, "first life");
+        home.keeper.stop();
+        let told: serde_json::Value = serde_json::from_str(&state(&home.engine).unwrap()).unwrap();
+        let mut older = told.clone();
+        older.as_object_mut().unwrap().remove("version").expect("a version is told");
+        // A row as it may have been, and a state that knows of no version.
+        let mut batch = WriteBatch::new("wattlog", None);
+        let slot = batch.series(QUARTERS, &TagSet::new([("device_id", "a")]).unwrap());
+        batch.row(slot, Timestamp(START + 4 * QUARTER_NS), 0).float("import_kwh", 7.0);
+        let slot = batch.series(STATE, &TagSet::new([("of", "energy")]).unwrap());
+        batch.row(slot, Timestamp(newest + SECOND), 1).string("state", &older.to_string());
+        assert_eq!(home.engine.write(batch).unwrap().rejected, []);
+        home.engine.close().unwrap();
+    }
+    let home = Home::open(disk, newest + HOUR);
+    let rows = home.settle(newest, "computed again");
+    assert_eq!(rows[&("a".to_owned(), START + 4 * QUARTER_NS)][3], Some(0.25));
 }
 
 #[test]

@@ -248,7 +248,7 @@ impl Gathering<'_> {
                     )?;
                 }
             }
-            part.has_battery = !battery.is_empty();
+            part.has_battery = !battery.is_empty() || !rows.points(plant::CHARGE).is_empty();
             let interval = part.fields.iter().map(|field| field.interval_ns).max();
             if let Some(interval_ns) = interval {
                 let name = self.name(&out.tags, "")?;
