@@ -464,7 +464,8 @@ fn days_months_and_money_are_those_of_the_zone() {
     let [period] = month.devices[0].periods.as_slice() else { panic!("{month:?}") };
     let money = period.cost.unwrap();
     assert!((money.pln - cost).abs() < 1e-6, "{} {cost}", money.pln);
-    assert!((money.direct_pln - cost * 0.75).abs() < 1e-6 && (money.battery_pln - cost * 0.25).abs() < 1e-6);
+    let [direct, battery] = [money.direct_pln, money.battery_pln].map(Option::unwrap);
+    assert!((direct - cost * 0.75).abs() < 1e-6 && (battery - cost * 0.25).abs() < 1e-6);
     assert!((money.priced_kwh - 96.0).abs() < 1e-9);
     assert!(period.revenue.is_none());
     assert!(ask(Every::Days(1), Some("b")).devices.is_empty());

@@ -170,6 +170,11 @@ async fn quarters_of_the_market_missing_prices_and_a_tariff_that_changes() {
     near(&steps[5]["market"], 0.85);
     assert_eq!((&steps[6]["market"], &steps[6]["zone"]), (&Value::Null, &json!("all")));
     near(&steps[6]["energy"], 0.62);
+    // All that hold, whatever their names: what sessions are priced by.
+    let named = ask(&running, &format!("/api/v1/prices?tariff=g12&every=15m&{range}")).await;
+    let any = ask(&running, &format!("/api/v1/prices?direction=import&every=15m&{range}")).await;
+    assert_eq!((&any["steps"], &any["direction"]), (&named["steps"], &json!("import")));
+    assert_eq!((&any["tariff"], any["steps"].as_array().unwrap().len()), (&Value::Null, 8));
     // Before the tariff's prices are known there is no total, and that is said.
     let early = ask(
         &running,
@@ -231,7 +236,8 @@ async fn what_cannot_be_told_is_refused_by_name() {
     for (query, status, wanted) in [
         ("tariff=g99", 404, "g99"),
         ("tariff=g12&direction=up", 400, "direction"),
-        ("direction=import", 400, "direction"),
+        ("direction=import", 404, "no tariff with direction import"),
+        ("direction=import&tag.source=pse", 400, "tag"),
         ("tariff=g12&tag.source=pse", 400, "tag"),
         ("every=5m", 400, "every"),
         ("start=now&end=-1d", 400, "start"),
