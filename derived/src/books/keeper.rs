@@ -6,7 +6,7 @@ use crate::follow::{Followed, Owner};
 use crate::pending::{LOST_EVERY, Pending};
 use crate::price::{PRICES, touched_by};
 use crate::reports::{Batteries, Known, Length, due};
-use crate::sessions::{Part, bounds, has_any, next_from, params, silent};
+use crate::sessions::{Part, bounds, days_of, has_any, next_from, params, silent};
 use crate::tariffs::{stored_tariffs, times_of};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use wattlog_analytics::session::Params;
-use wattlog_engine::query::{CancelFlag, QueryControl};
+use wattlog_engine::query::{CancelFlag, QueryControl, Zone};
 use wattlog_engine::{Cause, ChangeEvent, ChangeRequest, Engine};
 use wattlog_ledger::schema::{Report, Tariff};
 use wattlog_ledger::{Edit, Ledger, Stored};
@@ -262,7 +262,7 @@ impl Bookkeeper {
                 (feed.cursor(), feed.next(Duration::ZERO, &control.cancel))
             };
             let (before, changes) = self.hands.ask(next).await?;
-            changes.events.iter().for_each(|event| follower.take(event));
+            changes.events.iter().for_each(|event| follower.take(event, &self.hands.zone));
             if changes.closed || changes.cursor == before {
                 return Ok(changes.closed);
             }
@@ -308,7 +308,7 @@ impl Bookkeeper {
         let hands = &self.hands;
         let tariffs = Arc::new(stored_tariffs(&hands.ledger).await?);
         let known = Known { tariffs, batteries: Batteries::stored(hands).await? };
-        follower.look_at(&known);
+        follower.look_at(&known, &hands.zone);
         if !follower.is_checked && !has_any(hands).await? {
             follower.begin_anew();
         }
@@ -470,7 +470,7 @@ async fn rest(pause: Duration, over: &CancellationToken) {
 }
 
 impl Follower {
-    fn take(&mut self, event: &ChangeEvent) {
+    fn take(&mut self, event: &ChangeEvent, home: &Zone) {
         let (ChangeEvent::Appended { of, times, .. }
         | ChangeEvent::Dirty { of, times, .. }
         | ChangeEvent::Revised { of, bucket: times, .. }) = event
@@ -481,11 +481,13 @@ impl Follower {
             // Values are as they were; or they are hidden by age, or lost, and the records outlive them.
             return;
         }
-        let longer = touched_by(times);
         let (sessions, reports) = match of.measurement.as_deref() {
-            None => (Some(longer.clone()), Some(longer)),
+            None | Some(PRICES) => {
+                let longer = touched_by(times);
+                // What a session saved depends on all prices of its day.
+                (Some(days_of(&longer, home)), Some(longer))
+            }
             Some(RAW) => (Some(times.clone()), None),
-            Some(PRICES) => (Some(longer.clone()), Some(longer)),
             Some(QUARTERS) => (None, Some(times.clone())),
             Some(_) => (None, None),
         };
@@ -531,7 +533,7 @@ impl Follower {
     }
 
     /// Times of tariffs that came, went or changed are due again; with another battery, all reports.
-    fn look_at(&mut self, known: &Known) {
+    fn look_at(&mut self, known: &Known, home: &Zone) {
         let batteries = known.batteries.fingerprint();
         if self.batteries != batteries {
             self.batteries = batteries;
@@ -545,7 +547,7 @@ impl Follower {
         let changed: Vec<Range<i64>> =
             self.tariffs.symmetric_difference(&seen).map(|(_, _, start, end)| *start..*end).collect();
         for times in changed {
-            self.sessions.add(times.clone());
+            self.sessions.add(days_of(&times, home));
             self.make_due(&times);
         }
         self.tariffs = seen;
