@@ -1,6 +1,7 @@
 //! The server over real sockets, on a store that lies on a simulated disk.
 
 mod changes;
+mod completeness;
 mod docs;
 mod drawings;
 mod energy;
@@ -8,6 +9,7 @@ mod exports;
 mod keepers;
 mod lifecycle;
 mod limits;
+mod nights;
 mod prices;
 mod quality;
 mod reads;
