@@ -226,6 +226,11 @@ fn prices(
         is_lost |= found.is_lost || found.failed.is_some();
         if !found.is_held {
             notes.push(format!("no {what}: the ledger has no tariff for that time (POST /api/v1/tariffs)"));
+        } else if found.pieces.as_ref().is_some_and(Vec::is_empty) {
+            notes.push(format!(
+                "no {what}: no price is known at any time of it (/api/v1/prices?direction={} tells each hour)",
+                direction.as_str()
+            ));
         }
         found.pieces
     };

@@ -74,13 +74,9 @@ pub(crate) async fn prices(
     Ok(asked::told(body, is_csv))
 }
 
-fn word(direction: Direction) -> &'static str {
-    if direction == Direction::Import { "import" } else { "export" }
-}
-
 /// When the tariff of that name holds, or without one any of that direction, and what it says then.
 async fn held(ledger: &Ledger, name: Option<&str>, direction: Direction) -> Result<Vec<Holding>, ApiError> {
-    let word = word(direction);
+    let word = direction.as_str();
     let mut listing = Listing::all().with_text("direction", word);
     if let Some(name) = name {
         listing = listing.with_text("name", name);
@@ -234,7 +230,7 @@ impl Asked {
                 found.len()
             ));
         }
-        let direction = self.direction.map(word);
+        let direction = self.direction.map(Direction::as_str);
         let head = json!({
             "tariff": self.tariff, "direction": direction, "unit": "PLN/kWh", "includes_vat": false,
             "every": self.every, "tz": self.zone.name(), "summary": self.summary(&known), "notes": notes,

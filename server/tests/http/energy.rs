@@ -165,10 +165,19 @@ async fn money_that_is_not_known_is_no_zero() {
         [cost["pln"].to_string().as_str(), "", periods[1]["import_kwh"].to_string().as_str(), ""]
     );
 
-    // A tariff that cannot be reckoned with holds all the same.
+    // Tariffs without a price and one that cannot be reckoned with hold all the same.
+    let unpriced = json!({
+        "name": "sold before", "direction": "export", "valid_from": "2026-01-01T00:00:00Z",
+        "valid_until": "2026-02-28T12:00:00Z", "definition": { "sold": true, "energy": { "market": { "source": "none" } } },
+    });
+    assert_eq!(running.post("/api/v1/tariffs", unpriced.to_string()).await.status, 201);
+    let notes = ask(&running, days).await["notes"].clone();
+    let wanted =
+        "no revenue: no price is known at any time of it (/api/v1/prices?direction=export tells each hour)";
+    assert_eq!(notes, json!([wanted]));
     let prices = "prices,source=a market_price=1 1772359200000000000\nprices,source=b market_price=1 1772359200000000000\n";
     running.store(prices).await;
-    let unclear = json!({ "name": "sold", "direction": "export", "valid_from": "2026-01-01T00:00:00Z", "definition": { "sold": true } });
+    let unclear = json!({ "name": "sold", "direction": "export", "valid_from": "2026-02-28T12:00:00Z", "definition": { "sold": true } });
     assert_eq!(running.post("/api/v1/tariffs", unclear.to_string()).await.status, 201);
     let notes = ask(&running, days).await["notes"].to_string();
     assert!(notes.contains("name source and product") && !notes.contains("no tariff"), "{notes}");
