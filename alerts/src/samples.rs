@@ -187,6 +187,7 @@ async fn quality(
     let tags = tags.map_err(|error| unusable(format!("the tags of the rule: {error}")))?;
     let name = FieldName { measurement: of.measurement.clone(), tags, field: of.field.clone() };
     let checks = FieldChecks {
+        asleep: Vec::new(),
         interval_ns: window.interval_ns,
         longest_gap_ns: window.window_ns,
         limits: window.limits,

@@ -47,7 +47,7 @@ impl EngineReadings {
             })
         })
         .await?;
-        let Priced { pieces, notes, failed, is_lost } = found;
+        let Priced { pieces, notes, failed, is_lost, .. } = found;
         if let Some(error) = failed {
             return Err(unavailable(error.to_string()));
         }

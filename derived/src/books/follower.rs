@@ -3,8 +3,9 @@
 use crate::energy::{QUARTERS, RAW};
 use crate::follow::Followed;
 use crate::pending::{LOST_EVERY, Pending};
-use crate::price::PRICES;
+use crate::price::{PRICES, touched_by};
 use crate::reports::{Known, Length};
+use crate::sessions::days_of;
 use crate::tariffs::times_of;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -12,12 +13,13 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+use wattlog_engine::query::Zone;
 use wattlog_engine::{Cause, ChangeEvent};
 use wattlog_ledger::Stored;
 use wattlog_ledger::schema::Tariff;
 
-/// A market price holds for as long at most.
-const LONGEST_PRICE_NS: i64 = 3_600_000_000_000;
+/// Raised when the same points and tariffs give other records: all are then made again.
+const VERSION: u32 = 1;
 
 /// A tariff as it was seen: number, version, and when it holds.
 type Seen = (i64, i64, i64, i64);
@@ -25,6 +27,9 @@ type Seen = (i64, i64, i64, i64);
 /// What is written with the place in the feed. Ranges are start and end.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Written {
+    /// [`VERSION`] of the records.
+    #[serde(default)]
+    version: u32,
     sessions: Vec<(i64, i64)>,
     /// By [`Length`].
     reports: [Vec<(i64, i64)>; 3],
@@ -70,7 +75,8 @@ impl Follower {
     pub(super) fn new(feed: Followed, written: Option<Written>, zone: &str, now: Duration) -> Self {
         let feed = Arc::new(Mutex::new(feed));
         // By other midnights every report is another.
-        let Some(written) = written.filter(|written| written.zone == zone) else {
+        let is_ours = |written: &Written| written.zone == zone && written.version == VERSION;
+        let Some(written) = written.filter(is_ours) else {
             return Self {
                 feed,
                 sessions: everything(),
@@ -109,6 +115,7 @@ impl Follower {
             reports: self.lost.reports.each_ref().map(ranges),
         };
         Written {
+            version: VERSION,
             sessions: ranges(&self.sessions),
             reports: self.reports.each_ref().map(ranges),
             tariffs: self.tariffs.clone(),
@@ -118,7 +125,7 @@ impl Follower {
         }
     }
 
-    pub(super) fn take(&mut self, event: &ChangeEvent) {
+    pub(super) fn take(&mut self, event: &ChangeEvent, home: &Zone) {
         let (ChangeEvent::Appended { of, times, .. }
         | ChangeEvent::Dirty { of, times, .. }
         | ChangeEvent::Revised { of, bucket: times, .. }) = event
@@ -129,11 +136,13 @@ impl Follower {
             // Values are as they were; or they are hidden by age, or lost, and the records outlive them.
             return;
         }
-        let longer = times.start..times.end.saturating_add(LONGEST_PRICE_NS);
         let (sessions, reports) = match of.measurement.as_deref() {
-            None => (Some(longer.clone()), Some(longer)),
+            None | Some(PRICES) => {
+                let longer = touched_by(times);
+                // What a session saved depends on all prices of its day.
+                (Some(days_of(&longer, home)), Some(longer))
+            }
             Some(RAW) => (Some(times.clone()), None),
-            Some(PRICES) => (Some(longer.clone()), Some(longer)),
             Some(QUARTERS) => (None, Some(times.clone())),
             Some(_) => (None, None),
         };
@@ -179,7 +188,7 @@ impl Follower {
     }
 
     /// Times of tariffs that came, went or changed are due again; with another battery, all reports.
-    pub(super) fn look_at(&mut self, known: &Known) {
+    pub(super) fn look_at(&mut self, known: &Known, home: &Zone) {
         let batteries = known.batteries.fingerprint();
         if self.batteries != batteries {
             self.batteries = batteries;
@@ -193,7 +202,7 @@ impl Follower {
         let changed: Vec<Range<i64>> =
             self.tariffs.symmetric_difference(&seen).map(|(_, _, start, end)| *start..*end).collect();
         for times in changed {
-            self.sessions.add(times.clone());
+            self.sessions.add(days_of(&times, home));
             self.make_due(&times);
         }
         self.tariffs = seen;

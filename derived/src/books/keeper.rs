@@ -185,7 +185,7 @@ impl Bookkeeper {
                 (feed.cursor(), feed.next(Duration::ZERO, &control.cancel))
             };
             let (before, changes) = self.hands.ask(next).await?;
-            changes.events.iter().for_each(|event| follower.take(event));
+            changes.events.iter().for_each(|event| follower.take(event, &self.hands.zone));
             if changes.closed || changes.cursor == before {
                 return Ok(changes.closed);
             }
@@ -218,7 +218,7 @@ impl Bookkeeper {
         let hands = &self.hands;
         let tariffs = Arc::new(stored_tariffs(&hands.ledger).await?);
         let known = Known { tariffs, batteries: Batteries::stored(hands).await? };
-        follower.look_at(&known);
+        follower.look_at(&known, &hands.zone);
         if !follower.is_checked && !has_any(hands).await? {
             follower.begin_anew();
         }

@@ -64,6 +64,8 @@ struct Shared {
     status: Mutex<EnergyStatus>,
 }
 
+/// Raised when the same points give other rows: all rows that points are still there for are then computed again.
+const VERSION: u32 = 1;
 /// One step computes at most this long a time.
 const STEP_NS: i64 = 86_400_000_000_000;
 /// Without anything to do it looks this often whether it is to stop.
@@ -131,6 +133,9 @@ impl Drop for Ending<'_> {
 /// What is written with the place in the feed.
 #[derive(Debug, Serialize, Deserialize)]
 struct Written {
+    /// [`VERSION`] of the rows.
+    #[serde(default)]
+    version: u32,
     horizon: Option<i64>,
     /// Start and end of what is to be computed.
     pending: Vec<(i64, i64)>,
@@ -299,6 +304,9 @@ impl Shared {
                 |ranges: Vec<(i64, i64)>| Pending::new(ranges.into_iter().map(|(start, end)| start..end));
             let (mut pending, horizon) = (of(written.pending), written.horizon);
             pending.add_all(of(written.lost));
+            if written.version != VERSION {
+                pending.add_all(self.everything()?.0);
+            }
             return Ok(Follower { feed, pending, lost, tried, horizon, has_told_units: false });
         }
         let (pending, horizon) = self.everything()?;
@@ -460,7 +468,7 @@ impl Shared {
         }
         let ranges = |pending: &Pending| pending.ranges().iter().map(|r| (r.start, r.end)).collect();
         let (pending, lost) = (ranges(&follower.pending), ranges(&follower.lost));
-        follower.feed.write(&Written { horizon: follower.horizon, pending, lost })?;
+        follower.feed.write(&Written { version: VERSION, horizon: follower.horizon, pending, lost })?;
         Ok(())
     }
 

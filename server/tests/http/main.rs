@@ -1,6 +1,7 @@
 //! The server over real sockets, on a store that lies on a simulated disk.
 
 mod changes;
+mod completeness;
 mod configs;
 mod docs;
 mod drawings;
@@ -10,6 +11,7 @@ mod keepers;
 mod kinds;
 mod lifecycle;
 mod limits;
+mod nights;
 mod plan;
 mod prices;
 mod quality;
