@@ -171,6 +171,7 @@ async fn one_device_is_asked_for_and_what_cannot_be_asked_is_refused() {
         errors: Vec::new(),
         sentinels: 0,
         dropped_points: 0,
+        rated_power_w: None,
     });
     home.running.state.set_devices(Arc::new(Polled(polled.to_vec())));
     for id in ["roof", "shed", "attic"] {
