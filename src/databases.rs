@@ -2,7 +2,8 @@
 //!
 //! Promise: what `config print` shows is what is in force. A durability is kept by the store, so every database is told
 //! its own again at a start and at a reload, also one that the configuration names no longer. A retention that the
-//! configuration does not name stays as it was set: nothing is kept shorter or longer because a line is missing.
+//! configuration does not name stays as it was set: nothing is kept shorter or longer because a line is missing. One exception:
+//! energies by quarter of an hour outlive the points that a rule of their database lets go, unless they have a rule of their own.
 //!
 //! A disk that is full or failing does not stop the start: the outcome is logged and tried again until it is done.
 
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use wattlog_derived::energy::QUARTERS;
 use wattlog_engine::{Durability, Engine, Rule, WriteError};
 
 /// Between two attempts while the store refuses.
@@ -29,10 +31,10 @@ pub(crate) struct Databases {
 }
 
 impl Databases {
-    /// The databases that `config` names, and `own`, which the collector writes to.
-    pub(crate) fn of(config: &Config, own: &str) -> Self {
+    /// The databases that `config` names, and `own_database`, which the collector writes to.
+    pub(crate) fn of(config: &Config, own_database: &str) -> Self {
         let usual = durability(config.engine.durability);
-        let mut wanted = BTreeMap::from([(own.to_owned(), usual)]);
+        let mut wanted = BTreeMap::from([(own_database.to_owned(), usual)]);
         wanted.extend(
             config
                 .databases
@@ -45,6 +47,11 @@ impl Databases {
                 Some((name.clone(), Some(measurement.clone()), section.retention?.rule()))
             });
             retentions.extend(own);
+            // The sums of a year take less room than a day of its points.
+            let is_told =
+                section.measurements.get(QUARTERS).is_some_and(|section| section.retention.is_some());
+            let has_energies = name == own_database && section.retention.is_some() && !is_told;
+            retentions.extend(has_energies.then(|| (name.clone(), Some(QUARTERS.to_owned()), Rule::Forever)));
             retentions.extend(section.retention.map(|keep| (name.clone(), None, keep.rule())));
         }
         Self { wanted, retentions, usual }
@@ -213,6 +220,30 @@ mod tests {
         Databases::of(&config(json!({})), "wattlog").apply(&engine).unwrap();
         assert_eq!(rules(&engine), found);
         engine.close().unwrap();
+    }
+
+    #[test]
+    fn energies_outlive_the_points_that_a_rule_of_their_database_lets_go() {
+        // Three months of points were all that a year's energy knew.
+        let days = |keep: u64| Rule::Keep { ns: keep * Timestamp::DAY_NS.unsigned_abs() };
+        for (measurements, own, wanted) in [
+            (json!({}), "home", Some(Rule::Forever)),
+            (json!({ "energy_quarters": { "retention": "400d" } }), "home", Some(days(400))),
+            (json!({}), "wattlog", None),
+        ] {
+            let engine = open(&Arc::new(SimDisk::new(5)), true);
+            let yaml =
+                json!({ "databases": { "home": { "retention": "90d", "measurements": measurements } } });
+            Databases::of(&config(yaml), own).apply(&engine).unwrap();
+            let of = |name: Option<&str>| {
+                let rule = |info: wattlog_engine::RetentionInfo| {
+                    (info.measurement.as_deref() == name).then_some(info.rule)
+                };
+                engine.retentions().into_iter().find_map(rule)
+            };
+            assert_eq!((of(None), of(Some("energy_quarters"))), (Some(days(90)), wanted), "{own}");
+            engine.close().unwrap();
+        }
     }
 
     #[test]

@@ -196,6 +196,7 @@ fn told(device: Polled) -> DeviceStatus {
         transport: format!("{:?}", device.transport).to_lowercase(),
         address: device.address,
         interval_ms: device.interval_ms,
+        rated_power_w: device.info.rated_power_w,
         last_attempt: device.last_attempt,
         last_success: device.last_point,
         last_error: device.last_error,

@@ -1,34 +1,50 @@
-//! Where alerts and engine meet: values of one field, how full the disk is.
+//! Where alerts meet engine and ledger: values of one field, what a kWh costs, how full the disk is.
 //!
 //! Promise: a field is that of one series, in the default database; if more than one series has the tags, that is told and none is
-//! taken: also if only one of them has values in the range that is asked for, as of devices that are polled in turn. A database,
+//! taken: also if only one of them has values in the range that is asked for, as of devices that are polled in turn. What was
+//! imported is history and no such series, unless its source is named. A database,
 //! measurement or field that is not there yet has no values. Values that may be missing because a part of the store cannot be
 //! read are an error and no answer: a hole would look like silence.
 
+mod prices;
+
+use crate::import::IMPORTED;
 use std::ops::Range;
 use std::time::{Duration, Instant};
-use wattlog_alerts::{BoxFuture, FieldOf, Readings, ReadingsError, Sample, StorageFigures};
+use wattlog_alerts::{BoxFuture, FieldOf, PriceFigure, Readings, ReadingsError, Sample, StorageFigures};
 use wattlog_engine::query::{
     Order, QueryControl, QueryError, QueryRequest, QueryResult, ResultSeries, ResultValues, Shape, TagFilter,
-    TagPredicate,
+    TagPredicate, Zone,
 };
 use wattlog_engine::{Engine, StorageInfo};
+use wattlog_ledger::Ledger;
 use wattlog_model::Timestamp;
 
 /// A series counts as one that has the tags for so long after its last value: what was replaced stays unnamed after a day.
 const KNOWN_FOR_NS: i64 = Timestamp::DAY_NS;
+/// Tag that says where points come from.
+const DATA_SOURCE: &str = "data_source";
 
 /// The engine as alerts see it.
 pub(crate) struct EngineReadings {
     engine: Engine,
+    ledger: Ledger,
     database: String,
+    /// Whose clock tariffs go by.
+    home: Zone,
     query_time: Duration,
 }
 
 impl EngineReadings {
-    /// `query_time` is the longest that one question may take.
-    pub(crate) fn new(engine: Engine, database: &str, query_time: Duration) -> Self {
-        Self { engine, database: database.to_owned(), query_time }
+    /// `query_time` is the longest that one question may take; tariffs go by the clock of `home`.
+    pub(crate) fn new(
+        engine: Engine,
+        ledger: Ledger,
+        database: &str,
+        home: Zone,
+        query_time: Duration,
+    ) -> Self {
+        Self { engine, ledger, database: database.to_owned(), home, query_time }
     }
 
     async fn ask(
@@ -38,13 +54,30 @@ impl EngineReadings {
         order: Order,
         limit: usize,
     ) -> Result<Vec<Sample>, ReadingsError> {
-        let tags = of.tags.iter().map(|(key, value)| TagFilter {
+        let mut others = Vec::new();
+        if !of.tags.contains_key(DATA_SOURCE) {
+            let predicate = TagPredicate::NotIn(IMPORTED.map(str::to_owned).to_vec());
+            others.push(TagFilter { key: DATA_SOURCE.to_owned(), predicate });
+        }
+        self.ask_where(of, others, range, order, limit).await
+    }
+
+    /// Values of the series that has the tags of the field and passes the filters too.
+    async fn ask_where(
+        &self,
+        of: &FieldOf,
+        mut tags: Vec<TagFilter>,
+        range: Range<Timestamp>,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<Sample>, ReadingsError> {
+        tags.extend(of.tags.iter().map(|(key, value)| TagFilter {
             key: key.clone(),
             predicate: TagPredicate::In(vec![value.clone()]),
-        });
+        }));
         let request = QueryRequest {
             fields: Some(vec![of.field.clone()]),
-            tags: tags.collect(),
+            tags,
             order,
             limit: Some(limit),
             ..QueryRequest::raw(&self.database, &of.measurement, range.start, range.end)
@@ -104,6 +137,15 @@ impl Readings for EngineReadings {
         range: Range<Timestamp>,
     ) -> BoxFuture<'a, Result<Option<Sample>, ReadingsError>> {
         Box::pin(async move { Ok(self.ask(of, range, Order::Descending, 1).await?.pop()) })
+    }
+
+    fn prices(
+        &self,
+        figure: PriceFigure,
+        range: Range<Timestamp>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Sample>, ReadingsError>> {
+        Box::pin(self.prices_of(figure, range, limit))
     }
 
     fn unit<'a>(&'a self, of: &'a FieldOf) -> BoxFuture<'a, Option<String>> {
@@ -173,42 +215,74 @@ async fn off_the_loop<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
     use std::sync::Arc;
     use wattlog_engine::io::sim::SimDisk;
     use wattlog_engine::{Options, WriteBatch};
+    use wattlog_ledger::{Backend, LedgerOptions};
     use wattlog_model::{FieldValue, ManualClock, Point, TagSet};
 
     const SECOND: i64 = 1_000_000_000;
 
-    fn engine() -> Engine {
+    pub(super) fn engine() -> Engine {
         let options = Options { auto_create_databases: true, ..Options::default() };
         let clock = Arc::new(ManualClock::new(Timestamp(0)));
         Engine::open(Arc::new(SimDisk::new(1)), options, clock, [1; 16]).unwrap()
     }
 
     fn write(engine: &Engine, device: &str, field: &str, seconds: &[i64]) {
+        let values: Vec<_> = seconds.iter().map(|second| (*second, 1.0)).collect();
+        write_as(engine, "energy_data", &[("device_id", device)], field, &values);
+    }
+
+    pub(super) fn write_as(
+        engine: &Engine,
+        measurement: &str,
+        tags: &[(&str, &str)],
+        field: &str,
+        values: &[(i64, f64)],
+    ) {
         let mut batch = WriteBatch::new("home", None);
-        for (line, second) in (0..).zip(seconds) {
+        for (line, (second, value)) in (0..).zip(values) {
             let time = Timestamp(second * SECOND);
             let point = Point {
-                measurement: "energy_data".into(),
-                tags: TagSet::new([("device_id", device)]).unwrap(),
+                measurement: measurement.into(),
+                tags: TagSet::new(tags.iter().copied()).unwrap(),
                 time: Some(time),
-                fields: vec![(field.into(), FieldValue::Float(1.0))],
+                fields: vec![(field.into(), FieldValue::Float(*value))],
             };
             batch.push(&point, time, line);
         }
         engine.write(batch).unwrap();
     }
 
+    /// The ledger is one that nothing asks.
     async fn seconds(engine: &Engine, range: Range<i64>) -> Result<Vec<i64>, ReadingsError> {
-        let readings = EngineReadings::new(engine.clone(), "home", Duration::from_secs(10));
+        seconds_of(engine, &[], range).await
+    }
+
+    async fn seconds_of(
+        engine: &Engine,
+        tags: &[(&str, &str)],
+        range: Range<i64>,
+    ) -> Result<Vec<i64>, ReadingsError> {
+        let folder = tempfile::tempdir().unwrap();
+        let readings = readings(engine, ledger(&folder));
+        let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let of =
-            FieldOf { measurement: "energy_data".into(), tags: BTreeMap::new(), field: "battery_soc".into() };
+            FieldOf { measurement: "energy_data".into(), tags: tags.collect(), field: "battery_soc".into() };
         let range = Timestamp(range.start * SECOND)..Timestamp(range.end * SECOND);
         let found = readings.values(&of, range, 100).await?;
         Ok(found.into_iter().map(|sample| sample.time.0 / SECOND).collect())
+    }
+
+    pub(super) fn ledger(folder: &tempfile::TempDir) -> Ledger {
+        let backend = Backend::Sqlite(folder.path().join("ledger.db"));
+        Ledger::new(LedgerOptions::new(backend), Arc::new(ManualClock::new(Timestamp(0)))).unwrap()
+    }
+
+    pub(super) fn readings(engine: &Engine, ledger: Ledger) -> EngineReadings {
+        let home = Zone::named("Europe/Warsaw").unwrap();
+        EngineReadings::new(engine.clone(), ledger, "home", home, Duration::from_secs(10))
     }
 
     #[tokio::test]
@@ -225,6 +299,21 @@ mod tests {
         // A device that is gone for a day is another matter.
         write(&engine, "roof", "battery_soc", &[2 * 86_400]);
         assert_eq!(seconds(&engine, 2 * 86_400..2 * 86_400 + 1).await, Ok(vec![2 * 86_400]));
+    }
+
+    #[tokio::test]
+    async fn what_was_imported_takes_no_rule_from_the_device_that_goes_on() {
+        // The import gives the optimiser's past to the same device: for a day after it no rule of that device was evaluated.
+        let engine = engine();
+        let of = |source| [("device_id", "roof"), ("data_source", source)];
+        for source in IMPORTED {
+            write_as(&engine, "energy_data", &of(source), "battery_soc", &[(0, 50.0), (20, 50.0)]);
+        }
+        assert_eq!(seconds(&engine, 0..100).await, Ok(vec![]));
+        write_as(&engine, "energy_data", &of("goodwe"), "battery_soc", &[(30, 9.0)]);
+        assert_eq!(seconds_of(&engine, &[("device_id", "roof")], 0..100).await, Ok(vec![30]));
+        // Named, it is looked at.
+        assert_eq!(seconds_of(&engine, &of("migration"), 0..100).await, Ok(vec![0, 20]));
     }
 
     #[tokio::test]

@@ -452,7 +452,9 @@ fn spawn_alerts(
     let zone = TimeZoneDatabase::bundled()
         .get(&server.home_zone)
         .map_err(|error| Failure::from_error(Kind::Config, &error))?;
-    let readings = EngineReadings::new(engine.clone(), &server.default_database, server.limits.query_time.0);
+    let home = Zone::named(&server.home_zone).unwrap_or(Zone::UTC);
+    let (database, query_time) = (&server.default_database, server.limits.query_time.0);
+    let readings = EngineReadings::new(engine.clone(), ledger.clone(), database, home, query_time);
     let mut alerts = Alerts::new(alerts, ledger.clone(), Arc::new(readings), clock.clone(), zone)
         .map_err(|error| Failure::from_error(Kind::Config, &error))?;
     if let Some(before) = alerting.last() {

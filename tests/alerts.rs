@@ -1,4 +1,5 @@
-//! Alerts of the real binary over `kill -9`: each event reaches its channel, and none after the mark that it was acknowledged.
+//! Alerts of the real binary: over `kill -9` each event reaches its channel, and none after the mark that it was acknowledged;
+//! rules of every kind look at what was really written.
 
 mod support;
 
@@ -28,7 +29,8 @@ fn receiver() -> (SocketAddr, Heard) {
     (address, heard)
 }
 
-fn take(mut stream: TcpStream, heard: &Heard) -> std::io::Result<()> {
+/// The idempotency key of a request, if it has one, and its body.
+fn message(stream: &TcpStream) -> std::io::Result<(String, Value)> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut reading = BufReader::new(stream.try_clone()?);
     let (mut key, mut length) = (String::new(), 0);
@@ -48,7 +50,11 @@ fn take(mut stream: TcpStream, heard: &Heard) -> std::io::Result<()> {
     }
     let mut body = vec![0; length];
     reading.read_exact(&mut body)?;
-    let body: Value = serde_json::from_slice(&body)?;
+    Ok((key, serde_json::from_slice(&body)?))
+}
+
+fn take(mut stream: TcpStream, heard: &Heard) -> std::io::Result<()> {
+    let (key, body) = message(&stream)?;
     assert_eq!(body["key"], key);
     let mut heard = heard.lock().unwrap();
     let turn = heard.len() % 5;
@@ -131,6 +137,106 @@ fn each_event_reaches_its_channel_over_kill_9_and_none_after_its_mark() {
     assert_eq!(run(&["alert", "test", "nowhere"]).0, Some(78));
     let (code, shown) = run(&["config", "print"]);
     assert!(code == Some(0) && shown.contains("hook") && !shown.contains("s3cret"), "{shown}");
+    assert!(server.stop().success());
+}
+
+/// A server that takes every message and remembers its JSON.
+fn listener() -> (SocketAddr, Arc<Mutex<Vec<Value>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let told = heard.clone();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let (_, body) = message(&stream).unwrap();
+            told.lock().unwrap().push(body);
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 11\r\nconnection: close\r\n\r\n{\"id\":\"m1\"}";
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    (address, heard)
+}
+
+#[test]
+fn a_rule_of_every_kind_fires_by_what_was_written() {
+    let (address, heard) = listener();
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!(
+        "collector: {{ system_metrics: {{ enabled: false }} }}\n\
+         alerts:\n  interval: 1s\n  channels: {{ phone: {{ ntfy: {{ url: \"http://{address}\", topic: home }} }} }}\n"
+    );
+    let server = Server::start(&folder.path().join("data"), &config);
+    let tariff = json!({"name": "sale", "direction": "export", "valid_from": "2020-01-01T00:00:00Z", "currency": "PLN",
+        "definition": {"sold": true, "energy": {"fixed_pln_kwh": 0.1}}});
+    let (status, body) = server.post("/api/v1/tariffs", tariff.to_string().as_bytes());
+    assert_eq!(status, 201, "{body}");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let mut lines = format!("energy_data,device_id=gone battery_soc=50 {}\n", now - 30);
+    for (ago, pv) in [(60, 0), (40, 0), (1, 1000)] {
+        lines += &format!("energy_data,device_id=roof pv_power={pv} {}\n", now - ago);
+    }
+    // Half of what is expected of it.
+    for ago in (0..900).step_by(20) {
+        lines += &format!("energy_data,device_id=slow grid_power=1 {}\n", now - ago);
+    }
+    let (status, body) = server.post("/write?db=wattlog&precision=s", lines.as_bytes());
+    assert_eq!(status, 204, "{body}");
+    let second = 1_000_000_000_u64;
+    let field = |device: &str, field: &str| json!({"field": {"measurement": "energy_data", "tags": {"device_id": device}, "field": field}});
+    let rules = [
+        (
+            "absence",
+            field("gone", "battery_soc"),
+            json!({"absent": {"longer_than_ns": 20 * second}}),
+            json!({}),
+        ),
+        (
+            "rate",
+            field("roof", "pv_power"),
+            json!({"rising": {"fire": 1000, "clear": 100, "over_ns": 100 * second}}),
+            json!({}),
+        ),
+        (
+            "quality",
+            json!({"quality": {"measurement": "energy_data", "tags": {"device_id": "slow"}, "field": "grid_power", "figure": "completeness"}}),
+            json!({"below": {"fire": 0.7, "clear": 0.9}}),
+            json!({"window_ns": 300 * second, "interval_ns": 10 * second}),
+        ),
+        (
+            "storage",
+            json!({"storage": {"figure": "free_bytes"}}),
+            json!({"below": {"fire": 1e18, "clear": 2e18}}),
+            json!({}),
+        ),
+        (
+            "price",
+            json!({"price": {"figure": "export"}}),
+            json!({"below": {"fire": 0.2, "clear": 0.3}}),
+            json!({}),
+        ),
+    ];
+    for (name, input, condition, quality) in &rules {
+        let mut definition = json!({ "input": input, "condition": condition });
+        if *name == "quality" {
+            definition["quality"] = quality.clone();
+        }
+        let rule = json!({"name": name, "severity": "warning", "enabled": true, "channels": ["phone"], "definition": definition});
+        let (status, body) = server.post("/api/v1/alerts/rules", rule.to_string().as_bytes());
+        assert_eq!(status, 201, "{body}");
+    }
+    let wanted: BTreeSet<String> = rules.iter().map(|(name, ..)| format!("{name}: firing")).collect();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let messages = heard.lock().unwrap().clone();
+        let titles: BTreeSet<String> =
+            messages.iter().map(|message| message["title"].as_str().unwrap().to_owned()).collect();
+        if titles == wanted {
+            assert_eq!(messages.len(), wanted.len(), "each once: {messages:?}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "{titles:?}: {}", server.get("/api/v1/alerts/status"));
+        std::thread::sleep(Duration::from_millis(100));
+    }
     assert!(server.stop().success());
 }
 

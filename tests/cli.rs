@@ -158,6 +158,11 @@ fn write_query_and_health_talk_to_a_server() {
         "power,phase=l1 value=230.5,on=true 1772359200\npower,phase=l2 value=0,note=\"a\nb\" 1772359200\n";
     let written = run_with_input(folder, &["write", "--precision", "s", "--url", url], body);
     assert_eq!(succeeds(&written).trim(), "2 lines stored");
+    let many: String =
+        (0..1_000).map(|line| format!("pace,phase=l3 value={line} {}\n", 1_772_359_300 + line)).collect();
+    let written = run_with_input(folder, &["write", "--db", "pace", "--precision", "s", "--url", url], &many);
+    let told = succeeds(&written);
+    assert!(told.starts_with("1000 lines stored in ") && told.trim().ends_with(" a second)"), "{told}");
     let csv = "time,device_id,pv_power,mode\n2026-03-01T10:00:00Z,roof,1500.5,sun\n2026-03-01T10:00:10Z,roof,,night\n";
     fs::write(folder.join("in.csv"), csv).unwrap();
     let flags = ["write", "in.csv", "--measurement", "energy_data", "--tags", "device_id", "--url", url];

@@ -68,7 +68,7 @@ impl Default for RetryConfig {
     }
 }
 
-/// Fields that hold prices, in PLN/kWh, each value from its instant on; a rule about a price that is not named is told as trouble.
+/// Fields that hold prices, in PLN/kWh, each value from its instant on, where they are not those of the tariffs and of the market.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PricesConfig {

@@ -193,11 +193,14 @@ impl Evaluator {
         };
         if let Some(reason) = ended_by {
             let finding = known.memory.end(reason, &context);
-            known.memory = Memory::new(known.version + 1, wanted);
+            known.memory = known.memory.renewed(known.version + 1, wanted);
             deliveries += self.store(number, &mut known, finding.into_iter().collect(), now).await?;
             // Its first evaluation is stored too: from when absence counts must outlast a restart.
             known.stored = Timestamp::MIN;
             self.known.insert(number, known.clone());
+        }
+        if let Some(ended) = known.memory.tell_owed(&context) {
+            deliveries += self.store(number, &mut known, vec![ended], now).await?;
         }
         let definition = match definition {
             None => return Ok(deliveries),

@@ -43,4 +43,4 @@ pub use readings::{BoxFuture, FieldOf, Readings, ReadingsError, StorageFigures};
 pub use secret::Secret;
 pub use service::{Alerts, AlertsHandle, TestError, send_test};
 pub use status::{ChannelCounts, FiringRule, RuleTrouble, Status, StatusReport};
-pub use wattlog_analytics::alert::Sample;
+pub use wattlog_analytics::alert::{PriceFigure, Sample};

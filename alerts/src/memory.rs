@@ -5,7 +5,7 @@
 //! Invariants
 //! 1. An episode that was begun is ended: by its rule, or because the rule was changed, switched off or removed.
 //! 2. The end of an episode goes to the channels that were told that it fired, whatever the rule names by then, and to no
-//!    other; to none while a silence lasts.
+//!    other; if it ends in a silence, after that silence.
 //! 3. A generation is never used twice for a rule, so keys are never either.
 
 use crate::definition::Definition;
@@ -33,6 +33,18 @@ pub(crate) struct Memory {
     /// Channels that were told that the present episode fires.
     #[serde(default)]
     pub(crate) told: Vec<String>,
+    /// The end of an episode before it, and who is to hear of it once the silence is over. One at most: what begins in a silence
+    /// is told to nobody.
+    #[serde(default)]
+    pub(crate) owed: Option<Owed>,
+}
+
+/// An end that is told later.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Owed {
+    event: AlertEvent,
+    channels: Vec<String>,
 }
 
 /// Where findings come from and go to.
@@ -51,7 +63,13 @@ pub(crate) struct Context<'a> {
 impl Memory {
     /// Nothing is known yet.
     pub(crate) fn new(generation: i64, definition: Value) -> Self {
-        Self { generation, definition, machine: State::default(), is_muted: false, told: Vec::new() }
+        let machine = State::default();
+        Self { generation, definition, machine, is_muted: false, told: Vec::new(), owed: None }
+    }
+
+    /// The same for what the rule says now.
+    pub(crate) fn renewed(self, generation: i64, definition: Value) -> Self {
+        Self { owed: self.owed, ..Self::new(generation, definition) }
     }
 
     /// Takes over what the analytics found in its order.
@@ -95,6 +113,16 @@ impl Memory {
         Some(finding)
     }
 
+    /// The end of an episode that was told, if it came in a silence that is over.
+    pub(crate) fn tell_owed(&mut self, context: &Context<'_>) -> Option<AlertFinding> {
+        if context.is_silent(context.now) {
+            return None;
+        }
+        // The event is there already; it is made known as it was stored, with deliveries.
+        let Owed { event, channels } = self.owed.take()?;
+        Some(AlertFinding { event: AlertEvent { silenced: false, ..event }, channels })
+    }
+
     /// An episode that a silence kept from being told and that outlasts it is told now.
     pub(crate) fn unmute(&mut self, definition: &Definition, context: &Context<'_>) -> Option<AlertFinding> {
         let Phase::Firing { episode } = self.machine.phase else { return None };
@@ -130,11 +158,17 @@ impl Memory {
             }
             PhaseName::Resolved => {
                 let told = std::mem::take(&mut self.told);
-                let is_quiet = std::mem::take(&mut self.is_muted) || is_silent;
-                (EventState::Resolved, if is_quiet { Vec::new() } else { told }, is_quiet)
+                // A silence that is over by now does not keep from anybody that it ended.
+                let is_quiet = std::mem::take(&mut self.is_muted) || context.is_silent(context.now);
+                (EventState::Resolved, told, is_quiet)
             }
         };
-        AlertFinding { event: event(transition, state, message, silenced, context), channels }
+        let event = event(transition, state, message, silenced, context);
+        if silenced && !channels.is_empty() {
+            self.owed = Some(Owed { event: event.clone(), channels });
+            return AlertFinding { event, channels: Vec::new() };
+        }
+        AlertFinding { event, channels }
     }
 }
 

@@ -1,9 +1,9 @@
-//! What alerts ask of the store: values of a field, how full the disk is. The root fits it to the engine.
+//! What alerts ask of the home: values of a field, what a kWh costs, how full the disk is. The root fits it to engine and ledger.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::pin::Pin;
-use wattlog_analytics::alert::Sample;
+use wattlog_analytics::alert::{PriceFigure, Sample};
 use wattlog_model::Timestamp;
 
 /// A future that can be spawned.
@@ -74,6 +74,15 @@ pub trait Readings: Send + Sync {
         of: &'a FieldOf,
         range: Range<Timestamp>,
     ) -> BoxFuture<'a, Result<Option<Sample>, ReadingsError>>;
+
+    /// Prices in PLN/kWh by what the home knows of them (tariffs, market), each from its instant on: the oldest `limit` whose
+    /// instant is in `range`, a few days at most. The same instants and prices whatever range they are asked for in.
+    fn prices(
+        &self,
+        figure: PriceFigure,
+        range: Range<Timestamp>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Sample>, ReadingsError>>;
 
     /// Unit of a field, if it is known.
     fn unit<'a>(&'a self, of: &'a FieldOf) -> BoxFuture<'a, Option<String>>;

@@ -9,6 +9,7 @@
 use crate::config::PricesConfig;
 use crate::definition::{Definition, QualityWindow};
 use crate::readings::{FieldOf, Readings, ReadingsError};
+use std::ops::Range;
 use wattlog_analytics::alert::{Input, PriceFigure, QualityFigure, Sample, State, StorageFigure};
 use wattlog_analytics::quality::{FieldChecks, FieldName, assess};
 use wattlog_model::{TagSet, Timestamp};
@@ -54,14 +55,19 @@ pub(crate) async fn read(
         return Ok(Batch { samples: Vec::new(), until: now, is_last: true });
     }
     match &definition.input {
-        Input::Field { .. } | Input::Price { .. } => {
-            let of = field(definition, prices)?;
-            if is_first {
-                let newest = readings.newest(&of, range).await?;
-                return Ok(Batch { samples: newest.into_iter().collect(), until: now, is_last: true });
-            }
-            Ok(batch(readings.values(&of, range, BATCH).await?, now))
+        Input::Field { measurement, tags, field } => {
+            values(readings, &field_of(measurement, tags, field), range, is_first, now).await
         }
+        Input::Price { figure } => match price_field(*figure, prices) {
+            Some(of) => values(readings, &of, range, is_first, now).await,
+            None => {
+                let mut found = readings.prices(*figure, range, BATCH).await?;
+                if is_first {
+                    found.drain(..found.len().saturating_sub(1));
+                }
+                Ok(batch(found, now))
+            }
+        },
         Input::Storage { figure } => {
             let is_due = state.last.is_none_or(|last| now.0.saturating_sub(last.time.0) >= STORAGE_EVERY_NS);
             let samples = if is_due { vec![storage(readings, *figure, now).await?] } else { Vec::new() };
@@ -78,25 +84,29 @@ pub(crate) async fn read(
     }
 }
 
-/// The field that a rule looks at; that of its price, if it looks at one.
-fn field(definition: &Definition, prices: &PricesConfig) -> Result<FieldOf, ReadingsError> {
-    let price = match &definition.input {
-        Input::Field { measurement, tags, field } | Input::Quality { measurement, tags, field, .. } => {
-            return Ok(field_of(measurement, tags, field));
-        }
-        Input::Price { figure: PriceFigure::Total } => ("total", &prices.total),
-        Input::Price { figure: PriceFigure::Market } => ("market", &prices.market),
-        Input::Price { figure: PriceFigure::Export } => ("export", &prices.export),
-        Input::Storage { .. } => ("storage", &None),
-    };
-    match price {
-        (_, Some(price)) => Ok(field_of(&price.measurement, &price.tags, &price.field)),
-        (figure, None) => {
-            let reason =
-                format!("no field holds this price: name it in the configuration, alerts.prices.{figure}");
-            Err(ReadingsError::Unknown { reason })
-        }
+/// Values of a field; only the newest for a rule that knows nothing yet.
+async fn values(
+    readings: &dyn Readings,
+    of: &FieldOf,
+    range: Range<Timestamp>,
+    is_first: bool,
+    now: Timestamp,
+) -> Result<Batch, ReadingsError> {
+    if is_first {
+        let newest = readings.newest(of, range).await?;
+        return Ok(Batch { samples: newest.into_iter().collect(), until: now, is_last: true });
     }
+    Ok(batch(readings.values(of, range, BATCH).await?, now))
+}
+
+/// The field that the configuration names for a price.
+fn price_field(figure: PriceFigure, prices: &PricesConfig) -> Option<FieldOf> {
+    let named = match figure {
+        PriceFigure::Total => &prices.total,
+        PriceFigure::Market => &prices.market,
+        PriceFigure::Export => &prices.export,
+    };
+    named.as_ref().map(|price| field_of(&price.measurement, &price.tags, &price.field))
 }
 
 /// The field whose unit a message tells.
@@ -177,6 +187,7 @@ async fn quality(
     let tags = tags.map_err(|error| unusable(format!("the tags of the rule: {error}")))?;
     let name = FieldName { measurement: of.measurement.clone(), tags, field: of.field.clone() };
     let checks = FieldChecks {
+        asleep: Vec::new(),
         interval_ns: window.interval_ns,
         longest_gap_ns: window.window_ns,
         limits: window.limits,

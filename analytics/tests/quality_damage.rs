@@ -85,6 +85,7 @@ fn places(dice: &mut Dice, from_day: i64, count: i64, of_day: i64) -> Vec<i64> {
 fn checks(minutes: &[Minute], low: f64, high: f64, rests: Vec<Rest>) -> FieldChecks {
     assert!(minutes.len() as i64 == DAYS * 1440);
     FieldChecks {
+        asleep: Vec::new(),
         interval_ns: MINUTE,
         longest_gap_ns: 5 * MINUTE,
         limits: Some(Limits { low, high }),

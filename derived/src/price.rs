@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Range;
 use wattlog_analytics::tariff::{
-    Kompas, KompasHour, MAX_PRICE_PLN_KWH, MAX_RANGE_NS, MarketPrices, Tariff, TariffDefinition, TariffError,
-    builtin,
+    Kompas, KompasHour, LONGEST_PRICE_NS, MAX_PRICE_PLN_KWH, MAX_RANGE_NS, MarketPrices, Tariff,
+    TariffDefinition, TariffError, builtin, price_ends,
 };
 use wattlog_engine::Engine;
 use wattlog_engine::query::{
@@ -32,8 +32,6 @@ pub const PRICES: &str = "prices";
 pub const MARKET_PRICE: &str = "market_price";
 /// The field with the codes of hours (PSE Kompas), of the product `pdgsz`.
 const USAGE_FORECAST: &str = "usage_forecast";
-/// A market price holds for as long as its period, and no period is longer.
-const LONGEST_PERIOD_NS: i64 = 3_600_000_000_000;
 
 /// Why there is no price.
 #[derive(Debug, thiserror::Error)]
@@ -182,7 +180,7 @@ impl StoredTariff {
         for tags in sources {
             let found = field_of(engine, &request(database, tags, MARKET_PRICE, range), control)?;
             let points: Vec<_> = found.into_iter().map(|(time, price)| (time, price * 1000.0)).collect();
-            out = filled(out, self.over(&points, LONGEST_PERIOD_NS, range, zone, &kompas)?);
+            out = filled(out, self.over(&points, LONGEST_PRICE_NS, range, zone, &kompas)?);
         }
         Ok(out)
     }
@@ -243,9 +241,10 @@ impl StoredTariff {
         let mut out = Vec::new();
         if self.sold {
             for (place, (time, pln_mwh)) in points.iter().enumerate() {
-                let next = points.get(place + 1).map_or(i64::MAX, |(time, _)| time.0);
+                let at = |place: usize| points.get(place).map(|(time, _)| time.0);
+                let before = place.checked_sub(1).and_then(at);
                 let start = time.0.max(range.start);
-                let end = time.0.saturating_add(max_age_ns).min(next).min(range.end);
+                let end = price_ends(before, time.0, at(place + 1), max_age_ns).min(range.end);
                 if start < end {
                     out.push(PricePiece { start, end, pln_kwh: pln_mwh / 1000.0 });
                 }
@@ -302,18 +301,30 @@ fn kompas_tags() -> BTreeMap<String, String> {
     tags.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-/// Asks for a field of one series of [`PRICES`], and for the period that `range` begins in.
+/// Times of the prices that say what holds in `range`: the one it begins in, and the neighbours of the first and the last, which tell
+/// how long each holds.
+pub(crate) fn told_by(range: &Range<i64>) -> Range<Timestamp> {
+    let start = range.start.saturating_sub(2 * LONGEST_PRICE_NS);
+    Timestamp(start)..Timestamp(range.end.saturating_add(LONGEST_PRICE_NS))
+}
+
+/// Times in which a price may hold that is new, changed or gone within `times`, or that has a neighbour there.
+pub(crate) fn touched_by(times: &Range<i64>) -> Range<i64> {
+    times.start.saturating_sub(LONGEST_PRICE_NS)..times.end.saturating_add(2 * LONGEST_PRICE_NS)
+}
+
+/// Asks for a field of one series of [`PRICES`].
 fn request(database: &str, tags: &BTreeMap<String, String>, field: &str, range: &Range<i64>) -> QueryRequest {
     let filter = |(key, value): (&String, &String)| TagFilter {
         key: key.clone(),
         predicate: TagPredicate::In(vec![value.clone()]),
     };
-    let start = Timestamp(range.start.saturating_sub(LONGEST_PERIOD_NS));
+    let told = told_by(range);
     QueryRequest {
         fields: Some(vec![field.to_owned()]),
         tags: tags.iter().map(filter).collect(),
         group_by: GroupBy::All,
-        ..QueryRequest::raw(database, PRICES, start, Timestamp(range.end))
+        ..QueryRequest::raw(database, PRICES, told.start, told.end)
     }
 }
 

@@ -7,12 +7,14 @@
 //! Hours of a tariff are those of the home. No VAT and no monthly fees: tariffs have none.
 
 use crate::energy::number;
-use crate::price::{MARKET_PRICE, PRICES, PriceError, PricePiece, StoredTariff};
+use crate::price::{MARKET_PRICE, PRICES, PriceError, PricePiece, StoredTariff, told_by};
 use crate::series::{Tags, lost_of, times};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use wattlog_analytics::tariff::{Kompas, KompasHour, Tariff, TariffDefinition, builtin};
+use wattlog_analytics::tariff::{
+    Kompas, KompasHour, LONGEST_PRICE_NS, Tariff, TariffDefinition, builtin, price_ends,
+};
 use wattlog_engine::Engine;
 use wattlog_engine::query::{
     Aggregate, Buckets, Every, GroupBy, QueryControl, QueryError, QueryRequest, TagFilter, TagPredicate, Zone,
@@ -25,8 +27,6 @@ pub const MOST_STEPS: usize = 366 * 96;
 pub const MOST_SERIES: usize = 20;
 /// Most steps of all series of market prices together.
 pub const MOST_TOLD: usize = 2 * MOST_STEPS;
-/// A market price holds for as long as its period, and no period is longer.
-const LONGEST_PERIOD_NS: i64 = 3_600_000_000_000;
 
 /// A tariff and when it holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -300,8 +300,9 @@ pub fn market(
     let told = |(tags, points): (Tags, Vec<(i64, f64)>)| {
         let mut pieces = Vec::with_capacity(points.len());
         for (place, (start, price)) in points.iter().enumerate() {
-            let next = points.get(place + 1).map_or(i64::MAX, |(time, _)| *time);
-            pieces.push((*start..start.saturating_add(LONGEST_PERIOD_NS).min(next), *price));
+            let at = |place: usize| points.get(place).map(|(time, _)| *time);
+            let before = place.checked_sub(1).and_then(at);
+            pieces.push((*start..price_ends(before, *start, at(place + 1), LONGEST_PRICE_NS), *price));
         }
         let mut at = 0;
         let by_step = steps.iter().map(|step| {
@@ -317,7 +318,7 @@ pub fn market(
     Ok(found.into_iter().map(told).collect())
 }
 
-/// Values of a field of [`PRICES`] by series, and those that hold at the start of `range`.
+/// Values of a field of [`PRICES`] by series: all that say what holds in `range`.
 fn series_of(
     engine: &Engine,
     database: &str,
@@ -325,12 +326,12 @@ fn series_of(
     range: &Range<i64>,
     control: &QueryControl,
 ) -> Result<BTreeMap<Tags, Vec<(i64, f64)>>, PriceError> {
-    let start = Timestamp(range.start.saturating_sub(LONGEST_PERIOD_NS));
+    let told = told_by(range);
     let request = QueryRequest {
         fields: Some(vec![field.to_owned()]),
         tags: tags.to_vec(),
         group_by: GroupBy::All,
-        ..QueryRequest::raw(database, PRICES, start, Timestamp(range.end))
+        ..QueryRequest::raw(database, PRICES, told.start, told.end)
     };
     let result = match engine.query(&request, control) {
         Err(QueryError::DatabaseNotFound(_)) => return Ok(BTreeMap::new()),

@@ -15,6 +15,8 @@ use wattlog_ledger::{Ledger, LedgerError, Listing, Stored};
 pub struct Priced {
     /// By rising time; none if no tariff gives any.
     pub pieces: Option<Vec<PricePiece>>,
+    /// Some tariff holds within the range, whether or not it could be reckoned with.
+    pub is_held: bool,
     /// What is wrong with tariffs or market prices, for people.
     pub notes: Vec<String>,
     /// A question to the store that failed: prices may be missing that are there.
@@ -72,6 +74,7 @@ pub fn priced(
         if times.start >= times.end {
             continue;
         }
+        priced.is_held = true;
         match pieces(&tariff.definition, &times) {
             Ok(pieces) => found.push(pieces),
             Err(error) => {
@@ -109,7 +112,10 @@ mod tests {
         let ask =
             |error: fn() -> PriceError| priced(&stored, Direction::Import, &(0..10), |_, _| Err(error()));
         let lost = ask(|| PriceError::Damaged("block 3".to_owned()));
-        assert!(lost.is_lost && lost.pieces.is_none() && lost.notes[0].contains("block 3"), "{lost:?}");
+        assert!(
+            lost.is_lost && lost.is_held && lost.pieces.is_none() && lost.notes[0].contains("block 3"),
+            "{lost:?}"
+        );
         assert!(!ask(|| PriceError::Definition("no tariff".to_owned())).is_lost);
     }
 }

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wattlog_derived::energy::{
-    EnergyKeeper, EnergyOptions, EnergyRequest, FIELDS, QUARTER_NS, QUARTERS, RAW, Values, answer, quarters,
+    EnergyKeeper, EnergyOptions, EnergyRequest, FIELDS, QUARTER_NS, QUARTERS, RAW, STATE, Values, answer,
+    quarters,
 };
 use wattlog_derived::price::{PRICES, StoredTariff};
 use wattlog_engine::io::sim::{Cut, Rng, SimDisk};
-use wattlog_engine::query::{Every, GroupBy, QueryControl, QueryRequest, ResultValues, Zone};
+use wattlog_engine::query::{
+    Every, GroupBy, QueryControl, QueryRequest, ResultValues, Shape, TagFilter, TagPredicate, Zone,
+};
 use wattlog_engine::{DeleteRequest, Engine, Options, WriteBatch};
 use wattlog_model::{ManualClock, TagSet, Timestamp};
 
@@ -57,6 +60,16 @@ impl Home {
         if !batch.is_empty() {
             assert_eq!(self.engine.write(batch).unwrap().rejected, []);
         }
+    }
+
+    /// A state of charge at these times and nothing else.
+    fn write_soc(&self, device: &str, times: impl IntoIterator<Item = i64>) {
+        let mut batch = WriteBatch::new("wattlog", None);
+        let slot = batch.series(RAW, &TagSet::new([("device_id", device)]).unwrap());
+        for (line, time) in times.into_iter().enumerate() {
+            batch.row(slot, Timestamp(time), line as u32).float("battery_soc", 50.0);
+        }
+        assert_eq!(self.engine.write(batch).unwrap().rejected, []);
     }
 
     fn stored(&self) -> BTreeMap<(String, i64), Values> {
@@ -297,6 +310,71 @@ fn a_battery_that_came_later_changes_nothing_before_it() {
     assert!(flows.is_some_and(|kwh| (kwh - 0.225).abs() < 1e-6), "{flows:?}");
 }
 
+/// Months that an import brought had a state of charge and no power of the battery, and showed 0 kWh charged.
+#[test]
+fn a_battery_of_which_only_the_charge_is_known_gave_and_took_what_is_not_known() {
+    let home = Home::open(SimDisk::new(8), START + 200 * HOUR);
+    let points = || (0..=120).map(|m| START + m * 60 * SECOND);
+    let flat = points().map(|time| (time, [Some(900.0), None, Some(-100.0), Some(1000.0)]));
+    home.write("a", flat.clone());
+    home.write("bare", flat);
+    home.write_soc("a", points());
+    home.write("a", [(START + 100 * HOUR, [Some(1.0), Some(1.0), Some(1.0), Some(1.0)])]);
+    let rows = home.settle(START + 100 * HOUR, "charge alone");
+    let value = |device: &str, name: &str| {
+        rows[&(device.to_owned(), START + 2 * QUARTER_NS)][FIELDS.iter().position(|f| *f == name).unwrap()]
+    };
+    for name in ["charge_kwh", "discharge_kwh", "pv_to_house_kwh", "grid_to_battery_kwh"] {
+        assert_eq!(value("a", name), None, "{name}");
+        assert!(value("bare", name).is_some(), "{name} without a battery");
+    }
+    assert_eq!((value("a", "import_kwh"), value("a", "consumption_kwh")), (Some(0.025), Some(0.25)));
+    assert_eq!(value("bare", "charge_kwh"), Some(0.0));
+}
+
+/// Rows that an older wattlog computed stay wrong for ever if nothing tells that the computation changed.
+#[test]
+fn rows_of_an_older_computation_are_computed_again() {
+    let flat = [Some(0.0), Some(0.0), Some(-1000.0), Some(1000.0)];
+    let (disk, newest) = (SimDisk::new(9), START + 10 * HOUR);
+    let state = |engine: &Engine| {
+        let request = QueryRequest {
+            tags: vec![TagFilter {
+                key: "of".to_owned(),
+                predicate: TagPredicate::In(vec!["energy".to_owned()]),
+            }],
+            shape: Shape::Last,
+            ..QueryRequest::raw("wattlog", STATE, Timestamp(i64::MIN), Timestamp(i64::MAX))
+        };
+        let result = engine.query(&request, &QueryControl::default()).unwrap();
+        let series = result.series.first()?;
+        match &series.column("state")?.values {
+            ResultValues::String(texts) => Some(texts[0].as_ref().unwrap().to_string()),
+            _ => panic!("a text"),
+        }
+    };
+    {
+        let home = Home::open(disk.clone(), newest);
+        home.write("a", (0..=10 * 60).map(|m| (START + m * 60 * SECOND, flat)));
+        home.settle(newest, "first life");
+        home.keeper.stop();
+        let told: serde_json::Value = serde_json::from_str(&state(&home.engine).unwrap()).unwrap();
+        let mut older = told.clone();
+        older.as_object_mut().unwrap().remove("version").expect("a version is told");
+        // A row as it may have been, and a state that knows of no version.
+        let mut batch = WriteBatch::new("wattlog", None);
+        let slot = batch.series(QUARTERS, &TagSet::new([("device_id", "a")]).unwrap());
+        batch.row(slot, Timestamp(START + 4 * QUARTER_NS), 0).float("import_kwh", 7.0);
+        let slot = batch.series(STATE, &TagSet::new([("of", "energy")]).unwrap());
+        batch.row(slot, Timestamp(newest + SECOND), 1).string("state", &older.to_string());
+        assert_eq!(home.engine.write(batch).unwrap().rejected, []);
+        home.engine.close().unwrap();
+    }
+    let home = Home::open(disk, newest + HOUR);
+    let rows = home.settle(newest, "computed again");
+    assert_eq!(rows[&("a".to_owned(), START + 4 * QUARTER_NS)][3], Some(0.25));
+}
+
 #[test]
 fn retention_of_points_leaves_their_rows() {
     let home = Home::open(SimDisk::new(5), START + 240 * HOUR);
@@ -386,7 +464,8 @@ fn days_months_and_money_are_those_of_the_zone() {
     let [period] = month.devices[0].periods.as_slice() else { panic!("{month:?}") };
     let money = period.cost.unwrap();
     assert!((money.pln - cost).abs() < 1e-6, "{} {cost}", money.pln);
-    assert!((money.direct_pln - cost * 0.75).abs() < 1e-6 && (money.battery_pln - cost * 0.25).abs() < 1e-6);
+    let [direct, battery] = [money.direct_pln, money.battery_pln].map(Option::unwrap);
+    assert!((direct - cost * 0.75).abs() < 1e-6 && (battery - cost * 0.25).abs() < 1e-6);
     assert!((money.priced_kwh - 96.0).abs() < 1e-9);
     assert!(period.revenue.is_none());
     assert!(ask(Every::Days(1), Some("b")).devices.is_empty());
@@ -413,8 +492,18 @@ fn market_prices_make_a_price_only_where_they_are() {
     let pieces = ask(sold).unwrap();
     assert!(pieces.iter().all(|piece| piece.pln_kwh == -0.1));
     let covered: i64 = pieces.iter().map(|piece| piece.end - piece.start).sum();
-    // A price holds for an hour at most; a hole of an hour is thus bridged by what stands before it.
-    assert_eq!(covered, 24 * HOUR - QUARTER_NS);
+    // A price holds for its own quarter: what stands before a hole of an hour says nothing of it.
+    assert_eq!(covered, 23 * HOUR);
+    let hole = START + 10 * HOUR..START + 11 * HOUR;
+    assert!(pieces.iter().all(|piece| piece.end <= hole.start || piece.start >= hole.end), "{pieces:?}");
+    // A question that begins or ends in the middle has the same prices.
+    for range in [hole.start - 1..hole.end, hole.clone(), hole.start..hole.end + 1] {
+        let tariff = serde_json::json!({ "sold": true, "energy": { "market": { "product": "rce-pln" } } });
+        let tariff = StoredTariff::parse(&tariff).unwrap();
+        let part = tariff.pieces(&home.engine, "wattlog", &range, &Zone::UTC, &control).unwrap();
+        let outside = range.end - range.start - HOUR;
+        assert_eq!(part.iter().map(|piece| piece.end - piece.start).sum::<i64>(), outside, "{range:?}");
+    }
     // Where the first has no price, the second counts.
     let both = [serde_json::json!({ "product": "rce-pln" }), serde_json::json!({ "product": "gone" })];
     let several = ask(serde_json::json!({ "sold": true, "energy": { "market": both } })).unwrap();
@@ -429,7 +518,12 @@ fn market_prices_make_a_price_only_where_they_are() {
     let several = ask(serde_json::json!({ "sold": true, "energy": { "market": both } })).unwrap();
     assert!(several.windows(2).all(|pair| pair[0].end == pair[1].start), "no hole, no overlap");
     let filled: i64 = several.iter().filter(|p| p.pln_kwh == 0.25).map(|p| p.end - p.start).sum();
-    assert_eq!(filled, QUARTER_NS);
+    assert_eq!(filled, HOUR, "all four quarters are those of the second");
+    // The day after is not published yet.
+    let tomorrow = START + 24 * HOUR..START + 25 * HOUR;
+    let sold = serde_json::json!({ "sold": true, "energy": { "market": { "product": "rce-pln" } } });
+    let tariff = StoredTariff::parse(&sold).unwrap();
+    assert_eq!(tariff.pieces(&home.engine, "wattlog", &tomorrow, &Zone::UTC, &control).unwrap(), []);
     let error = ask(serde_json::json!({ "builtin": "g11", "energy": { "market": { "source": "pse" } } }))
         .unwrap_err()
         .to_string();

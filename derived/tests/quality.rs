@@ -54,6 +54,7 @@ fn request(measurement: &str, range: Range<i64>) -> QualityRequest {
         interval_ns: None,
         devices: BTreeMap::new(),
         rated_w: None,
+        inverters_w: BTreeMap::new(),
     }
 }
 

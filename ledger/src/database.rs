@@ -153,7 +153,7 @@ pub(crate) async fn check_file(
 }
 
 /// SQLITE_CORRUPT (11) with its extensions, SQLITE_NOTADB (26).
-fn is_damage(error: &sqlx::Error) -> bool {
+pub(crate) fn is_damage(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| matches!(code & 0xff, 11 | 26))
 }

@@ -36,26 +36,29 @@ impl Ledger {
         edits: &[Edit<R>],
         actor: &Actor,
     ) -> Result<Vec<Action>, LedgerError> {
-        let values: Vec<Vec<Value>> = edits.iter().map(Edit::checked_values).collect::<Result<_, _>>()?;
-        let mut writing = self.write(actor).await?;
-        let mut done = Vec::with_capacity(edits.len());
-        for (edit, values) in edits.iter().zip(values) {
-            done.push(match edit {
-                Edit::Insert(record) => {
-                    writing.create(record.clone(), &values).await?;
-                    Action::Created
-                }
-                Edit::Update(id, expected, record) => {
-                    let old = writing.expect::<R>(*id, *expected).await?;
-                    writing.change(old, record.clone(), &values).await?.action
-                }
-                Edit::Remove(id, expected) => {
-                    let old = writing.expect::<R>(*id, *expected).await?;
-                    writing.remove(&old).await?;
-                    Action::Removed
-                }
-            });
-        }
-        writing.commit(done).await
+        self.noted(async {
+            let values: Vec<Vec<Value>> = edits.iter().map(Edit::checked_values).collect::<Result<_, _>>()?;
+            let mut writing = self.write(actor).await?;
+            let mut done = Vec::with_capacity(edits.len());
+            for (edit, values) in edits.iter().zip(values) {
+                done.push(match edit {
+                    Edit::Insert(record) => {
+                        writing.create(record.clone(), &values).await?;
+                        Action::Created
+                    }
+                    Edit::Update(id, expected, record) => {
+                        let old = writing.expect::<R>(*id, *expected).await?;
+                        writing.change(old, record.clone(), &values).await?.action
+                    }
+                    Edit::Remove(id, expected) => {
+                        let old = writing.expect::<R>(*id, *expected).await?;
+                        writing.remove(&old).await?;
+                        Action::Removed
+                    }
+                });
+            }
+            writing.commit(done).await
+        })
+        .await
     }
 }

@@ -35,6 +35,8 @@ struct Inner {
     ready: OnceCell<Opened>,
     /// What opening failed with last.
     failed: Mutex<Option<String>>,
+    /// Damage of the file that a call met first.
+    damaged: Mutex<Option<String>>,
 }
 
 /// What opening found.
@@ -57,6 +59,8 @@ pub struct Health {
     pub available: bool,
     /// Why it does not, or what the owner has to look at.
     pub reason: Option<String>,
+    /// Damage of the file that a call met since it was opened: what lies there can be neither read nor changed.
+    pub damaged: Option<String>,
     /// What opening found; none before the database answered for the first time.
     pub opened: Option<Opened>,
 }
@@ -74,6 +78,7 @@ impl Ledger {
             pool: Mutex::new(Some(pool)),
             ready: OnceCell::new(),
             failed: Mutex::new(None),
+            damaged: Mutex::new(None),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -118,13 +123,59 @@ impl Ledger {
                 Err(_) => Err(format!("it does not answer within {} s", PROBE.as_secs())),
             },
         };
+        // Closed handles stay closed.
+        if let (Err(_), Some(_), Ok(_), Backend::Sqlite(_)) =
+            (&asked, self.opened(), self.current_pool(), self.backend())
+        {
+            self.look_closer().await;
+        }
         let opened = self.opened().cloned();
         let aside = opened.as_ref().and_then(|opened| opened.set_aside.as_ref()).map(|(file, reason)| {
             format!("a damaged ledger was set aside as {} ({reason}); a new one was begun", file.display())
         });
         let remark = opened.as_ref().and_then(|opened| opened.remark.clone());
-        let reason = asked.as_ref().err().cloned().or(aside).or(remark);
-        Health { backend: self.backend().name(), available: asked.is_ok(), reason, opened }
+        let damaged = lock(&self.inner.damaged).clone();
+        let told = damaged.as_ref().map(|reason| {
+            format!("the ledger is damaged ({reason}): stop wattlog and put a copy in its place, or recover it; the next start sets it aside")
+        });
+        let reason = told.or(asked.as_ref().err().cloned()).or(aside).or(remark);
+        Health { backend: self.backend().name(), available: asked.is_ok(), reason, damaged, opened }
+    }
+
+    /// Makes a call, and remembers the damage that it meets.
+    pub(crate) async fn noted<T>(
+        &self,
+        call: impl Future<Output = Result<T, LedgerError>>,
+    ) -> Result<T, LedgerError> {
+        let done = call.await;
+        let (Err(LedgerError::Database { action, source }), Backend::Sqlite(file)) = (&done, self.backend())
+        else {
+            return done;
+        };
+        if !database::is_damage(source) {
+            return done;
+        }
+        let reason = format!("{action}: {source}");
+        self.remember(file, &reason);
+        Err(LedgerError::Damaged { file: file.clone(), reason })
+    }
+
+    fn remember(&self, file: &Path, reason: &str) {
+        let mut damaged = lock(&self.inner.damaged);
+        if damaged.is_none() {
+            tracing::error!(file = %file.display(), reason, "the ledger is damaged: put a copy in its place, or recover it with sqlite3");
+            *damaged = Some(reason.to_owned());
+        }
+    }
+
+    /// Why the pool gets no connection to a file: it tries again for as long as it may, and then does not say what was wrong.
+    async fn look_closer(&self) {
+        let connecting = tokio::time::timeout(PROBE, database::connect(&self.inner.options));
+        match connecting.await {
+            Ok(Err(LedgerError::Damaged { file, reason })) => self.remember(&file, &reason),
+            Ok(Ok(connection)) => drop(connection.close().await),
+            Ok(Err(_)) | Err(_) => {}
+        }
     }
 
     /// A copy of everything as it is at one moment, in a new file; SQLite only.
@@ -132,14 +183,17 @@ impl Ledger {
     /// # Errors
     /// The file exists or cannot be written; [`LedgerError::Refused`] for PostgreSQL, which has tools of its own (`pg_dump`).
     pub async fn copy_to(&self, file: &Path) -> Result<(), LedgerError> {
-        let pool = self.pool().await?;
-        match self.backend() {
-            Backend::Sqlite(_) => database::copy_to(&pool, file).await,
-            Backend::Postgres { .. } => Err(LedgerError::Refused {
-                entity: "ledger",
-                reason: "a PostgreSQL database is copied by pg_dump".to_owned(),
-            }),
-        }
+        self.noted(async {
+            let pool = self.pool().await?;
+            match self.backend() {
+                Backend::Sqlite(_) => database::copy_to(&pool, file).await,
+                Backend::Postgres { .. } => Err(LedgerError::Refused {
+                    entity: "ledger",
+                    reason: "a PostgreSQL database is copied by pg_dump".to_owned(),
+                }),
+            }
+        })
+        .await
     }
 
     /// Waits for calls under way, closes all connections. Later calls fail.

@@ -17,6 +17,7 @@
 mod database;
 mod edits;
 mod error;
+mod history;
 mod instant;
 mod ledger;
 mod listing;

@@ -11,6 +11,8 @@ use wattlog_model::Timestamp;
 pub struct Listing {
     /// Columns and the value they must have; a null is looked for as such.
     pub filters: Vec<(&'static str, Value)>,
+    /// Columns and a value that they must not have.
+    pub except: Vec<(&'static str, Value)>,
     /// Where the instant of the record must lie.
     pub time: Range<Timestamp>,
     /// By that instant, then by number.
@@ -60,6 +62,7 @@ impl Listing {
     pub fn all() -> Self {
         Self {
             filters: Vec::new(),
+            except: Vec::new(),
             time: Timestamp(i64::MIN)..Timestamp(i64::MAX),
             order: Order::OldestFirst,
             after: None,
@@ -78,6 +81,13 @@ impl Listing {
     #[must_use]
     pub fn with_text(self, column: &'static str, text: &str) -> Self {
         self.with(column, Value::Text(Some(text.to_owned())))
+    }
+
+    /// Only records whose column has another text, or none.
+    #[must_use]
+    pub fn without_text(mut self, column: &'static str, text: &str) -> Self {
+        self.except.push((column, Value::Text(Some(text.to_owned()))));
+        self
     }
 
     /// Only records whose instant lies in `time`.
@@ -101,6 +111,10 @@ impl Listing {
                     sql.push_str(&format!(" AND {column} = ${}", bound.len()));
                 }
             }
+        }
+        for (column, value) in &self.except {
+            bound.push(value.clone());
+            sql.push_str(&format!(" AND ({column} <> ${} OR {column} IS NULL)", bound.len()));
         }
         let (than, word) = match self.order {
             Order::OldestFirst => (">", "ASC"),

@@ -10,10 +10,8 @@ use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::listing::{Cursor, Listing, Page};
 use crate::options::Backend;
-use crate::record::{
-    Actor, COMMON, Change, Changed, Record, Stored, Value, checked_values, key_values, read_stored,
-};
-use sqlx::any::{Any, AnyArguments, AnyRow};
+use crate::record::{Actor, COMMON, Changed, Record, Stored, Value, checked_values, key_values, read_stored};
+use sqlx::any::{Any, AnyArguments};
 use sqlx::query::Query;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _, Transaction};
 use wattlog_model::Timestamp;
@@ -81,10 +79,13 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Exists`] if there is one with the same key; [`LedgerError::Invalid`], [`LedgerError::Refused`]; the database.
     pub async fn insert<R: Record>(&self, record: R, actor: &Actor) -> Result<Stored<R>, LedgerError> {
-        let values = checked_values(&record)?;
-        let mut writing = self.write(actor).await?;
-        let stored = writing.create(record, &values).await?;
-        writing.commit(stored).await
+        self.noted(async {
+            let values = checked_values(&record)?;
+            let mut writing = self.write(actor).await?;
+            let stored = writing.create(record, &values).await?;
+            writing.commit(stored).await
+        })
+        .await
     }
 
     /// Makes a record, or changes the one with the same key.
@@ -106,20 +107,23 @@ impl Ledger {
         records: Vec<R>,
         actor: &Actor,
     ) -> Result<Vec<Outcome<R>>, LedgerError> {
-        let checked: Vec<(R, Vec<Value>)> = records
-            .into_iter()
-            .map(|record| checked_values(&record).map(|values| (record, values)))
-            .collect::<Result<_, _>>()?;
-        let mut attempts = 1;
-        loop {
-            match self.put_checked(&checked, actor).await {
-                // Somebody made it between the look and the storing: the next look finds it.
-                Err(LedgerError::Exists { .. }) if attempts < PUT_ATTEMPTS && !R::KEY.is_empty() => {
-                    attempts += 1;
+        self.noted(async {
+            let checked: Vec<(R, Vec<Value>)> = records
+                .into_iter()
+                .map(|record| checked_values(&record).map(|values| (record, values)))
+                .collect::<Result<_, _>>()?;
+            let mut attempts = 1;
+            loop {
+                match self.put_checked(&checked, actor).await {
+                    // Somebody made it between the look and the storing: the next look finds it.
+                    Err(LedgerError::Exists { .. }) if attempts < PUT_ATTEMPTS && !R::KEY.is_empty() => {
+                        attempts += 1;
+                    }
+                    done => return done,
                 }
-                done => return done,
             }
-        }
+        })
+        .await
     }
 
     async fn put_checked<R: Record>(
@@ -146,11 +150,14 @@ impl Ledger {
         record: R,
         actor: &Actor,
     ) -> Result<Outcome<R>, LedgerError> {
-        let values = checked_values(&record)?;
-        let mut writing = self.write(actor).await?;
-        let old = writing.expect::<R>(id, expected).await?;
-        let outcome = writing.change(old, record, &values).await?;
-        writing.commit(outcome).await
+        self.noted(async {
+            let values = checked_values(&record)?;
+            let mut writing = self.write(actor).await?;
+            let old = writing.expect::<R>(id, expected).await?;
+            let outcome = writing.change(old, record, &values).await?;
+            writing.commit(outcome).await
+        })
+        .await
     }
 
     /// Takes number `id` away; its history stays.
@@ -163,10 +170,13 @@ impl Ledger {
         expected: Expected,
         actor: &Actor,
     ) -> Result<Stored<R>, LedgerError> {
-        let mut writing = self.write(actor).await?;
-        let old = writing.expect::<R>(id, expected).await?;
-        writing.remove(&old).await?;
-        writing.commit(old).await
+        self.noted(async {
+            let mut writing = self.write(actor).await?;
+            let old = writing.expect::<R>(id, expected).await?;
+            writing.remove(&old).await?;
+            writing.commit(old).await
+        })
+        .await
     }
 
     /// [`Ledger::remove`] for many, each by its number and the version that was seen: all or none.
@@ -190,9 +200,12 @@ impl Ledger {
     /// # Errors
     /// The database.
     pub async fn get<R: Record>(&self, id: i64) -> Result<Option<Stored<R>>, LedgerError> {
-        let pool = self.pool().await?;
-        let mut connection = pool.acquire().await.map_err(|error| failed::<R>("read", error))?;
-        by_id(&mut connection, id, "").await
+        self.noted(async {
+            let pool = self.pool().await?;
+            let mut connection = pool.acquire().await.map_err(|error| failed::<R>("read", error))?;
+            by_id(&mut connection, id, "").await
+        })
+        .await
     }
 
     /// The record with this key, in the order of [`Record::KEY`], if there is one.
@@ -200,9 +213,12 @@ impl Ledger {
     /// # Errors
     /// The database.
     pub async fn find<R: Record>(&self, key: &[Value]) -> Result<Option<Stored<R>>, LedgerError> {
-        let pool = self.pool().await?;
-        let mut connection = pool.acquire().await.map_err(|error| failed::<R>("read", error))?;
-        by_key(&mut connection, key, "").await
+        self.noted(async {
+            let pool = self.pool().await?;
+            let mut connection = pool.acquire().await.map_err(|error| failed::<R>("read", error))?;
+            by_key(&mut connection, key, "").await
+        })
+        .await
     }
 
     /// One page of a listing.
@@ -210,78 +226,37 @@ impl Ledger {
     /// # Errors
     /// The database.
     pub async fn list<R: Record>(&self, listing: &Listing) -> Result<Page<R>, LedgerError> {
-        let pool = self.pool().await?;
-        let limit = listing.limit.clamp(1, Listing::MAX_LIMIT);
-        let mut page = Page { records: Vec::new(), next: None };
-        let (mut bytes, mut at_once) = (0, FIRST_CHUNK);
-        loop {
-            let left = limit - page.records.len();
-            // A statement is asked for no more than will be taken: what it has left is read to its end all the same.
-            let chunk =
-                Listing { limit: left.min(at_once), after: page.next.or(listing.after), ..listing.clone() };
-            let (sql, bound) = chunk.statement::<R>(&columns::<R>());
-            let rows =
-                bind(&sql, &bound).fetch_all(&pool).await.map_err(|error| failed::<R>("list", error))?;
-            let more = rows.len() > chunk.limit;
-            for row in rows.iter().take(chunk.limit) {
-                let stored: Stored<R> = read_stored(row).map_err(|error| failed::<R>("read", error))?;
-                bytes += stored.record.values().iter().map(Value::bytes).sum::<usize>();
-                page.records.push(stored);
+        self.noted(async {
+            let pool = self.pool().await?;
+            let limit = listing.limit.clamp(1, Listing::MAX_LIMIT);
+            let mut page = Page { records: Vec::new(), next: None };
+            let (mut bytes, mut at_once) = (0, FIRST_CHUNK);
+            loop {
+                let left = limit - page.records.len();
+                // A statement is asked for no more than will be taken: what it has left is read to its end all the same.
+                let chunk = Listing {
+                    limit: left.min(at_once),
+                    after: page.next.or(listing.after),
+                    ..listing.clone()
+                };
+                let (sql, bound) = chunk.statement::<R>(&columns::<R>());
+                let rows =
+                    bind(&sql, &bound).fetch_all(&pool).await.map_err(|error| failed::<R>("list", error))?;
+                let more = rows.len() > chunk.limit;
+                for row in rows.iter().take(chunk.limit) {
+                    let stored: Stored<R> = read_stored(row).map_err(|error| failed::<R>("read", error))?;
+                    bytes += stored.record.values().iter().map(Value::bytes).sum::<usize>();
+                    page.records.push(stored);
+                }
+                page.next = page.records.last().filter(|_| more).map(cursor);
+                if !more || page.records.len() == limit || bytes >= Listing::MAX_PAGE_BYTES {
+                    return Ok(page);
+                }
+                let usual = bytes / page.records.len().max(1);
+                at_once = ((Listing::MAX_PAGE_BYTES - bytes) / usual.max(1)).clamp(1, Listing::MAX_LIMIT);
             }
-            page.next = page.records.last().filter(|_| more).map(cursor);
-            if !more || page.records.len() == limit || bytes >= Listing::MAX_PAGE_BYTES {
-                return Ok(page);
-            }
-            let usual = bytes / page.records.len().max(1);
-            at_once = ((Listing::MAX_PAGE_BYTES - bytes) / usual.max(1)).clamp(1, Listing::MAX_LIMIT);
-        }
-    }
-
-    /// What became of number `id` after version `after` (0: all), the oldest change first, and where to go on if there is more. Empty
-    /// if there never was one, or its kind leaves no history.
-    ///
-    /// # Errors
-    /// The database.
-    pub async fn history<R: Record>(
-        &self,
-        id: i64,
-        mut after: i64,
-    ) -> Result<(Vec<Change>, Option<i64>), LedgerError> {
-        let pool = self.pool().await?;
-        let sql = format!(
-            "SELECT version, action, at_ns, actor, record FROM history \
-             WHERE entity = $1 AND entity_id = $2 AND version > $3 ORDER BY version LIMIT {}",
-            FIRST_CHUNK + 1
-        );
-        let read = |row: &AnyRow| -> Result<(Change, usize), sqlx::Error> {
-            let text: String = row.try_get(4)?;
-            let change = Change {
-                version: row.try_get(0)?,
-                action: row.try_get(1)?,
-                changed: Changed { at: Timestamp(row.try_get(2)?), by: row.try_get(3)? },
-                record: crate::record::Column::read(row, 4)?,
-            };
-            Ok((change, text.len()))
-        };
-        let (mut changes, mut bytes) = (Vec::new(), 0);
-        loop {
-            let bound =
-                [Value::Text(Some(R::TABLE.to_owned())), Value::Int(Some(id)), Value::Int(Some(after))];
-            let rows = bind(&sql, &bound).fetch_all(&pool).await;
-            let rows = rows.map_err(|error| failed::<R>("read the history", error))?;
-            for row in rows.iter().take(FIRST_CHUNK) {
-                let (change, len) = read(row).map_err(|error| failed::<R>("read the history", error))?;
-                after = change.version;
-                bytes += len;
-                changes.push(change);
-            }
-            if rows.len() <= FIRST_CHUNK {
-                return Ok((changes, None));
-            }
-            if bytes >= Listing::MAX_PAGE_BYTES || changes.len() >= Listing::MAX_LIMIT {
-                return Ok((changes, Some(after)));
-            }
-        }
+        })
+        .await
     }
 
     /// A transaction of `actor`.

@@ -9,6 +9,8 @@ use crate::error::ApiError;
 use crate::options::Size;
 use crate::state::ServerState;
 use axum::body::{Body, Bytes};
+use serde::Serialize;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 use wattlog_engine::query::{QueryControl, QueryError};
 
@@ -54,6 +56,66 @@ impl AnswerWatch {
     /// The answer as it is to be sent.
     pub(crate) fn finish(self, bytes: Vec<u8>) -> Answer {
         Answer { bytes, _charge: self.charge }
+    }
+}
+
+/// An answer that is written step by step and looked at as it grows.
+#[derive(Debug)]
+pub(crate) struct AnswerWriter {
+    bytes: Vec<u8>,
+    watch: AnswerWatch,
+    /// Length at which it is looked at next.
+    look_at: usize,
+    /// Why it must not grow.
+    refused: Option<ApiError>,
+}
+
+/// An answer is looked at each time it has grown by so much.
+const LOOK_BYTES: usize = 64 << 10;
+
+impl AnswerWriter {
+    pub(crate) fn new(state: &ServerState, peer: Peer) -> Self {
+        let watch = AnswerWatch::new(state, peer, &QueryControl::default());
+        Self { bytes: Vec::new(), watch, look_at: LOOK_BYTES, refused: None }
+    }
+
+    /// # Errors
+    /// As [`AnswerWatch::look`].
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), ApiError> {
+        let written = serde_json::to_writer(&mut *self, value);
+        written.map_err(|error| self.refused.take().unwrap_or_else(|| ApiError::internal(error.to_string())))
+    }
+
+    /// # Errors
+    /// As [`AnswerWatch::look`].
+    pub(crate) fn text(&mut self, text: impl AsRef<[u8]>) -> Result<(), ApiError> {
+        let written = self.write_all(text.as_ref());
+        written.map_err(|error| self.refused.take().unwrap_or_else(|| ApiError::internal(error.to_string())))
+    }
+
+    /// # Errors
+    /// As [`AnswerWatch::look`].
+    pub(crate) fn finish(mut self) -> Result<Answer, ApiError> {
+        self.watch.look(&self.bytes)?;
+        Ok(self.watch.finish(self.bytes))
+    }
+}
+
+impl Write for AnswerWriter {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(part);
+        if self.bytes.len() >= self.look_at {
+            self.look_at = self.bytes.len() + LOOK_BYTES;
+            if let Err(refused) = self.watch.look(&self.bytes) {
+                self.refused = Some(refused);
+                return Err(io::Error::other("the answer must not grow"));
+            }
+        }
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -47,10 +47,15 @@ impl ServerState {
             Group::gauge("books_last_success_timestamp_seconds", help, at.0 as f64 / 1e9)
         }));
         if let Some((points, days)) = self.book_times().filter(|_| status.is_following) {
-            let behind = [("sessions", &status.sessions, points), ("reports", &status.reports, days)]
-                .map(|(name, pending, times)| (of(name), seconds_within(pending, &times)));
+            let behind = [("sessions", &status.sessions, &points), ("reports", &status.reports, &days)]
+                .map(|(name, pending, times)| (of(name), seconds_within(pending, times)));
             let help = "Time of points whose records are yet to be made or looked at again";
             groups.push(Group::gauges("books_behind_seconds", help, behind.to_vec()));
+            let lost =
+                [("sessions", &status.lost_sessions, &points), ("reports", &status.lost_reports, &days)]
+                    .map(|(name, lost, times)| (of(name), seconds_within(lost, times)));
+            let help = "Time of points whose records lack what cannot be read";
+            groups.push(Group::gauges("books_lost_seconds", help, lost.to_vec()));
         }
         groups
     }
@@ -88,6 +93,9 @@ fn energy_groups(status: &EnergyStatus) -> Vec<Group> {
         let help = "Time of points whose energies are yet to be computed";
         let behind = seconds_within(&status.pending, &(i64::MIN..i64::MAX));
         groups.push(Group::gauge("energy_behind_seconds", help, behind));
+        let help = "Time of points whose energies lack what cannot be read";
+        let lost = seconds_within(&status.lost, &(i64::MIN..i64::MAX));
+        groups.push(Group::gauge("energy_lost_seconds", help, lost));
     }
     groups
 }

@@ -68,7 +68,7 @@ impl fmt::Display for QueryLink {
 }
 
 /// As the query part of a URL has it: all but letters, digits and `-._~` by their bytes.
-fn escape(out: &mut String, text: &str) {
+pub(crate) fn escape(out: &mut String, text: &str) {
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));

@@ -169,6 +169,7 @@ pub(crate) fn table() -> Vec<Route> {
         Route::get("/api/v1/configs/{name}", Read, get(configurations::configuration)),
         Route::put("/api/v1/configs/{name}", Admin, put(configurations::save)),
         Route::get("/api/v1/configs/{name}/revisions", Read, get(configurations::revisions)),
+        Route::get("/api/v1/configs/{name}/history", Read, get(configurations::history)),
         Route::get("/api/v1/configs/{name}/diff", Read, get(configurations::difference)),
         Route::post("/api/v1/configs/{name}/activate", Admin, post(configurations::activate)),
         Route::get("/api/charging-sessions", Read, get(charging::charging_sessions)),

@@ -12,7 +12,7 @@ use crate::failure::{Failure, Kind};
 use crate::files;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Attempts per body while the server is busy; with its own hints between them.
 const ATTEMPTS: u32 = 10;
@@ -20,6 +20,8 @@ const DEFAULT_RETRY: Duration = Duration::from_secs(1);
 /// A server may ask for more patience than a person at a terminal has.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_mins(1);
+/// Fewer lines say nothing of how fast they are stored.
+const LEAST_PACED: u64 = 1_000;
 
 pub(crate) fn run(arguments: &WriteArgs) -> Result<(), Failure> {
     let input = files::open_input(&arguments.file)
@@ -32,6 +34,7 @@ pub(crate) fn run(arguments: &WriteArgs) -> Result<(), Failure> {
     // CSV times are read here, so only numbers of line protocol keep the user's unit.
     let precision = if format == InputFormat::Csv { "ns" } else { &arguments.precision };
     let path = target("/write", [("db", arguments.db.as_str()), ("precision", precision)]);
+    let begun = Instant::now();
     block_on(async {
         let mut client = Client::new(&arguments.server.url, TIMEOUT)?;
         let (mut lines, mut without_values, mut refused) = (0_u64, 0_u64, false);
@@ -65,11 +68,21 @@ pub(crate) fn run(arguments: &WriteArgs) -> Result<(), Failure> {
                 "some lines were refused, see above; the others are stored",
             ));
         }
+        let pace = pace(lines, begun.elapsed());
         match without_values {
-            0 => print(&format!("{lines} lines stored")),
-            rows => print(&format!("{lines} lines stored, {rows} rows without values left out")),
+            0 => print(&format!("{lines} lines stored{pace}")),
+            rows => print(&format!("{lines} lines stored{pace}, {rows} rows without values left out")),
         }
     })
+}
+
+/// How long that took, and how many lines a second these are; nothing for a few.
+fn pace(lines: u64, took: Duration) -> String {
+    if lines < LEAST_PACED {
+        return String::new();
+    }
+    let seconds = took.as_secs_f64().max(0.001);
+    format!(" in {seconds:.1} s ({:.0} a second)", lines as f64 / seconds)
 }
 
 async fn deliver(client: &mut Client, path: &str, body: &[u8]) -> Result<Reply, Failure> {

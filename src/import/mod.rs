@@ -32,6 +32,7 @@ mod tariff;
 mod validate;
 mod writer;
 
+pub(crate) use points::{IMPORTED, OPTIMISER};
 pub(crate) use remove::{Removal, RemovalReport, remove};
 pub(crate) use report::ImportReport;
 pub(crate) use run::{Files, Home, Mode, Plan, Stores, device_name, run, serial_of};

@@ -16,8 +16,10 @@ use wattlog_model::{FieldKind, FieldMeaning, FieldValue, Point, TagSet, Timestam
 pub(super) const SOURCE: &str = "migration";
 /// `data_source` of what decisions saw.
 pub(super) const OF_DECISIONS: &str = "optimiser-decisions";
+/// What `data_source` says of all that an import stored.
+pub(crate) const IMPORTED: [&str; 2] = [SOURCE, OF_DECISIONS];
 /// `source` of prices and forecasts that the optimiser kept.
-pub(super) const OPTIMISER: &str = "optimiser";
+pub(crate) const OPTIMISER: &str = "optimiser";
 /// Originals of repaired values.
 pub(super) const REPAIRS: &str = "import_repairs";
 

@@ -81,6 +81,7 @@ impl Settings {
             listing.after = Some(next);
         }
         let note = "the settings of the optimiser, as imported; secrets are masked".to_owned();
+        let note = Some(note);
         ledger.save_configuration(NAME, None, self.tree.clone(), note, Expected::Any, actor).await?;
         Ok(true)
     }

@@ -41,6 +41,11 @@ pub(super) async fn acknowledged(request: reqwest::RequestBuilder) -> Result<Res
         || matches!(
             status,
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+            // A proxy before a receiver that starts anew, a token that its owner renews.
+            | StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::NOT_FOUND
+                | StatusCode::PROXY_AUTHENTICATION_REQUIRED
         );
     if may_pass {
         return Err(SendError::Failed { reason, wait: retry_after(answer.headers()) });

@@ -52,6 +52,10 @@ async fn a_status_says_whether_it_is_tried_again() {
     let server = Server::start(vec![]).await;
     let config = config(json!({"webhook": {"url": server.url()}, "timeout": "500ms"}));
     for (status, after, wait) in [
+        (401, None, None),
+        (403, None, None),
+        (404, None, None),
+        (407, None, None),
         (408, None, None),
         (425, None, None),
         (429, Some("7"), Some(7)),
@@ -68,7 +72,7 @@ async fn a_status_says_whether_it_is_tried_again() {
             (other, _) => panic!("{status}: {other:?}"),
         }
     }
-    for status in [301, 400, 401, 403, 404, 410, 413] {
+    for status in [301, 400, 405, 410, 413, 422] {
         server.then([Act::Answer(status, None)]);
         assert!(matches!(sent(&config).await, Err(SendError::Refused { .. })), "{status}");
     }
@@ -96,7 +100,7 @@ async fn no_error_shows_the_address_or_a_secret() {
 #[tokio::test]
 async fn ntfy_gets_title_priority_and_tags_and_gives_a_number() {
     let server =
-        Server::start(vec![Act::Answer(200, None), Act::Answer(507, None), Act::Answer(403, None)]).await;
+        Server::start(vec![Act::Answer(200, None), Act::Answer(507, None), Act::Answer(413, None)]).await;
     let config = config(
         json!({"ntfy": {"url": format!("http://{}", server.address), "topic": "home", "token": "tk_1"}}),
     );

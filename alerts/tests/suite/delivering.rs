@@ -236,7 +236,7 @@ async fn two_processes_on_one_ledger_tell_each_event_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_letter_that_is_sent_again_has_its_key_and_new_attempts() {
-    let hook = Server::start(vec![Act::Answer(404, None), Act::Answer(500, None)]).await;
+    let hook = Server::start(vec![Act::Answer(410, None), Act::Answer(500, None)]).await;
     let config = config(json!({"hook": webhook(&hook)}), 2);
     let (home, _) = firing_home(&["hook"]).await;
     let alerts = home.alerts(&config);

@@ -316,6 +316,70 @@ async fn the_end_is_told_to_who_was_told_after_a_silence_too() {
 }
 
 #[tokio::test]
+async fn a_price_that_no_field_holds_is_the_one_the_home_knows() {
+    let mut run = Run::new().await;
+    let cheap = json!({"input": {"price": {"figure": "export"}}, "condition": {"below": {"fire": 0.0, "clear": 0.1}}});
+    run.home.rule("pays to sell", cheap, &["phone"]).await;
+    // What is long over is not looked at; the newest is.
+    run.home.plant.set_prices(Ok(&[(-1800, -0.5), (-900, 0.2), (900, -0.1), (1800, 0.05), (2700, 0.3)]));
+    run.until(890).await;
+    run.check(&[]).await;
+    run.until(2800).await;
+    run.check(&[("pays to sell", "firing", 900, false), ("pays to sell", "resolved", 2700, false)]).await;
+    let fired = &run.home.all::<AlertEvent>().await[0].record;
+    assert!(fired.value == Some(-0.1) && fired.message.contains("PLN/kWh"), "{fired:?}");
+}
+
+#[tokio::test]
+async fn what_was_told_as_firing_and_ends_in_a_silence_is_told_as_resolved_after_it() {
+    // It was told to nobody: receivers showed an alert that burned for good.
+    let mut run = Run::new().await;
+    let id = run.home.rule("battery low", soc_below(0), &["phone"]).await;
+    let end = run.home.rule("battery empty", soc_below(0), &["phone"]).await;
+    run.home.plant.put("battery_soc", 5, 9.0);
+    run.until(10).await;
+    assert_eq!(run.told().await.len(), 2);
+    run.home.silence(None, 15..100).await;
+    run.home.plant.put("battery_soc", 30, 20.0);
+    run.until(40).await;
+    // Neither a second episode within the silence, nor a change of the rule, nor a restart loses it.
+    run.home.plant.put("battery_soc", 45, 9.0);
+    run.home.plant.put("battery_soc", 50, 20.0);
+    run.until(60).await;
+    run.change(id, |rule| rule.definition = soc_below(60)).await;
+    run.change(end, |rule| rule.enabled = false).await;
+    run.until(80).await;
+    run.alerts = run.home.alerts(&config());
+    run.until(90).await;
+    assert_eq!(run.told().await.len(), 2);
+    run.until(130).await;
+    let keys: Vec<String> = run.told().await.into_iter().map(|told| told.0).collect();
+    let mut expected: Vec<String> = [id, end]
+        .iter()
+        .flat_map(|id| ["firing", "resolved"].map(|state| format!("{id}-1/{}/{state}", at(5).0)))
+        .collect();
+    expected.sort();
+    assert_eq!(keys, expected);
+    let loud = run.home.events().await.into_iter().filter(|event| !event.3 && event.1 == "resolved");
+    assert_eq!(loud.map(|event| event.2).collect::<Vec<_>>(), [30, 30]);
+}
+
+#[tokio::test]
+async fn a_silence_that_is_over_does_not_keep_the_end_from_anybody() {
+    let mut run = Run::new().await;
+    run.home.rule("battery low", soc_below(0), &["phone"]).await;
+    run.home.plant.put("battery_soc", 5, 9.0);
+    run.until(10).await;
+    run.home.silence(None, 15..50).await;
+    run.home.plant.put("battery_soc", 30, 20.0);
+    // Nothing was evaluated in the silence.
+    run.clock.set_wall(at(60));
+    run.alerts.evaluate_once().await.unwrap();
+    run.check(&[("battery low", "firing", 5, false), ("battery low", "resolved", 30, false)]).await;
+    assert_eq!(run.told().await.len(), 2);
+}
+
+#[tokio::test]
 async fn in_a_silence_nobody_is_told_and_what_outlasts_it_is_told_then() {
     let mut run = Run::new().await;
     run.home.rule("battery low", soc_below(0), &["phone"]).await;
@@ -353,6 +417,7 @@ async fn trouble_of_one_rule_holds_up_no_other_and_is_told_once_it_is_over() {
     let field = run.home.rule("battery low", soc_below(0), &[]).await;
     let market = json!({"input": {"price": {"figure": "market"}}, "condition": {"above": {"fire": 1.0, "clear": 1.0}}});
     let market = run.home.rule("market", market, &[]).await;
+    run.home.plant.set_prices(Err("no market price is stored yet"));
     let disk = json!({"input": {"storage": {"figure": "free_bytes"}}, "condition": {"below": {"fire": 100, "clear": 200}}});
     run.home.rule("disk", disk, &[]).await;
     run.home.plant.set_free(50);
@@ -362,7 +427,7 @@ async fn trouble_of_one_rule_holds_up_no_other_and_is_told_once_it_is_over() {
     run.check(&[("disk", "firing", 10, false)]).await;
     let report = run.alerts.status().report();
     assert_eq!(report.troubles.keys().copied().collect::<Vec<_>>(), [broken, field, market]);
-    assert!(report.troubles[&market].reason.contains("alerts.prices.market"), "{report:?}");
+    assert!(report.troubles[&market].reason.contains("no market price"), "{report:?}");
     assert!(report.troubles[&field].reason.contains("name more tags"), "{report:?}");
     // Not read is not absent, and nothing is lost: what came meanwhile is evaluated when it can be read.
     run.home.plant.put("battery_soc", 12, 9.0);

@@ -6,7 +6,7 @@
 
 use super::{
     Completeness, FieldName, Findings, Function, Gap, Limits, MAX_FINDINGS, QualityError, Rest, Source,
-    Sourced, SpikeRule, StuckRule, completeness, gaps, limits, spikes, stuck,
+    Sourced, SpikeRule, StuckRule, check_inside, check_order, completeness, gaps, limits, spikes, stuck,
 };
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -19,6 +19,8 @@ pub struct FieldChecks {
     pub interval_ns: i64,
     /// A stretch without points for longer than this is a gap.
     pub longest_gap_ns: i64,
+    /// Where none is expected: rising, and none touches the next.
+    pub asleep: Vec<Range<Timestamp>>,
     /// What values can be.
     pub limits: Option<Limits>,
     /// When a value stands still for too long.
@@ -64,8 +66,7 @@ pub fn assess(
     let mut faulty = vec![false; points.len()];
     let mut mark = |places: Range<usize>| faulty[places].fill(true);
     let of = |function| Source::of(name, range, function);
-    let share = completeness(points, range, checks.interval_ns)?;
-    let mut all_gaps = gaps(points, range, checks.longest_gap_ns)?;
+    let (share, mut all_gaps) = awake(points, range, checks)?;
     let gap_count = all_gaps.len() as u64;
     // As long as there may be points: what is left out is given back.
     all_gaps.truncate(MAX_FINDINGS);
@@ -99,6 +100,8 @@ pub fn assess(
         wild = Some(Sourced { value, source: of(Function::Spikes) });
     }
     let bad = faulty.iter().filter(|faulty| **faulty).count();
+    // Silence where silence is expected is no fault.
+    let nothing = if share.expected == 0 { 1.0 } else { 0.0 };
     let accuracy = (!points.is_empty()).then(|| 1.0 - bad as f64 / points.len() as f64);
     Ok(FieldReport {
         completeness: Sourced { value: share, source: of(Function::Completeness) },
@@ -108,8 +111,40 @@ pub fn assess(
         stuck: still,
         spikes: wild,
         accuracy: accuracy.map(|value| Sourced { value, source: of(Function::Accuracy) }),
-        score: Sourced { value: share.share * accuracy.unwrap_or(0.0), source: of(Function::Score) },
+        score: Sourced { value: share.share * accuracy.unwrap_or(nothing), source: of(Function::Score) },
     })
+}
+
+/// Completeness and gaps of the times in which points are expected.
+fn awake(
+    points: &[(Timestamp, f64)],
+    range: &Range<Timestamp>,
+    checks: &FieldChecks,
+) -> Result<(Completeness, Vec<Gap>), QualityError> {
+    if checks.asleep.is_empty() {
+        return Ok((
+            completeness(points, range, checks.interval_ns)?,
+            gaps(points, range, checks.longest_gap_ns)?,
+        ));
+    }
+    check_order(points.iter().map(|(time, _)| *time))?;
+    check_inside(points, range)?;
+    let (mut expected, mut missing, mut all_gaps) = (0, 0, Vec::new());
+    let ends = checks.asleep.iter().map(|asleep| asleep.start).chain(std::iter::once(range.end));
+    let starts = std::iter::once(range.start).chain(checks.asleep.iter().map(|asleep| asleep.end));
+    for (start, end) in starts.zip(ends) {
+        let part = start.max(range.start)..end.min(range.end);
+        if part.is_empty() {
+            continue;
+        }
+        let place = |time: Timestamp| points.partition_point(|(known, _)| *known < time);
+        let points = &points[place(part.start)..place(part.end)];
+        let found = completeness(points, &part, checks.interval_ns)?;
+        (expected, missing) = (expected + found.expected, missing + found.missing);
+        all_gaps.extend(gaps(points, &part, checks.longest_gap_ns)?);
+    }
+    let share = if expected == 0 { 1.0 } else { 1.0 - missing as f64 / expected as f64 };
+    Ok((Completeness { expected, missing, share }, all_gaps))
 }
 
 #[cfg(test)]
@@ -129,11 +164,37 @@ mod tests {
         FieldChecks {
             interval_ns: 10,
             longest_gap_ns: 25,
+            asleep: Vec::new(),
             limits: Some(Limits { low: 0.0, high: 100.0 }),
             stuck: Some(StuckRule { longest_ns: 45, max_gap_ns: 25 }),
             rests: Vec::new(),
             spikes: Some(SpikeRule { side: 5, spreads: 6.0, least: 20.0 }),
         }
+    }
+
+    #[test]
+    fn where_a_device_sleeps_nothing_is_missing() {
+        // Awake from 0 to 300 and from 700 to 1000, and three points are missing at 800.
+        let times = (0..30).chain(70..80).chain(83..100);
+        let points: Vec<(Timestamp, f64)> =
+            times.map(|i| (Timestamp(i * 10), 50.0 + (i % 7) as f64)).collect();
+        let range = Timestamp(0)..Timestamp(1000);
+        let night = Timestamp(300)..Timestamp(700);
+        let rules = FieldChecks { asleep: vec![night.clone()], ..checks() };
+        let report = assess(&name(), &points, &range, &rules).unwrap();
+        assert_eq!((report.completeness.value.expected, report.completeness.value.missing), (60, 3));
+        assert_eq!(report.gaps.value, [Gap { start: Timestamp(790), end: Timestamp(830) }]);
+        // A field that ends before the others has its gap up to the night.
+        let report = assess(&name(), &points[..20], &range, &rules).unwrap();
+        assert_eq!(
+            report.gaps.value,
+            [(190, 300), (700, 1000)]
+                .map(|(start, end)| Gap { start: Timestamp(start), end: Timestamp(end) })
+        );
+        // A range that is all night expects nothing.
+        let report = assess(&name(), &[], &night, &rules).unwrap();
+        assert_eq!((report.completeness.value.expected, report.score.value), (0, 1.0));
+        assert_eq!((report.gap_count, report.accuracy), (0, None));
     }
 
     #[test]

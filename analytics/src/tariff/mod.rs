@@ -14,6 +14,7 @@
 mod builtin;
 mod definition;
 mod error;
+mod hold;
 mod holidays;
 mod pieces;
 mod rules;
@@ -25,6 +26,7 @@ pub use definition::{
     Season, TariffDefinition,
 };
 pub use error::TariffError;
+pub use hold::{LONGEST_PRICE_NS, price_ends};
 pub use holidays::{Holidays, easter_sunday};
 pub use pieces::{Kompas, KompasHour, MAX_RANGE_NS, Piece};
 pub use rules::{DistributionPrice, Tariff};

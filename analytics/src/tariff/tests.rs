@@ -182,23 +182,23 @@ fn a_total_price_steps_with_the_market_and_with_the_tariff() {
     let six = local("2025-06-02T06:30").0;
     // A price that holds over the border at 7, one that ends before the next, and one that repeats the price before it.
     let points = [
-        (Timestamp(six), 100.0),
+        (Timestamp(six - quarter), 100.0),
         (Timestamp(six + quarter), 200.0),
         (Timestamp(six + 6 * quarter), -50.0),
-        (Timestamp(six + 7 * quarter), -50.0),
+        (Timestamp(six + 8 * quarter), -50.0),
     ];
     let market = MarketPrices { points: &points, max_age_ns: 2 * quarter };
-    let range = Timestamp(six - quarter)..Timestamp(six + 8 * quarter);
+    let range = Timestamp(six - 2 * quarter)..Timestamp(six + 9 * quarter);
     let totals = tariff.total_prices(market, range, &warsaw(), &[]).unwrap();
     let found: Vec<(i64, i64, &str, f64)> = totals
         .iter()
         .map(|t| ((t.start.0 - six) / quarter, (t.end.0 - six) / quarter, t.zone, t.total_pln_kwh))
         .collect();
     let expected = [
-        (0, 1, "off", 0.1 + 0.0892 + 0.0749),
+        (-1, 1, "off", 0.1 + 0.0892 + 0.0749),
         (1, 2, "off", 0.2 + 0.0892 + 0.0749),
         (2, 3, "peak", 0.2 + 0.0892 + 0.3566),
-        (6, 8, "peak", -0.05 + 0.0892 + 0.3566),
+        (6, 9, "peak", -0.05 + 0.0892 + 0.3566),
     ];
     assert_eq!(found.len(), expected.len(), "{found:?}");
     for (found, expected) in found.iter().zip(expected) {

@@ -1,17 +1,18 @@
 //! Total price over a range: a step at each change of the market price and at each border of the tariff.
 
 use super::pieces::{KompasHour, check_order};
+use super::price_ends;
 use super::{Tariff, TariffError};
 use jiff::tz::TimeZone;
 use std::ops::Range;
 use wattlog_model::Timestamp;
 
-/// Market prices: each holds from its time until the next one, and for `max_age_ns` at most.
+/// Market prices: each holds from its time until [`price_ends`], and for `max_age_ns` at most.
 #[derive(Debug, Clone, Copy)]
 pub struct MarketPrices<'m> {
     /// First instant of a period and its price in PLN/MWh; times rise.
     pub points: &'m [(Timestamp, f64)],
-    /// How long a price holds if no other follows: the length of a period, in nanoseconds.
+    /// How long a price holds that stands alone: the longest period there is, in nanoseconds.
     pub max_age_ns: i64,
 }
 
@@ -97,9 +98,10 @@ fn stretches<'m>(
     let begin = points.partition_point(|(time, _)| time.0 <= first).saturating_sub(1);
     points.iter().enumerate().skip(begin).take_while(move |(_, (time, _))| time.0 < last).filter_map(
         move |(index, (time, price))| {
-            let next = points.get(index + 1).map_or(i64::MAX, |(time, _)| time.0);
+            let at = |index: usize| points.get(index).map(|(time, _)| time.0);
+            let before = index.checked_sub(1).and_then(at);
             let start = time.0.max(first);
-            let end = time.0.saturating_add(market.max_age_ns).min(next).min(last);
+            let end = price_ends(before, time.0, at(index + 1), market.max_age_ns).min(last);
             (start < end).then_some((start, end, *price))
         },
     )

@@ -1,15 +1,13 @@
 //! The task that keeps the books.
 
+use super::follower::{Follower, Written};
 use super::{BookError, BookOptions, BookStatus, Hands, MOST_EDITS, Named};
-use crate::energy::{EnergyKeeper, QUARTERS, RAW};
+use crate::energy::EnergyKeeper;
 use crate::follow::{Followed, Owner};
-use crate::pending::{LOST_EVERY, Pending};
-use crate::price::PRICES;
 use crate::reports::{Batteries, Known, Length, due};
 use crate::sessions::{Part, bounds, has_any, next_from, params, silent};
-use crate::tariffs::{stored_tariffs, times_of};
+use crate::tariffs::stored_tariffs;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,7 +15,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use wattlog_analytics::session::Params;
 use wattlog_engine::query::{CancelFlag, QueryControl};
-use wattlog_engine::{Cause, ChangeEvent, ChangeRequest, Engine};
+use wattlog_engine::{ChangeRequest, Engine};
 use wattlog_ledger::schema::{Report, Tariff};
 use wattlog_ledger::{Edit, Ledger, Stored};
 use wattlog_model::Clock;
@@ -34,8 +32,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const MOST_PAUSE: Duration = Duration::from_secs(60);
 /// While reports wait for energies it looks again after this long.
 const SOON: Duration = Duration::from_secs(2);
-/// A market price holds for as long at most.
-const LONGEST_PRICE_NS: i64 = 3_600_000_000_000;
 /// Most notes that are kept.
 const MOST_NOTES: usize = 20;
 /// While it works through sessions it writes this often how far it is.
@@ -67,52 +63,6 @@ impl Drop for Ending<'_> {
 struct Done {
     notes: BTreeSet<String>,
     steps: usize,
-}
-
-/// A tariff as it was seen: number, version, and when it holds.
-type Seen = (i64, i64, i64, i64);
-
-/// What is written with the place in the feed. Ranges are start and end.
-#[derive(Debug, Serialize, Deserialize)]
-struct Written {
-    sessions: Vec<(i64, i64)>,
-    /// By [`Length`].
-    reports: [Vec<(i64, i64)>; 3],
-    tariffs: BTreeSet<Seen>,
-    /// [`Batteries::fingerprint`].
-    #[serde(default)]
-    batteries: String,
-    zone: String,
-    /// None of a version that did not know it: then all reports are due.
-    lost: Option<WrittenLost>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct WrittenLost {
-    sessions: Vec<(i64, i64)>,
-    reports: [Vec<(i64, i64)>; 3],
-}
-
-/// A place in the feed, and what is due by what it told.
-struct Follower {
-    /// Shared with the thread that waits for the store.
-    feed: Arc<Mutex<Followed>>,
-    sessions: Pending,
-    reports: [Pending; 3],
-    /// Of these something could not be read; and when all of them were tried last.
-    lost: Lost,
-    tried: Duration,
-    tariffs: BTreeSet<Seen>,
-    batteries: String,
-    /// Whether the ledger was looked at: one that was begun anew has nothing of what was written.
-    is_checked: bool,
-}
-
-/// Times of which not all could be read.
-#[derive(Default)]
-struct Lost {
-    sessions: Pending,
-    reports: [Pending; 3],
 }
 
 impl Bookkeeper {
@@ -199,6 +149,8 @@ impl Bookkeeper {
         let mut status = self.status.lock();
         status.sessions = follower.sessions.ranges().to_vec();
         status.reports = follower.reports[0].ranges().to_vec();
+        let lost = [&follower.lost.sessions, &follower.lost.reports[0]];
+        [status.lost_sessions, status.lost_reports] = lost.map(|times| times.ranges().to_vec());
         status.is_following = true;
     }
 
@@ -221,33 +173,7 @@ impl Bookkeeper {
             ChangeRequest { database: Some(hands.database.clone()), limit: 1000, ..ChangeRequest::default() };
         let opened = hands.ask(move |_, control| Followed::open::<Written>(owner, request, control)).await?;
         let (feed, written) = opened?;
-        let feed = Arc::new(Mutex::new(feed));
-        let (lost, tried) = (Lost::default(), self.clock.monotonic());
-        let of = |ranges: &[(i64, i64)]| Pending::new(ranges.iter().map(|(start, end)| *start..*end));
-        Ok(match written {
-            // By other midnights every report is another.
-            Some(written) if written.zone == hands.zone.name() => {
-                let reports = written.reports.each_ref().map(|ranges| of(ranges));
-                let (sessions, tariffs, batteries) =
-                    (of(&written.sessions), written.tariffs, written.batteries);
-                let mut follower =
-                    Follower { feed, sessions, reports, lost, tried, tariffs, batteries, is_checked: false };
-                match written.lost {
-                    Some(lost) => {
-                        follower.lost.sessions = of(&lost.sessions);
-                        follower.lost.reports = lost.reports.each_ref().map(|ranges| of(ranges));
-                    }
-                    None => follower.lost.reports = [(); 3].map(|()| everything()),
-                }
-                follower.try_lost(tried);
-                follower
-            }
-            _ => {
-                let (sessions, reports) = (everything(), [(); 3].map(|()| everything()));
-                let (tariffs, batteries) = (BTreeSet::new(), String::new());
-                Follower { feed, sessions, reports, lost, tried, tariffs, batteries, is_checked: true }
-            }
-        })
+        Ok(Follower::new(feed, written, hands.zone.name(), self.clock.monotonic()))
     }
 
     /// Takes all that the feed tells; true if nothing more will come.
@@ -259,7 +185,7 @@ impl Bookkeeper {
                 (feed.cursor(), feed.next(Duration::ZERO, &control.cancel))
             };
             let (before, changes) = self.hands.ask(next).await?;
-            changes.events.iter().for_each(|event| follower.take(event));
+            changes.events.iter().for_each(|event| follower.take(event, &self.hands.zone));
             if changes.closed || changes.cursor == before {
                 return Ok(changes.closed);
             }
@@ -268,19 +194,7 @@ impl Bookkeeper {
     }
 
     async fn write_state(&self, follower: &Follower) -> Result<(), BookError> {
-        let ranges = |pending: &Pending| pending.ranges().iter().map(|r| (r.start, r.end)).collect();
-        let lost = WrittenLost {
-            sessions: ranges(&follower.lost.sessions),
-            reports: follower.lost.reports.each_ref().map(ranges),
-        };
-        let state = Written {
-            sessions: ranges(&follower.sessions),
-            reports: follower.reports.each_ref().map(ranges),
-            tariffs: follower.tariffs.clone(),
-            batteries: follower.batteries.clone(),
-            zone: self.hands.zone.name().to_owned(),
-            lost: Some(lost),
-        };
+        let state = follower.written(self.hands.zone.name());
         let feed = follower.feed.clone();
         self.hands.ask(move |_, _| feed.lock().write(&state)).await??;
         Ok(())
@@ -304,7 +218,7 @@ impl Bookkeeper {
         let hands = &self.hands;
         let tariffs = Arc::new(stored_tariffs(&hands.ledger).await?);
         let known = Known { tariffs, batteries: Batteries::stored(hands).await? };
-        follower.look_at(&known);
+        follower.look_at(&known, &hands.zone);
         if !follower.is_checked && !has_any(hands).await? {
             follower.begin_anew();
         }
@@ -454,96 +368,9 @@ struct Prepared {
     edits: Vec<Edit<Report>>,
 }
 
-fn everything() -> Pending {
-    Pending::new(std::iter::once(i64::MIN..i64::MAX))
-}
-
 async fn rest(pause: Duration, over: &CancellationToken) {
     tokio::select! {
         () = tokio::time::sleep(pause) => {}
         () = over.cancelled() => {}
-    }
-}
-
-impl Follower {
-    fn take(&mut self, event: &ChangeEvent) {
-        let (ChangeEvent::Appended { of, times, .. }
-        | ChangeEvent::Dirty { of, times, .. }
-        | ChangeEvent::Revised { of, bucket: times, .. }) = event
-        else {
-            return;
-        };
-        if let ChangeEvent::Dirty { cause: Cause::Meaning | Cause::Retention | Cause::Damage, .. } = event {
-            // Values are as they were; or they are hidden by age, or lost, and the records outlive them.
-            return;
-        }
-        let longer = times.start..times.end.saturating_add(LONGEST_PRICE_NS);
-        let (sessions, reports) = match of.measurement.as_deref() {
-            None => (Some(longer.clone()), Some(longer)),
-            Some(RAW) => (Some(times.clone()), None),
-            Some(PRICES) => (Some(longer.clone()), Some(longer)),
-            Some(QUARTERS) => (None, Some(times.clone())),
-            Some(_) => (None, None),
-        };
-        if let Some(times) = sessions {
-            self.sessions.add(times);
-        }
-        if let Some(times) = reports {
-            self.make_due(&times);
-        }
-    }
-
-    /// All that could not be read is due once more; what still cannot be read comes back to the list.
-    fn try_lost(&mut self, now: Duration) {
-        let Lost { sessions, reports } = std::mem::take(&mut self.lost);
-        self.sessions.add_all(sessions);
-        self.reports.iter_mut().zip(reports).for_each(|(due, lost)| due.add_all(lost));
-        self.tried = now;
-    }
-
-    /// Leaves out what no report can be about. What is known of a file that is set aside is not known: up to `now` it is tried again.
-    fn clip_reports(&mut self, length: Length, bounds: &Range<i64>, now: i64) {
-        let due = &mut self.reports[length as usize];
-        let mut left_out = due.clone();
-        left_out.clip(&(i64::MIN..now));
-        due.clip(bounds);
-        due.ranges().iter().for_each(|kept| left_out.done(kept));
-        self.lost.reports[length as usize].add_all(left_out);
-    }
-
-    fn try_lost_in_time(&mut self, now: Duration) {
-        if now.saturating_sub(self.tried) >= LOST_EVERY {
-            self.try_lost(now);
-        }
-    }
-
-    fn begin_anew(&mut self) {
-        self.lost = Lost::default();
-        (self.sessions, self.reports) = (everything(), [(); 3].map(|()| everything()));
-    }
-
-    fn make_due(&mut self, times: &Range<i64>) {
-        self.reports.iter_mut().for_each(|reports| reports.add(times.clone()));
-    }
-
-    /// Times of tariffs that came, went or changed are due again; with another battery, all reports.
-    fn look_at(&mut self, known: &Known) {
-        let batteries = known.batteries.fingerprint();
-        if self.batteries != batteries {
-            self.batteries = batteries;
-            self.make_due(&(i64::MIN..i64::MAX));
-        }
-        let seen = |tariff: &Stored<Tariff>| {
-            let times = times_of(&tariff.record);
-            (tariff.id, tariff.version, times.start, times.end)
-        };
-        let seen: BTreeSet<Seen> = known.tariffs.iter().map(seen).collect();
-        let changed: Vec<Range<i64>> =
-            self.tariffs.symmetric_difference(&seen).map(|(_, _, start, end)| *start..*end).collect();
-        for times in changed {
-            self.sessions.add(times.clone());
-            self.make_due(&times);
-        }
-        self.tariffs = seen;
     }
 }

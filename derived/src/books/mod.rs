@@ -14,6 +14,7 @@
 //! 3. A tariff, or a market price, that changes makes the sessions and reports of its times due again; a capacity of a battery, all
 //!    reports.
 
+mod follower;
 mod keeper;
 
 pub use keeper::Bookkeeper;
@@ -59,6 +60,10 @@ pub struct BookStatus {
     pub sessions: Vec<Range<i64>>,
     /// Times whose daily reports are to be made, the present day among them.
     pub reports: Vec<Range<i64>>,
+    /// Times whose sessions rest on points of which some cannot be read: tried again each hour and at a start.
+    pub lost_sessions: Vec<Range<i64>>,
+    /// The same of daily reports; beside them the times before and behind all that is known, which a file set aside may hold.
+    pub lost_reports: Vec<Range<i64>>,
     /// Sessions made, written or removed since the start.
     pub sessions_written: u64,
     /// Reports made, written or removed since the start.

@@ -59,9 +59,9 @@ pub struct Period {
     pub times: Range<i64>,
     /// Sums by [`FIELDS`](super::FIELDS); none where no quarter has a value.
     pub values: Values,
-    /// What the bought energy cost; none without prices.
+    /// What the bought energy cost; none if nothing of it had a price.
     pub cost: Option<Money>,
-    /// What the sold energy brought; none without prices.
+    /// What the sold energy brought; none if nothing of it had a price.
     pub revenue: Option<Money>,
 }
 
@@ -70,10 +70,10 @@ pub struct Period {
 pub struct Money {
     /// PLN, of all energy with a price.
     pub pln: f64,
-    /// Of it: bought for the house; sold by PV.
-    pub direct_pln: f64,
+    /// Of it: bought for the house; sold by PV. None where it is not known who fed whom.
+    pub direct_pln: Option<f64>,
     /// Of it: bought for the battery; sold by the battery.
-    pub battery_pln: f64,
+    pub battery_pln: Option<f64>,
     /// Energy with a price, kWh.
     pub priced_kwh: f64,
 }
@@ -171,8 +171,8 @@ impl Sums {
             Period {
                 times: bucket.start.max(range.start)..bucket.end.min(range.end),
                 values: sum.values,
-                cost: request.import_prices.is_some().then_some(sum.cost),
-                revenue: request.export_prices.is_some().then_some(sum.revenue),
+                cost: sum.cost.known(request.import_prices.is_some(), sum.values[place("import_kwh")]),
+                revenue: sum.revenue.known(request.export_prices.is_some(), sum.values[place("export_kwh")]),
             }
         };
         let device = |(device, periods): (String, BTreeMap<i64, Sum>)| DeviceEnergy {
@@ -226,8 +226,8 @@ impl<'a> Pricing<'a> {
         let [import, to_house, to_battery, export, of_pv, of_battery] = kwh;
         let money = |price: f64, kwh: f64, direct: Option<f64>, battery: Option<f64>| Money {
             pln: price * kwh,
-            direct_pln: price * direct.unwrap_or_default(),
-            battery_pln: price * battery.unwrap_or_default(),
+            direct_pln: direct.map(|kwh| price * kwh),
+            battery_pln: battery.map(|kwh| price * kwh),
             priced_kwh: kwh,
         };
         let cost = import.and_then(|kwh| Some(money(self.import.mean(time)?, kwh, to_house, to_battery)));
@@ -260,11 +260,22 @@ impl Line<'_> {
 }
 
 impl Money {
+    /// Money for energy of which nothing had a price is not known; for no energy it is none, whatever its price.
+    fn known(self, has_prices: bool, kwh: Option<f64>) -> Option<Self> {
+        let is_known = has_prices && kwh.is_some_and(|kwh| kwh <= 0.0 || self.priced_kwh > 0.0);
+        is_known.then_some(self)
+    }
+
     fn add(&mut self, other: Option<&Self>) {
         let Some(other) = other else { return };
         self.pln += other.pln;
-        self.direct_pln += other.direct_pln;
-        self.battery_pln += other.battery_pln;
+        for (sum, more) in
+            [(&mut self.direct_pln, other.direct_pln), (&mut self.battery_pln, other.battery_pln)]
+        {
+            if let Some(more) = more {
+                *sum = Some(sum.unwrap_or_default() + more);
+            }
+        }
         self.priced_kwh += other.priced_kwh;
     }
 }

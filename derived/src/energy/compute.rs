@@ -56,6 +56,8 @@ pub enum EnergyError {
 }
 
 const POWERS: [&str; 4] = ["pv_power", "battery_power", "grid_power", "consumption"];
+/// Who tells one of these has a battery.
+const OF_BATTERY: [&str; 2] = ["battery_power", "battery_soc"];
 
 /// Computes the quarters that begin in `range`, of one device or all. Reads points up to [`EnergyOptions::max_gap`] beyond it.
 pub fn quarters(
@@ -78,7 +80,8 @@ pub fn quarters(
         let device = series.tags.first().map(|(_, value)| value.clone()).unwrap_or_default();
         let mut samples = samples_of(series);
         if samples.iter().any(|sample| sample.battery_w.is_none()) {
-            // Before it ever told of a battery it had none; one whose battery did not answer today has one.
+            // Before it ever told of a battery it had none; one whose battery did not answer today has one, and so has one of
+            // which nothing but the state of charge was kept.
             let first = first_battery(engine, options, &device, control)?;
             for sample in samples.iter_mut().filter(|sample| sample.time.0 < first) {
                 sample.battery_w = Some(0.0);
@@ -121,7 +124,7 @@ fn first_battery(
     control: &QueryControl,
 ) -> Result<i64, EnergyError> {
     let mut request = request(options, &(i64::MIN..i64::MAX), Some(device), Shape::Raw);
-    request.fields = Some(vec!["battery_power".to_owned()]);
+    request.fields = Some(OF_BATTERY.map(str::to_owned).to_vec());
     request.limit = Some(1);
     let result = engine.query(&request, control)?;
     let told = result.series.iter().flat_map(times);

@@ -17,8 +17,8 @@ pub fn figures(period: &Period, end: i64) -> Map<String, Value> {
     let money = |of: Option<Money>, direct: &str| {
         of.map(|money| {
             json!({
-                "pln": rounded(money.pln), direct: rounded(money.direct_pln),
-                "battery_pln": rounded(money.battery_pln), "priced_kwh": rounded(money.priced_kwh),
+                "pln": rounded(money.pln), direct: money.direct_pln.map(rounded),
+                "battery_pln": money.battery_pln.map(rounded), "priced_kwh": rounded(money.priced_kwh),
             })
         })
     };

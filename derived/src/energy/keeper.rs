@@ -38,6 +38,8 @@ pub struct EnergyStatus {
     pub is_following: bool,
     /// Why it does not get on, if so.
     pub error: Option<String>,
+    /// Times of which points cannot be read: tried again each hour and at a start.
+    pub lost: Vec<Range<i64>>,
     /// Attempts since the start that failed.
     pub failures: u64,
     /// When it had last done, or found that there is nothing to do.
@@ -62,6 +64,8 @@ struct Shared {
     status: Mutex<EnergyStatus>,
 }
 
+/// Raised when the same points give other rows: all rows that points are still there for are then computed again.
+const VERSION: u32 = 1;
 /// One step computes at most this long a time.
 const STEP_NS: i64 = 86_400_000_000_000;
 /// Without anything to do it looks this often whether it is to stop.
@@ -129,6 +133,9 @@ impl Drop for Ending<'_> {
 /// What is written with the place in the feed.
 #[derive(Debug, Serialize, Deserialize)]
 struct Written {
+    /// [`VERSION`] of the rows.
+    #[serde(default)]
+    version: u32,
     horizon: Option<i64>,
     /// Start and end of what is to be computed.
     pending: Vec<(i64, i64)>,
@@ -270,6 +277,7 @@ impl Shared {
     fn tell(&self, follower: &Follower) {
         let mut status = self.status.lock();
         status.pending = follower.pending.ranges().to_vec();
+        status.lost = follower.lost.ranges().to_vec();
         status.horizon = follower.horizon;
         status.is_following = true;
     }
@@ -296,6 +304,9 @@ impl Shared {
                 |ranges: Vec<(i64, i64)>| Pending::new(ranges.into_iter().map(|(start, end)| start..end));
             let (mut pending, horizon) = (of(written.pending), written.horizon);
             pending.add_all(of(written.lost));
+            if written.version != VERSION {
+                pending.add_all(self.everything()?.0);
+            }
             return Ok(Follower { feed, pending, lost, tried, horizon, has_told_units: false });
         }
         let (pending, horizon) = self.everything()?;
@@ -355,17 +366,20 @@ impl Shared {
         Some(quarter_of(newest.saturating_sub(self.options.max_gap_ns())))
     }
 
+    /// The first quarter of which, and of whose surroundings, every point is still there.
+    fn whole_from(&self) -> i64 {
+        cutoff(&self.engine, &self.options.database, RAW).map_or(i64::MIN, |cutoff| {
+            quarter_of(cutoff.saturating_add(self.options.max_gap_ns()).saturating_add(QUARTER_NS - 1))
+        })
+    }
+
     /// Leaves out what no point can be in, or retention hides: rows of that stay as they are. Points of a file that is set aside are
     /// not known of, so that what is left out for want of points is tried again.
     fn clip(&self, follower: &mut Follower) -> Result<(), Failure> {
         if follower.pending.is_empty() {
             return Ok(());
         }
-        // The first quarter of which, and of whose surroundings, every point is still there.
-        let whole = cutoff(&self.engine, &self.options.database, RAW).map_or(i64::MIN, |cutoff| {
-            quarter_of(cutoff.saturating_add(self.options.max_gap_ns()).saturating_add(QUARTER_NS - 1))
-        });
-        follower.pending.clip(&(whole..i64::MAX));
+        follower.pending.clip(&(self.whole_from()..i64::MAX));
         let mut left_out = follower.pending.clone();
         left_out.clip(&(i64::MIN..follower.horizon.unwrap_or(i64::MIN)));
         let mut times: Option<Range<i64>> = None;
@@ -396,6 +410,10 @@ impl Shared {
             }
             Err(error) => return Err(error.into()),
         };
+        // Hidden by age since the part was taken: what came out of that is no reason to take rows away. It is left out next.
+        if self.whole_from() > part.start {
+            return Ok(());
+        }
         if let Some(lost) = computed.lost.first() {
             let (from, to) = (lost.start, lost.end);
             tracing::warn!(from, to, "points of {RAW} cannot be read: their energies stay as they were");
@@ -450,7 +468,7 @@ impl Shared {
         }
         let ranges = |pending: &Pending| pending.ranges().iter().map(|r| (r.start, r.end)).collect();
         let (pending, lost) = (ranges(&follower.pending), ranges(&follower.lost));
-        follower.feed.write(&Written { horizon: follower.horizon, pending, lost })?;
+        follower.feed.write(&Written { version: VERSION, horizon: follower.horizon, pending, lost })?;
         Ok(())
     }
 

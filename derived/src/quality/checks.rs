@@ -17,7 +17,7 @@ pub const BALANCE: &str = "pv_power+battery_power-grid_power-consumption";
 pub const BALANCE_WITHOUT_BATTERY: &str = "pv_power-grid_power-consumption";
 
 const MINUTE_NS: i64 = 60_000_000_000;
-const HOUR_NS: i64 = 60 * MINUTE_NS;
+pub(super) const HOUR_NS: i64 = 60 * MINUTE_NS;
 /// So many intervals without a point are a gap.
 const GAP_INTERVALS: i64 = 5;
 /// A power that does not move for so long is stuck: registers count single watts.
@@ -31,12 +31,41 @@ const STANDS_INTERVALS: i64 = 12;
 /// Below this the state of charge may stand still.
 const MOVING_W: f64 = 200.0;
 /// PV is expected between these hours of the clock, on any day of the year.
-const LIGHT_HOURS: Range<i8> = 10..15;
+pub(super) const LIGHT_HOURS: Range<i8> = 10..15;
 /// Power of the largest plant of a home, if none is told; and what a single reading may be off its neighbours then.
 const LARGEST_W: f64 = 50_000.0;
 const LARGEST_JUMP_W: f64 = 10_000.0;
+/// What the connection of a house is rated for: 3 x 25 A at 230 V.
+const SUPPLY_W: f64 = 17_250.0;
 /// What inverters measure at rest.
-const NOISE_W: f64 = 100.0;
+pub(super) const NOISE_W: f64 = 100.0;
+
+/// A power that a plant is rated for, in W.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Rated {
+    /// Of all that is there, as somebody said who asked.
+    Plant(f64),
+    /// Of the inverter alone: the house may take more from the grid.
+    Inverter(f64),
+}
+
+impl Rated {
+    fn of(self, role: Role) -> f64 {
+        self.at_least(role, SUPPLY_W)
+    }
+
+    fn jump_of(self, role: Role) -> f64 {
+        self.at_least(role, LARGEST_JUMP_W)
+    }
+
+    /// What the house takes from the grid is not bounded by the inverter.
+    fn at_least(self, role: Role, house_w: f64) -> f64 {
+        match (self, role) {
+            (Self::Inverter(watts), Role::Grid | Role::Consumption) => watts.max(house_w),
+            (Self::Plant(watts) | Self::Inverter(watts), _) => watts,
+        }
+    }
+}
 
 /// What a field is of a plant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,9 +99,9 @@ impl Role {
         }
     }
 
-    fn limits(self, rated_w: Option<f64>) -> Option<Limits> {
+    fn limits(self, rated: Option<Rated>) -> Option<Limits> {
         // What a plant gives for a moment is more than its plate says.
-        let most = rated_w.map_or(LARGEST_W, |rated| 1.5 * rated);
+        let most = rated.map_or(LARGEST_W, |rated| 1.5 * rated.of(self));
         match self {
             Self::Pv | Self::Consumption => Some(Limits { low: -NOISE_W, high: most }),
             Self::Battery | Self::Grid => Some(Limits { low: -most, high: most }),
@@ -81,12 +110,16 @@ impl Role {
         }
     }
 
-    fn spikes(self, rated_w: Option<f64>, points: &[(Timestamp, f64)]) -> Option<SpikeRule> {
+    fn spikes(self, rated: Option<Rated>, points: &[(Timestamp, f64)]) -> Option<SpikeRule> {
         let (spreads, least) = match self {
             // Light changes, but not to and back by half of what a day reaches.
-            Self::Pv => (4.0, rated_w.unwrap_or_else(|| usual_span(points)).max(1000.0) / 2.0),
+            Self::Pv => {
+                (4.0, rated.map_or_else(|| usual_span(points), |rated| rated.of(self)).max(1000.0) / 2.0)
+            }
             // A kettle is no fault.
-            Self::Battery | Self::Grid | Self::Consumption => (4.0, rated_w.unwrap_or(LARGEST_JUMP_W)),
+            Self::Battery | Self::Grid | Self::Consumption => {
+                (4.0, rated.map_or(LARGEST_JUMP_W, |rated| rated.jump_of(self)))
+            }
             Self::Charge => (8.0, 10.0),
             Self::Measured => (8.0, usual_span(points)),
             Self::Counted => return None,
@@ -104,15 +137,21 @@ impl Role {
     }
 }
 
+/// A longer time without a point is a gap.
+pub(super) fn longest_gap_ns(interval_ns: i64) -> i64 {
+    interval_ns.saturating_mul(GAP_INTERVALS)
+}
+
 /// The rules for a field.
 pub(super) fn of_field(
     role: Role,
     points: &[(Timestamp, f64)],
     interval_ns: i64,
-    rated_w: Option<f64>,
+    rated: Option<Rated>,
     rests: Vec<Rest>,
+    asleep: Vec<Range<Timestamp>>,
 ) -> FieldChecks {
-    let longest_gap_ns = interval_ns.saturating_mul(GAP_INTERVALS);
+    let longest_gap_ns = longest_gap_ns(interval_ns);
     let stuck = role.stands_ns().map(|stands_ns| StuckRule {
         longest_ns: stands_ns.max(interval_ns.saturating_mul(STANDS_INTERVALS)),
         max_gap_ns: longest_gap_ns,
@@ -120,16 +159,17 @@ pub(super) fn of_field(
     FieldChecks {
         interval_ns,
         longest_gap_ns,
-        limits: role.limits(rated_w),
+        asleep,
+        limits: role.limits(rated),
         stuck,
         rests,
-        spikes: role.spikes(rated_w, points),
+        spikes: role.spikes(rated, points),
     }
 }
 
 /// The rules for a plant.
 pub(super) fn of_plant(interval_ns: i64) -> PlantChecks {
-    let gap_ns = interval_ns.saturating_mul(GAP_INTERVALS);
+    let gap_ns = longest_gap_ns(interval_ns);
     PlantChecks {
         balance: BalanceTolerance {
             absolute_w: 150.0,
@@ -167,7 +207,7 @@ pub(super) fn rests(
 }
 
 /// Where no light is expected, by the clock of the home.
-fn dark(range: &Range<i64>, home: &Zone) -> Vec<Range<Timestamp>> {
+pub(super) fn dark(range: &Range<i64>, home: &Zone) -> Vec<Range<Timestamp>> {
     let mut dark = Vec::new();
     let mut from = range.start;
     for day in days(range, home) {

@@ -1,11 +1,11 @@
 //! Gathers points part by part and has them judged.
 
-use super::checks::{self, Role, days};
+use super::checks::{self, Rated, Role, days};
 use super::pieces::{median_step, pieces};
 use super::plant::{self, CLOCK, PLANT};
 use super::{
     FieldQuality, IntervalFrom, MOST_DAYS, MOST_FIELDS, MOST_REPORTS, MOST_SERIES, Part, QualityRequest,
-    ReportError, SeriesQuality, Unread, cut,
+    ReportError, SeriesQuality, Unread, cut, sleep,
 };
 use crate::energy::{DEVICE, RAW, number};
 use crate::series::{Rows, Tags, keys, lost_of, times};
@@ -183,8 +183,13 @@ impl Gathering<'_> {
             .filter(|place| !is_silent && !has(*place))
             .map(|place| self.fields[place].0.clone())
             .collect();
+        let has_battery = self.is_plant && (has(plant::BATTERY) || has(plant::CHARGE));
+        let sleeps = self.request.selection.measurement == RAW
+            && !has_battery
+            && sleep::is_sleeper(self.engine, self.request, tags, self.control)?;
         let most: Vec<u64> = counts.iter().map(|day| day.iter().copied().max().unwrap_or(0)).collect();
-        let mut found = SeriesQuality { tags: tags.clone(), absent, parts: Vec::new(), unread: Vec::new() };
+        let (parts, unread) = (Vec::new(), Vec::new());
+        let mut found = SeriesQuality { tags: tags.clone(), absent, sleeps, parts, unread };
         self.days(&counted.days, &most, &counted.lost, &mut found)?;
         found.unread.sort_by_key(|unread| unread.range.start);
         Ok(found)
@@ -227,7 +232,8 @@ impl Gathering<'_> {
         range: Range<i64>,
         out: &mut SeriesQuality,
     ) -> Result<Result<Part, Vec<Range<i64>>>, ReportError> {
-        let mut part = Part { range, fields: Vec::new(), plant: None, has_battery: false };
+        let (asleep, fields) = (Vec::new(), Vec::new());
+        let mut part = Part { range, asleep, fields, plant: None, has_battery: false };
         let mut unread = Vec::new();
         if self.is_plant {
             let names: Vec<&str> = PLANT.into_iter().chain([CLOCK]).collect();
@@ -235,6 +241,7 @@ impl Gathering<'_> {
                 Ok(rows) => rows,
                 Err(lost) => return Ok(Err(lost)),
             };
+            part.asleep = self.asleep(&rows, out, &part.range);
             let battery = rows.points(plant::BATTERY);
             for (place, (name, role)) in self.fields.iter().enumerate() {
                 if !out.absent.contains(name) {
@@ -248,7 +255,7 @@ impl Gathering<'_> {
                     )?;
                 }
             }
-            part.has_battery = !battery.is_empty();
+            part.has_battery = !battery.is_empty() || !rows.points(plant::CHARGE).is_empty();
             let interval = part.fields.iter().map(|field| field.interval_ns).max();
             if let Some(interval_ns) = interval {
                 let name = self.name(&out.tags, "")?;
@@ -259,6 +266,12 @@ impl Gathering<'_> {
                 })?);
             }
         } else {
+            if out.sleeps {
+                part.asleep = match self.rows(&out.tags, &PLANT, &part.range)? {
+                    Ok(rows) => self.asleep(&rows, out, &part.range),
+                    Err(lost) => return Ok(Err(lost)),
+                };
+            }
             for (name, role) in self.fields.iter().filter(|(name, _)| !out.absent.contains(name)) {
                 let rows = match self.rows(&out.tags, &[name], &part.range)? {
                     Ok(rows) => rows,
@@ -269,6 +282,15 @@ impl Gathering<'_> {
         }
         out.unread.append(&mut unread);
         Ok(Ok(part))
+    }
+
+    /// Where the device slept, of which these are the rows of [`PLANT`].
+    fn asleep(&self, rows: &Rows, of: &SeriesQuality, range: &Range<i64>) -> Vec<Range<Timestamp>> {
+        let interval = || self.interval(&of.tags, &rows.points(0));
+        match of.sleeps.then(interval).flatten() {
+            Some((interval_ns, _)) => sleep::stretches(rows, range, &self.request.home, interval_ns),
+            None => Vec::new(),
+        }
     }
 
     fn rows(
@@ -304,8 +326,9 @@ impl Gathering<'_> {
         };
         let Self { request, .. } = self;
         let rests: Vec<Rest> =
-            checks::rests(role, &range, &request.home, battery, interval_ns.saturating_mul(5));
-        let checks = checks::of_field(role, points, interval_ns, request.rated_w, rests);
+            checks::rests(role, &range, &request.home, battery, checks::longest_gap_ns(interval_ns));
+        let rated = self.rated(tags);
+        let checks = checks::of_field(role, points, interval_ns, rated, rests, part.asleep.clone());
         let name = self.name(tags, field)?;
         let times = Timestamp(range.start)..Timestamp(range.end);
         let mut report = assess(&name, points, &times, &checks)
@@ -333,6 +356,15 @@ impl Gathering<'_> {
         })?;
         let measurement = self.request.selection.measurement.clone();
         Ok(FieldName { measurement, tags, field: field.to_owned() })
+    }
+
+    fn rated(&self, tags: &Tags) -> Option<Rated> {
+        let Self { request, .. } = self;
+        let own = || {
+            let (_, name) = tags.iter().find(|(key, _)| key == DEVICE)?;
+            request.inverters_w.get(name).map(|watts| Rated::Inverter(*watts))
+        };
+        request.rated_w.map(Rated::Plant).or_else(own)
     }
 
     fn interval(&self, tags: &Tags, points: &[(Timestamp, f64)]) -> Option<(i64, IntervalFrom)> {

@@ -11,6 +11,7 @@ mod checks;
 mod gather;
 mod pieces;
 mod plant;
+mod sleep;
 
 pub use checks::{BALANCE, BALANCE_WITHOUT_BATTERY};
 pub use gather::report;
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use wattlog_analytics::quality::{FieldReport, Limits, PlantReport, QualityError};
 use wattlog_engine::query::{QueryError, Zone};
+use wattlog_model::Timestamp;
 
 /// Most points of a field that are judged together.
 pub const MOST_POINTS: u64 = 200_000;
@@ -57,8 +59,10 @@ pub struct QualityRequest {
     pub interval_ns: Option<i64>,
     /// The same of devices that are known, by name. Those of a plant are told also if they have no points.
     pub devices: BTreeMap<String, i64>,
-    /// Rated power of the plant in W, for the limits of powers.
+    /// Rated power of the plant in W, for the limits of powers, whatever is known of the device.
     pub rated_w: Option<f64>,
+    /// Rated power of the inverter in W, of devices of which it is known.
+    pub inverters_w: BTreeMap<String, f64>,
 }
 
 /// How good one series is.
@@ -68,6 +72,8 @@ pub struct SeriesQuality {
     pub tags: Tags,
     /// Fields without any point in the range: they are not judged.
     pub absent: Vec<String>,
+    /// It lives off its own PV: nothing is expected of it in the dark.
+    pub sleeps: bool,
     /// By rising time.
     pub parts: Vec<Part>,
     /// What could not be judged.
@@ -79,6 +85,8 @@ pub struct SeriesQuality {
 pub struct Part {
     /// Its times.
     pub range: Range<i64>,
+    /// Where nothing was expected, for it slept.
+    pub asleep: Vec<Range<Timestamp>>,
     /// Each field by itself.
     pub fields: Vec<FieldQuality>,
     /// The fields of a plant against each other.

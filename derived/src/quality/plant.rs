@@ -15,6 +15,8 @@ use wattlog_model::Timestamp;
 pub(super) const PLANT: [&str; 5] = ["pv_power", "battery_power", "grid_power", "consumption", "battery_soc"];
 /// Where the power of the battery stands in it.
 pub(super) const BATTERY: usize = 1;
+/// Where its state of charge stands.
+pub(super) const CHARGE: usize = 4;
 /// The device's own clock, as seconds since 1970-01-01 00:00 of that clock.
 pub(super) const CLOCK: &str = "inverter_clock";
 

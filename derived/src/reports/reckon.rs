@@ -196,9 +196,14 @@ fn sessions_of(sessions: &[&Session]) -> Value {
         out.insert("energy_kwh".into(), json!(sum(|s| s.energy_kwh)));
         out.insert("grid_kwh".into(), json!(sum(|s| s.energy_grid_kwh)));
         match kind {
-            SessionKind::Charging => out.insert("cost_pln".into(), json!(cost)),
-            SessionKind::Selling => out.insert("revenue_pln".into(), json!(revenue)),
-        };
+            SessionKind::Charging => {
+                out.insert("cost_pln".into(), json!(cost));
+                out.insert("savings_pln".into(), json!(money(|s| s.savings)));
+            }
+            SessionKind::Selling => {
+                out.insert("revenue_pln".into(), json!(revenue));
+            }
+        }
         Value::Object(out)
     };
     json!({ "charging": of(SessionKind::Charging), "selling": of(SessionKind::Selling) })

@@ -1,6 +1,7 @@
 //! Detecting one window again from stored points.
 
 use super::samples::{Kept, Samples, SamplesError, Source, Wanted};
+use super::saving::savings;
 use std::ops::Range;
 use wattlog_analytics::session::{Kind, Params, Session, Status, affected_window, redetect};
 use wattlog_model::Timestamp;
@@ -22,8 +23,8 @@ pub(super) struct Window<'a> {
 /// What came out.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// Sessions, and the times in which they take the place of those that begin there.
-    Whole { times: Range<i64>, sessions: Vec<Session>, notes: Vec<String> },
+    /// Sessions with what they saved, and the times in which they take the place of those that begin there.
+    Whole { times: Range<i64>, sessions: Vec<(Session, Option<f64>)>, notes: Vec<String> },
     /// It reaches beyond what sessions are known of.
     Further,
 }
@@ -61,5 +62,7 @@ pub(super) fn detect(
         }
     }
     let times = found.window.start.0..found.window.end.0;
-    Ok(Found::Whole { times, sessions: found.sessions, notes: samples.notes })
+    let saved = savings(source, &found.sessions)?;
+    let sessions = found.sessions.into_iter().zip(saved).collect();
+    Ok(Found::Whole { times, sessions, notes: samples.notes })
 }

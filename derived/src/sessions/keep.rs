@@ -211,7 +211,7 @@ impl Part<'_> {
         let meets = |found: &session::Session| {
             held.iter().any(|held| held.start <= found.end && found.start <= held.end)
         };
-        let found = found.iter().filter(|found| is_whole(found.start) && !meets(found)).map(record_of);
+        let found = found.iter().filter(|(found, _)| is_whole(found.start) && !meets(found)).map(record_of);
         let old = old.into_iter().filter(|stored| {
             is_whole(stored.record.start) && times.contains(&stored.record.start.0) && is_of(&stored.record)
         });
@@ -287,4 +287,4 @@ impl Part<'_> {
     }
 }
 
-type FoundAll = (Vec<session::Session>, Vec<Stored<Session>>, Range<i64>, Vec<String>);
+type FoundAll = (Vec<(session::Session, Option<f64>)>, Vec<Stored<Session>>, Range<i64>, Vec<String>);

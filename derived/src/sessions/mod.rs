@@ -13,9 +13,11 @@ mod detect;
 mod keep;
 mod record;
 mod samples;
+mod saving;
 
 pub(crate) use keep::{Part, bounds, has_any, next_from, silent};
 pub(crate) use samples::SamplesError;
+pub(crate) use saving::days_of;
 
 use wattlog_analytics::session::{Kind, Params};
 

@@ -19,8 +19,8 @@ pub(super) fn kind_of(kind: Kind) -> SessionKind {
     }
 }
 
-/// The record of a session that was found.
-pub(super) fn record_of(found: &session::Session) -> Session {
+/// The record of a session that was found, and of what it saved.
+pub(super) fn record_of((found, savings): &(session::Session, Option<f64>)) -> Session {
     let is_charging = found.kind == Kind::Charging;
     let is_over = found.status == Status::Closed;
     // Registers say what they like; the ledger holds shares.
@@ -48,7 +48,7 @@ pub(super) fn record_of(found: &session::Session) -> Session {
         total_cost: money.filter(|_| is_charging),
         // What is earned is a cost below zero.
         revenue: money.filter(|_| !is_charging).map(|cost| rounded(-cost)),
-        savings: None,
+        savings: *savings,
         currency: "PLN".to_owned(),
         coverage: Some(rounded(found.coverage().clamp(0.0, 1.0))),
         details: json!({

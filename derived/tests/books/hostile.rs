@@ -3,6 +3,7 @@
 use super::*;
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use wattlog_engine::Rule;
 use wattlog_engine::query::{QueryRequest, ResultSeries};
 
@@ -223,6 +224,14 @@ async fn what_could_not_be_read_is_told_anew_when_it_can_be() {
         let partial = reports(&home, 1, |found| found[0].record.data["is_partial"] == true).await;
         assert!(partial[0].record.data["charge_kwh"].as_f64() < Some(9.5), "{partial:?}");
         assert_eq!(home.sessions().await[1..], found[1..]);
+        let lost = |home: &Home| {
+            let status = home.books.status();
+            let within = |lost: Vec<Range<i64>>| {
+                lost.iter().any(|lost| lost.start < START + 24 * HOUR && START < lost.end)
+            };
+            [status.lost_sessions, status.lost_reports, home.energy.status().lost].map(within)
+        };
+        home.until("what is lost is told", || lost(&home) == [true; 3]).await;
         // The file is put right; within an hour, or with the next start, that is found.
         if is_restarted {
             home.stop().await;
@@ -239,6 +248,7 @@ async fn what_could_not_be_read_is_told_anew_when_it_can_be() {
         reports(&home, 1, is_whole).await;
         let sessions = home.sessions().await;
         close(sessions[0].record.total_cost, 7.2 * 0.8, "the night's charge");
+        home.until("nothing is lost any more", || lost(&home) == [false; 3]).await;
         home.stop().await;
     }
 }

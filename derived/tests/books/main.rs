@@ -201,7 +201,8 @@ async fn plant_by_arithmetic(home: Home) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tariff_that_changes_prices_its_sessions_again_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
-    let home = Home::open(SimDisk::new(2), &folder, START + 80 * HOUR);
+    // Days of 24 hours from the beginning on: what a night saved depends on all tariffs of its day.
+    let home = Home::open_in(SimDisk::new(2), folder.path(), START + 80 * HOUR, "Etc/GMT-2");
     let turn = START + 24 * HOUR;
     home.tariff(Direction::Import, 0.8, START, Some(turn)).await;
     home.write(&points("roof", 72, 60 * SECOND));
@@ -231,12 +232,12 @@ async fn a_tariff_that_changes_prices_its_sessions_again_and_no_other() {
     let disk = home.disk.clone();
     home.stop().await;
     {
-        let home = Home::open(disk.clone(), &folder, START + 80 * HOUR);
+        let home = Home::open_in(disk.clone(), folder.path(), START + 80 * HOUR, "Etc/GMT-2");
         home.task.abort();
         home.ledger.remove::<Tariff>(second.id, Expected::Any, &Actor::new("test")).await.unwrap();
         home.stop_store().await;
     }
-    let home = Home::open(disk, &folder, START + 80 * HOUR);
+    let home = Home::open_in(disk, folder.path(), START + 80 * HOUR, "Etc/GMT-2");
     home.settle().await;
     let bare = home.sessions().await;
     assert_eq!((night(&bare, 1), bare[3].version), (None, 4), "no price is left over");
@@ -271,6 +272,54 @@ async fn market_prices_that_come_late_price_the_sessions_of_their_hours() {
     close(night.total_cost, 3.6 * 0.5 - (3.6 * 59.0 / 60.0 + flank) * 0.25, "cost");
     close(night.details["priced_kwh"].as_f64(), 7.2 - flank, "what has a price");
     assert_eq!((priced[0].version, &priced[1..]), (2, &first[1..]));
+    home.stop().await;
+}
+
+/// The market's price of the hours of the day on which the clock goes back, from `first` on.
+fn hours(home: &Home, first: i64, prices: &[f64]) {
+    let mut batch = WriteBatch::new("wattlog", None);
+    let slot = batch.series(PRICES, &TagSet::new([("source", "test")]).unwrap());
+    for (at, price) in prices.iter().enumerate() {
+        let time = Timestamp(START + (first + at as i64) * HOUR);
+        batch.row(slot, time, at as u32).float("market_price", *price);
+    }
+    assert_eq!(home.engine.write(batch).unwrap().rejected, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_charge_saves_what_its_energy_would_have_cost_at_the_mean_price_of_its_day() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::open(SimDisk::new(21), &folder, START + 30 * HOUR);
+    let market = Tariff {
+        definition: serde_json::json!({ "sold": true, "energy": { "market": { "source": "test" } } }),
+        ..tariff(Direction::Import, 0.0, START, None)
+    };
+    home.ledger.insert(market, &Actor::new("test")).await.unwrap();
+    home.tariff(Direction::Export, 0.3, START, None).await;
+    home.write(&points("roof", 24, 60 * SECOND));
+    // The day has 25 hours; the last one is not told yet.
+    let prices: Vec<f64> = (0..25).map(|hour| 0.1 + 0.02 * f64::from(hour)).collect();
+    hours(&home, 0, &prices[..24]);
+    home.settle().await;
+    let first = home.sessions().await;
+    let flank = 3.6 * 0.5 / 60.0;
+    let cost = flank * prices[0] + 3.6 * prices[1] + (3.6 * 59.0 / 60.0 + flank) * prices[2];
+    close(first[0].record.total_cost, cost, "cost");
+    assert_eq!(first[0].record.savings, None, "a price of the day is missing");
+    hours(&home, 24, &prices[24..]);
+    home.settle().await;
+    let whole = home.sessions().await;
+    close(whole[0].record.savings, 7.2 * 0.34 - cost, "with the mean of 25 hours");
+    // Another price of the evening is none of the night's, but one of its day.
+    hours(&home, 20, &[1.5]);
+    home.settle().await;
+    let dear = home.sessions().await;
+    close(dear[0].record.savings, 7.2 * (0.34 + (1.5 - prices[20]) / 25.0) - cost, "a dear evening");
+    assert_eq!(dear[0].record.total_cost, first[0].record.total_cost);
+    assert_eq!((dear[0].version, &dear[1..]), (3, &first[1..]));
+    // From the roof nothing was bought; a sale has a revenue.
+    assert_eq!((dear[1].record.savings, dear[2].record.savings), (None, None));
+    assert!(dear[2].record.revenue.is_some());
     home.stop().await;
 }
 

@@ -39,7 +39,15 @@ fn prices(rng: &mut Rng) -> BTreeMap<i64, f64> {
     told.filter(|(_, is_known, _)| *is_known > 0).map(|(time, _, price)| (time, price)).collect()
 }
 
-/// All sessions of one kind by a detector alone. A price holds for an hour, or until the next one.
+/// The price that holds at an instant: for as long as to the nearer of its neighbours, an hour at most.
+fn price_at(prices: &BTreeMap<i64, f64>, time: i64) -> Option<f64> {
+    let (told, price) = prices.range(..=time).next_back()?;
+    let before = prices.range(..told).next_back().map_or(HOUR, |(before, _)| told - before);
+    let after = prices.range(told + 1..).next().map_or(HOUR, |(after, _)| after - told);
+    (time - told < before.min(after).min(HOUR)).then_some(*price)
+}
+
+/// All sessions of one kind by a detector alone.
 fn plain(kind: Kind, points: &[Point], prices: &BTreeMap<i64, f64>) -> Vec<session::Session> {
     let params = Params { price_max_age_ns: MINUTE, ..Params::default() };
     let mut samples: BTreeMap<i64, Sample> = BTreeMap::new();
@@ -56,9 +64,9 @@ fn plain(kind: Kind, points: &[Point], prices: &BTreeMap<i64, f64>) -> Vec<sessi
     }
     for minute in 0..DAYS * 1440 + 60 {
         let time = START + minute * MINUTE;
-        let Some((_, price)) = prices.range(time - HOUR + 1..=time).next_back() else { continue };
+        let Some(price) = price_at(prices, time) else { continue };
         let sample = samples.entry(time).or_insert_with(|| Sample::empty(Timestamp(time)));
-        (sample.import_price_pln_kwh, sample.export_price_pln_kwh) = (Some(*price), Some(*price));
+        (sample.import_price_pln_kwh, sample.export_price_pln_kwh) = (Some(price), Some(price));
     }
     let mut detector = Detector::new("roof", kind, params).unwrap();
     let mut found: Vec<_> = samples.values().filter_map(|sample| detector.feed(sample).unwrap()).collect();

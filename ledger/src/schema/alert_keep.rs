@@ -57,6 +57,7 @@ impl Ledger {
     /// # Errors
     /// The database.
     pub async fn alert_backlog(&self) -> Result<AlertBacklog, LedgerError> {
+        self.noted(async {
         let pool = self.pool().await?;
         let sql = "SELECT COUNT(CASE WHEN status = 'pending' THEN 1 END), \
                    MIN(CASE WHEN status = 'pending' THEN created_ns END), \
@@ -71,6 +72,8 @@ impl Ledger {
             })
         };
         read.await.map_err(|error| failed::<AlertDelivery>("count", error))
+        })
+        .await
     }
 
     /// Takes away the events and deliveries of at most `most` episodes that ended before `before`, the oldest first, in one
@@ -84,6 +87,7 @@ impl Ledger {
         most: usize,
         actor: &Actor,
     ) -> Result<AlertsForgotten, LedgerError> {
+        self.noted(async {
         let mut writing = self.write(actor).await?;
         let to_be_sent = "SELECT 1 FROM alert_deliveries AS due JOIN alert_events AS told ON told.id = due.event_id \
                           WHERE due.status = 'pending' AND told.event_key IN";
@@ -117,5 +121,7 @@ impl Ledger {
             done.events += dropped.map_err(|error| failed::<AlertEvent>("remove", error))?.rows_affected();
         }
         writing.commit(done).await
+        })
+        .await
     }
 }

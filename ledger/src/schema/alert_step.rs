@@ -56,16 +56,19 @@ impl Ledger {
         step: AlertStep,
         actor: &Actor,
     ) -> Result<AlertStepDone, LedgerError> {
-        let now = self.now();
-        let mut writing = self.write(actor).await?;
-        let mut done = AlertStepDone::default();
-        if let Some((before, state)) = step.state {
-            done.state_version = exchange(&mut writing, before, state).await?;
-        }
-        for finding in step.findings {
-            tell(&mut writing, finding, now, &mut done).await?;
-        }
-        writing.commit(done).await
+        self.noted(async {
+            let now = self.now();
+            let mut writing = self.write(actor).await?;
+            let mut done = AlertStepDone::default();
+            if let Some((before, state)) = step.state {
+                done.state_version = exchange(&mut writing, before, state).await?;
+            }
+            for finding in step.findings {
+                tell(&mut writing, finding, now, &mut done).await?;
+            }
+            writing.commit(done).await
+        })
+        .await
     }
 
     /// Events of rules that were removed while they were pending or firing, the oldest first, one for each episode: those
@@ -75,6 +78,7 @@ impl Ledger {
     /// # Errors
     /// The database.
     pub async fn unended_without_rule(&self, limit: usize) -> Result<Vec<Stored<AlertEvent>>, LedgerError> {
+        self.noted(async {
         let pool = self.pool().await?;
         let stem =
             "substr(alert_events.event_key, 1, length(alert_events.event_key) - length(alert_events.state))";
@@ -90,6 +94,8 @@ impl Ledger {
         let rows = rows.map_err(|error| failed::<AlertEvent>("list", error))?;
         let read = rows.iter().map(read_stored).collect::<Result<_, _>>();
         read.map_err(|error| failed::<AlertEvent>("read", error))
+        })
+        .await
     }
 }
 

@@ -2,12 +2,12 @@
 //!
 //! Invariants
 //! 1. Of each name at most one revision is active.
-//! 2. The data of a revision never changes; saving makes a new one, numbered from 1 without gaps.
+//! 2. Data and label of a revision never change; saving makes a new one, numbered from 1 without gaps.
 
 use super::check_name;
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
-use crate::listing::{Cursor, Listing, Order, Page};
+use crate::listing::Listing;
 use crate::record::{Actor, Invalid, Stored, Value as Column, checked_values, record};
 use crate::store::{Expected, bind, failed};
 use serde::{Deserialize, Serialize};
@@ -61,7 +61,8 @@ pub struct Difference {
 }
 
 impl Ledger {
-    /// Saves a new revision and puts it in force; the same data as in the one in force makes none.
+    /// Saves a new revision and puts it in force; the same label and data as in the one in force make none, but another note is put to it.
+    /// No note leaves that as it is.
     ///
     /// # Errors
     /// As [`Ledger::insert`]; [`LedgerError::Conflict`] if `expected` names a revision and another one is in force.
@@ -70,10 +71,13 @@ impl Ledger {
         name: &str,
         label: Option<String>,
         data: Value,
-        note: String,
+        note: Option<String>,
         expected: Expected,
         actor: &Actor,
     ) -> Result<Stored<Configuration>, LedgerError> {
+        self.noted(async {
+        let is_told = note.is_some();
+        let note = note.unwrap_or_default();
         let mut fresh = Configuration { name: name.to_owned(), revision: 1, label, data, active: true, note };
         checked_values(&fresh)?;
         let mut writing = self.write(actor).await?;
@@ -97,7 +101,13 @@ impl Ledger {
         }
         if let Some(active) = active {
             if active.record.data == fresh.data && active.record.label == fresh.label {
-                return Ok(active);
+                if !is_told || active.record.note == fresh.note {
+                    return Ok(active);
+                }
+                fresh.revision = active.record.revision;
+                let values = checked_values(&fresh)?;
+                let outcome = writing.change(active, fresh, &values).await?;
+                return writing.commit(outcome.stored).await;
             }
             let retired = Configuration { active: false, ..active.record.clone() };
             let values = checked_values(&retired)?;
@@ -107,6 +117,8 @@ impl Ledger {
         let values = checked_values(&fresh)?;
         let outcome = writing.put(fresh, &values).await?;
         writing.commit(outcome.stored).await
+        })
+        .await
     }
 
     /// Puts an earlier revision in force again.
@@ -119,6 +131,7 @@ impl Ledger {
         revision: i64,
         actor: &Actor,
     ) -> Result<Stored<Configuration>, LedgerError> {
+        self.noted(async {
         let mut writing = self.write(actor).await?;
         writing.lock(&lock_of(name)).await?;
         // Read by the same connection: one that waits for another while others wait for it would wait for ever.
@@ -142,6 +155,8 @@ impl Ledger {
         let values = checked_values(&active)?;
         let outcome = writing.change(wanted, active, &values).await?;
         writing.commit(outcome.stored).await
+        })
+        .await
     }
 
     /// A revision of `name`; none: the one in force.
@@ -159,19 +174,6 @@ impl Ledger {
             None => listing.with("active", Column::Int(Some(1))),
         };
         Ok(self.list::<Configuration>(&listing).await?.records.pop())
-    }
-
-    /// A page of the revisions of `name`, the newest first.
-    ///
-    /// # Errors
-    /// The database.
-    pub async fn configuration_revisions(
-        &self,
-        name: &str,
-        after: Option<Cursor>,
-    ) -> Result<Page<Configuration>, LedgerError> {
-        let listing = Listing { order: Order::NewestFirst, after, ..Listing::all() };
-        self.list::<Configuration>(&listing.with_text("name", name)).await
     }
 
     /// How revision `to` differs from revision `from`.

@@ -71,7 +71,7 @@ record! {
     pub struct Session in "sessions"
     key ["session_id"] time "start_ns" filters ["session_id", "kind", "device_id", "source", "status", "origin"] history true
     {
-        /// Names it for whoever told it.
+        /// Names it for whoever told it; `charging/ID` or `selling/ID` of the optimiser.
         session_id: String => "session_id",
         /// Charging or selling.
         kind: SessionKind => "kind",

@@ -69,12 +69,12 @@ on_both! {
             let ledger = ledger.clone();
             writers.spawn(async move {
                 let data = json!({"writer": writer});
-                ledger.save_configuration("optimiser", None, data, String::new(), Expected::Any, &actor()).await
+                ledger.save_configuration("optimiser", None, data, None, Expected::Any, &actor()).await
             });
         }
         let saved = writers.join_all().await;
         assert!(saved.iter().all(Result::is_ok), "{saved:?}");
-        let all = ledger.configuration_revisions("optimiser", None).await.unwrap().records;
+        let all = ledger.list::<Configuration>(&Listing::all().with_text("name", "optimiser")).await.unwrap().records;
         let mut revisions: Vec<i64> = all.iter().map(|one| one.record.revision).collect();
         revisions.sort_unstable();
         assert_eq!(revisions, (1..=WRITERS).collect::<Vec<_>>());

@@ -52,6 +52,19 @@ on_both! {
         }
     }
 
+    async fn a_listing_leaves_out_what_it_must_not_have(place) {
+        let ledger = place.open().await;
+        let sessions = (0..9).map(|number| session(number, number, [None, Some("roof"), Some("shed")][number as usize % 3]));
+        ledger.put_all(sessions.collect(), &actor()).await.unwrap();
+        let numbers = async |listing: Listing| -> Vec<String> {
+            let page = ledger.list::<Session>(&listing).await.unwrap();
+            page.records.into_iter().map(|one| one.record.session_id).collect()
+        };
+        let others = Listing::all().without_text("device_id", "shed");
+        assert_eq!(numbers(others.clone()).await, ["s0", "s1", "s3", "s4", "s6", "s7"], "also those of no device");
+        assert_eq!(numbers(others.with_text("kind", "charging")).await, ["s1", "s4", "s7"]);
+    }
+
     async fn a_page_of_large_records_ends_early_and_the_next_goes_on(place) {
         let ledger = place.open().await;
         for number in 0..12 {

@@ -100,6 +100,57 @@ async fn a_file_that_is_no_database_is_set_aside_too() {
     is_new_and_says_so(&place, &ledger, &text).await;
 }
 
+/// Pages of the second half become none of a tree.
+fn overwrite(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..].fill(0xa5);
+    std::fs::write(file, &bytes).unwrap();
+}
+
+#[tokio::test]
+async fn damage_that_is_met_while_it_runs_is_told_and_remembered() {
+    let place = Place::sqlite();
+    // So many that the roots of the tables lie in the first half.
+    filled(&place, 2000).await.close().await;
+    let ledger = place.open().await;
+    assert_eq!((ledger.health().await.damaged, ledger.health().await.reason), (None, None));
+    overwrite(&file_of(&place));
+    let everything = Listing { limit: Listing::MAX_LIMIT, ..Listing::all() };
+    let error = ledger.list::<Annotation>(&everything).await.unwrap_err();
+    assert!(matches!(&error, LedgerError::Damaged { file, .. } if *file == file_of(&place)), "{error:?}");
+    assert!(!error.may_pass());
+    let health = ledger.health().await;
+    assert!(health.damaged.as_ref().unwrap().contains("list"), "{health:?}");
+    assert!(health.reason.as_ref().unwrap().contains("the ledger is damaged"), "{health:?}");
+    // What lies elsewhere is still read, and that changes nothing.
+    ledger.get::<Annotation>(1).await.unwrap().unwrap();
+    assert_eq!(ledger.health().await.damaged, health.damaged);
+    // The next start sets it aside.
+    ledger.close().await;
+    let again = place.open().await;
+    assert!(again.opened().unwrap().set_aside.is_some());
+    assert_eq!(again.health().await.damaged, None);
+}
+
+#[tokio::test]
+async fn a_file_that_became_no_database_is_told_by_that_and_not_as_a_timeout() {
+    let place = Place::sqlite();
+    filled(&place, 3).await.close().await;
+    let wait = std::time::Duration::from_millis(300);
+    let options = LedgerOptions { wait, ..LedgerOptions::new(place.backend.clone()) };
+    let ledger = Ledger::new(options, place.clock.clone()).unwrap();
+    ledger.ready().await.unwrap();
+    std::fs::write(file_of(&place), vec![b'x'; 100_000]).unwrap();
+    assert!(ledger.insert(numbered(0), &actor()).await.is_err());
+    let health = ledger.health().await;
+    assert!(
+        !health.available && health.reason.as_ref().unwrap().contains("the ledger is damaged"),
+        "{health:?}"
+    );
+    assert!(health.damaged.unwrap().contains("not a database"));
+}
+
 #[tokio::test]
 async fn a_torn_log_gives_what_was_committed_before() {
     // The last frames of a log that a power cut left: SQLite drops them, and the file is sound.

@@ -148,7 +148,8 @@ pub(crate) async fn retry(
     PathParts(id): PathParts<String>,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
-    let actor = actor(Peer::of(request.extensions()));
+    let peer = Peer::of(request.extensions());
+    let actor = actor(peer);
     drop(request);
     let missing = || missing_text("alert_deliveries", &id);
     let number = id.parse().map_err(|_| missing())?;
@@ -162,7 +163,7 @@ pub(crate) async fn retry(
     let outcome = ledger.update(number, Expected::Version(stored.version), again, &actor).await?;
     state.alerts().wake();
     tracing::info!(delivery = number, channel = outcome.stored.record.channel, "a dead letter is sent again");
-    one(StatusCode::OK, &outcome.stored)
+    one(&state, peer, StatusCode::OK, &outcome.stored)
 }
 
 /// How long a probe waits for the ledger.

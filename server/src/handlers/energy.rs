@@ -1,5 +1,6 @@
 //! Energy and money by day, month and year.
 
+use super::query::{PARTIAL, partial_text};
 use crate::asked::{self, csv_line};
 use crate::error::ApiError;
 use crate::state::ServerState;
@@ -14,8 +15,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use wattlog_derived::PriceCache;
 use wattlog_derived::energy::{
-    self, EnergyAnswer, EnergyError, EnergyKeeper, EnergyRequest, FIELDS, Money, Period, QUARTER_NS,
-    coverage, energies, quarter_of, rounded, shares,
+    self, EnergyAnswer, EnergyError, EnergyKeeper, EnergyRequest, FIELDS, Period, QUARTER_NS, coverage,
+    energies, quarter_of, rounded, shares,
 };
 use wattlog_derived::price::{PriceError, PricePiece, StoredTariff};
 use wattlog_derived::tariffs::{priced, stored_tariffs};
@@ -55,16 +56,15 @@ pub(crate) async fn energy(
     let text = format!("energy {} {}", asked.period.name(), asked.zone.name());
     let shared = Arc::clone(&state.shared);
     let is_csv = asked.is_csv;
-    let body = state
+    let (body, is_partial) = state
         .query("energy", text, move |engine, control, _| {
             let (months, known_prices) = &shared.months;
-            let (prices, mut notes) =
+            let Prices { pieces: [import_prices, export_prices], mut notes, is_lost } =
                 prices((engine, known_prices), &keeper, &tariffs, (&asked.range, &home), control);
             let status = keeper.status();
             if let Some(error) = &status.error {
                 notes.push(format!("energies are not kept at present: {error}"));
             }
-            let [import_prices, export_prices] = prices;
             let request = EnergyRequest {
                 range: asked.range.clone(),
                 now: now.0,
@@ -76,10 +76,14 @@ pub(crate) async fn energy(
             };
             let answer = energy::answer(engine, keeper.options(), (&status, Some(months)), &request, control)
                 .map_err(refusal)?;
-            Ok(if asked.is_csv { csv(&answer, &asked) } else { told(&answer, &asked, &notes)? })
+            let body = if asked.is_csv { csv(&answer, &asked) } else { told(&answer, &asked, &notes)? };
+            Ok((body, is_lost || !answer.lost.is_empty() || !answer.pending.is_empty()))
         })
         .await?;
-    Ok(asked::told(body, is_csv))
+    let mut response = asked::told(body, is_csv);
+    // A table has no place for it.
+    response.headers_mut().insert(PARTIAL, partial_text(is_partial));
+    Ok(response)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,22 +194,28 @@ impl Asked {
     }
 }
 
-/// Prices of what is bought and sold over the range, and why they are not whole.
+/// Prices of what is bought and sold, and why they are not whole.
+#[derive(Default)]
+struct Prices {
+    pieces: [Option<Vec<PricePiece>>; 2],
+    notes: Vec<String>,
+    /// Some that are there could not be read.
+    is_lost: bool,
+}
+
+/// Prices over the range.
 fn prices(
     (engine, known): (&Engine, &PriceCache),
     keeper: &Arc<EnergyKeeper>,
     tariffs: &Result<Vec<Stored<Tariff>>, String>,
     (range, home): (&Range<i64>, &Zone),
     control: &QueryControl,
-) -> ([Option<Vec<PricePiece>>; 2], Vec<String>) {
-    let mut notes = Vec::new();
+) -> Prices {
     let tariffs = match tariffs {
         Ok(tariffs) => tariffs,
-        Err(error) => {
-            notes.push(format!("no money: {error}"));
-            return ([None, None], notes);
-        }
+        Err(error) => return Prices { notes: vec![format!("no money: {error}")], ..Prices::default() },
     };
+    let (mut notes, mut is_lost) = (Vec::new(), false);
     let mut of = |direction: Direction, what: &str| {
         let found = priced(tariffs, direction, range, |definition, times| {
             // Hours of a tariff are those of the home, whoever asks.
@@ -213,13 +223,19 @@ fn prices(
             known.pieces(definition, (engine, database), times, home, control)
         });
         notes.extend(found.notes);
-        if found.pieces.is_none() {
+        is_lost |= found.is_lost || found.failed.is_some();
+        if !found.is_held {
             notes.push(format!("no {what}: the ledger has no tariff for that time (POST /api/v1/tariffs)"));
+        } else if found.pieces.as_ref().is_some_and(Vec::is_empty) {
+            notes.push(format!(
+                "no {what}: no price is known at any time of it (/api/v1/prices?direction={} tells each hour)",
+                direction.as_str()
+            ));
         }
         found.pieces
     };
-    let prices = [of(Direction::Import, "cost"), of(Direction::Export, "revenue")];
-    (prices, notes)
+    let pieces = [of(Direction::Import, "cost"), of(Direction::Export, "revenue")];
+    Prices { pieces, notes, is_lost }
 }
 
 fn refusal(error: EnergyError) -> ApiError {
@@ -307,8 +323,9 @@ fn csv(answer: &EnergyAnswer, asked: &Asked) -> Vec<u8> {
     let mut out = Vec::new();
     let names = FIELDS.into_iter().filter(|name| name.ends_with("_kwh"));
     let head = ["device_id", "start", "end", "coverage"].into_iter().chain(names);
-    let money = ["self_consumption", "self_sufficiency", "cost_pln", "revenue_pln"];
-    csv_line(&mut out, head.chain(money).map(str::to_owned));
+    let tail = ["self_consumption", "self_sufficiency", "cost_pln", "revenue_pln"];
+    let priced = ["cost_priced_kwh", "revenue_priced_kwh"];
+    csv_line(&mut out, head.chain(tail).chain(priced).map(str::to_owned));
     let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
     for device in &answer.devices {
         for period in &device.periods {
@@ -317,8 +334,10 @@ fn csv(answer: &EnergyAnswer, asked: &Asked) -> Vec<u8> {
                 asked.time(period.times.start),
                 asked.time(period.times.end.min(asked.end)),
             ];
-            let pln = |money: Option<Money>| money.map(|money| rounded(money.pln));
-            let tail = shares(&period.values).into_iter().chain([pln(period.cost), pln(period.revenue)]);
+            let money = [period.cost, period.revenue];
+            let pln = money.map(|money| money.map(|money| rounded(money.pln)));
+            let priced = money.map(|money| money.map(|money| rounded(money.priced_kwh)));
+            let tail = shares(&period.values).into_iter().chain(pln).chain(priced);
             let values = std::iter::once(Some(coverage(period, asked.end)))
                 .chain(energies(&period.values).map(|(_, value)| value))
                 .chain(tail);

@@ -104,6 +104,7 @@ use utoipa::OpenApi;
         configurations::configuration,
         configurations::save,
         configurations::revisions,
+        configurations::history,
         configurations::difference,
         configurations::activate,
         charging::charging_sessions,

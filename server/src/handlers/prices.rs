@@ -26,9 +26,9 @@ use wattlog_wire::shortened;
         ("start" = Option<String>, Query, description = "Beginning, as for /api/v1/query; default: today's midnight in the zone"),
         ("end" = Option<String>, Query, description = "End, not included; default: the end of the day after that of start"),
         ("tariff" = Option<String>, Query, description = "Name of a tariff of the ledger; without it market prices alone"),
-        ("direction" = Option<String>, Query, description = "import (default) or export; with tariff"),
+        ("direction" = Option<String>, Query, description = "import (default) or export; without tariff: the tariffs of that direction, each while it holds"),
         ("device_id" = Option<String>, Query, description = "As tag.device_id"),
-        ("tag.KEY" = Option<String>, Query, description = "Which market prices, as for /api/v1/query; without tariff"),
+        ("tag.KEY" = Option<String>, Query, description = "Which market prices, as for /api/v1/query; without tariff and direction"),
         ("every" = Option<String>, Query, description = "Length of a step: 15m or 1h (default)"),
         ("tz" = Option<String>, Query, description = "IANA zone of steps and times; default the home zone"),
         ("format" = Option<String>, Query, description = "json (default), csv")),
@@ -47,8 +47,8 @@ pub(crate) async fn prices(
     let home = state.shared.bucket_zone.clone();
     let asked = Asked::parse(query, &home, now)?;
     let is_csv = asked.is_csv;
-    let held = match &asked.tariff {
-        Some(name) => Some(held(state.ledger()?, name, asked.direction).await?),
+    let held = match asked.direction {
+        Some(direction) => Some(held(state.ledger()?, asked.tariff.as_deref(), direction).await?),
         None => None,
     };
     let database = state.shared.options.default_database.clone();
@@ -74,10 +74,13 @@ pub(crate) async fn prices(
     Ok(asked::told(body, is_csv))
 }
 
-/// When the tariff of that name holds, and what it says then.
-async fn held(ledger: &Ledger, name: &str, direction: Direction) -> Result<Vec<Holding>, ApiError> {
-    let word = if direction == Direction::Import { "import" } else { "export" };
-    let mut listing = Listing::all().with_text("name", name).with_text("direction", word);
+/// When the tariff of that name holds, or without one any of that direction, and what it says then.
+async fn held(ledger: &Ledger, name: Option<&str>, direction: Direction) -> Result<Vec<Holding>, ApiError> {
+    let word = direction.as_str();
+    let mut listing = Listing::all().with_text("direction", word);
+    if let Some(name) = name {
+        listing = listing.with_text("name", name);
+    }
     let mut held = Vec::new();
     loop {
         let page = ledger.list::<Tariff>(&listing).await?;
@@ -91,8 +94,8 @@ async fn held(ledger: &Ledger, name: &str, direction: Direction) -> Result<Vec<H
     }
     if held.is_empty() {
         let text = format!(
-            "the ledger has no tariff {:?} with direction {word}: GET /api/v1/tariffs lists them, POST makes one",
-            shortened(name)
+            "the ledger has no tariff {}with direction {word}: GET /api/v1/tariffs lists them, POST makes one",
+            name.map(|name| format!("{:?} ", shortened(name))).unwrap_or_default()
         );
         return Err(ApiError::not_found(text));
     }
@@ -110,7 +113,8 @@ fn refusal(error: PriceError) -> ApiError {
 
 struct Asked {
     tariff: Option<String>,
-    direction: Direction,
+    /// Of a tariff, or of all; none: the market alone.
+    direction: Option<Direction>,
     tags: Vec<TagFilter>,
     steps: Vec<Range<i64>>,
     every: &'static str,
@@ -124,13 +128,10 @@ impl Asked {
         let [start, end, tariff, direction, every, tz, format] =
             query.only(["start", "end", "tariff", "direction", "every", "tz", "format"])?;
         let bad = |text: String| ApiError::bad_request(text);
-        if tariff.is_some() && !tags.is_empty() {
-            return Err(
-                bad("tag: a tariff names its own market prices; leave tags or tariff out".to_owned()),
-            );
-        }
-        if tariff.is_none() && direction.is_some() {
-            return Err(bad("direction: belongs to tariff; market prices have none".to_owned()));
+        let is_market = tariff.is_none() && direction.is_none();
+        if !is_market && !tags.is_empty() {
+            let text = "tag: a tariff names its own market prices; leave tags, or tariff and direction, out";
+            return Err(bad(text.to_owned()));
         }
         let zone = asked::zone(tz.as_deref(), home)?;
         let every = asked::word("every", every.as_deref(), &[("1h", "1h"), ("15m", "15m")])?;
@@ -157,6 +158,7 @@ impl Asked {
         let steps = steps(&(start..end), length, &zone).ok_or_else(too_many)?;
         let directions = [("import", Direction::Import), ("export", Direction::Export)];
         let direction = asked::word("direction", direction.as_deref(), &directions)?;
+        let direction = (!is_market).then_some(direction);
         let is_csv = asked::is_csv(format.as_deref())?;
         Ok(Self { tariff, direction, tags, steps, every, zone, is_csv })
     }
@@ -228,7 +230,7 @@ impl Asked {
                 found.len()
             ));
         }
-        let direction = if self.direction == Direction::Import { "import" } else { "export" };
+        let direction = self.direction.map(Direction::as_str);
         let head = json!({
             "tariff": self.tariff, "direction": direction, "unit": "PLN/kWh", "includes_vat": false,
             "every": self.every, "tz": self.zone.name(), "summary": self.summary(&known), "notes": notes,

@@ -2,8 +2,9 @@
 
 use super::health::json_response;
 use crate::error::ApiError;
+use crate::link::escape;
 use crate::pace::BUSY_SECONDS;
-use crate::scorecard::{Accuracy, Asked, Figures, SAMPLE_AGE, Sample, Share, YEAR_NS};
+use crate::scorecard::{Asked, Figures, Judged, SAMPLE_AGE, Sample, Share, YEAR_NS};
 use crate::state::ServerState;
 use crate::url::QueryPairs;
 use crate::wire::time::rfc3339;
@@ -12,6 +13,7 @@ use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::ops::Range;
 use std::time::Duration;
 use wattlog_model::Timestamp;
 
@@ -95,12 +97,13 @@ pub(crate) async fn scorecard(
     query: QueryPairs,
 ) -> Result<Response<Body>, ApiError> {
     let [] = query.only([])?;
-    let asked = asked(&state);
+    let asked = asked(&state).await;
     let taken = state.sample(&asked).await?;
     let now = asked.now;
     let figures = state.survey(move |engine, control| Ok(Figures::of(engine, &asked, control))).await?;
     let resident = crate::exposition::resident_bytes().await;
     let sampled = taken.sample.as_ref().map_err(Clone::clone);
+    let judged = taken.judged.as_ref().map_err(Clone::clone);
     let metrics = [
         query_time(&state),
         speed_up(sampled.clone()),
@@ -109,8 +112,8 @@ pub(crate) async fn scorecard(
         memory(&figures, resident),
         uptime(&state, &figures),
         retention(&figures, now),
-        completeness(&figures),
-        accuracy(taken.accuracy.as_ref().map_err(Clone::clone)),
+        completeness(judged.clone()),
+        accuracy(judged),
         Measure::new("backup_success", Goal::Above(0.99), "share", Err("no backups exist yet".to_owned())),
     ];
     let body = json!({
@@ -119,7 +122,8 @@ pub(crate) async fn scorecard(
     Ok(json_response(StatusCode::OK, body.to_string()))
 }
 
-fn asked(state: &ServerState) -> Asked {
+async fn asked(state: &ServerState) -> Asked {
+    let inverters_w = state.inverters_w().await;
     let devices = state.devices();
     Asked {
         database: state.shared.options.default_database.clone(),
@@ -130,6 +134,7 @@ fn asked(state: &ServerState) -> Asked {
             .iter()
             .map(|device| (device.id.clone(), Duration::from_millis(device.interval_ms)))
             .collect(),
+        inverters_w,
     }
 }
 
@@ -280,34 +285,46 @@ fn retention(figures: &Figures, now: Timestamp) -> Measure {
         }))
 }
 
-fn completeness(figures: &Figures) -> Measure {
-    let devices: Vec<Value> = figures
+fn completeness(judged: Result<&Judged, String>) -> Measure {
+    let value = judged.clone().and_then(Judged::completeness);
+    let measure = Measure::new("completeness", Goal::Above(0.99), "share", value);
+    let Ok(judged) = judged else { return measure.over(LAST_DAYS) };
+    let devices: Vec<Value> = judged
         .devices
         .iter()
         .map(|device| {
+            let mut source = quality_link(&device.range);
+            source.push_str("&device_id=");
+            escape(&mut source, &device.device);
             json!({
-                "device_id": device.device, "coverage": device.coverage, "since": rfc3339(device.since.0),
-                "max_gap_s": device.max_gap.as_secs_f64(),
+                "device_id": device.device, "completeness": device.share,
+                "since": rfc3339(device.range.start.0), "lacks": device.lacks, "source": source,
             })
         })
         .collect();
-    Measure::new("completeness", Goal::Above(0.99), "share", figures.coverage.value.clone())
-        .over(window(&figures.coverage))
-        .from("/api/v1/query?measurement=energy_data&fn=coverage, of each device since its first point, with gap three of its poll intervals; summed over its sets of tags, mean over the devices")
-        .with(json!({ "devices": devices }))
+    judged_over(measure, judged).with(json!({
+        "devices": devices, "devices_left_out": judged.left_out,
+        "measured_again_after_s": SAMPLE_AGE.as_secs(),
+    }))
 }
 
-fn accuracy(accuracy: Result<&Accuracy, String>) -> Measure {
-    let value = accuracy.clone().map(Accuracy::share);
+fn accuracy(judged: Result<&Judged, String>) -> Measure {
+    let value = judged.clone().and_then(Judged::accuracy);
     let measure = Measure::new("accuracy", Goal::Above(0.999), "share", value);
-    let Ok(accuracy) = accuracy else { return measure.over("the last 7 days") };
-    let (start, end) = (rfc3339(accuracy.range.start.0), rfc3339(accuracy.range.end.0));
-    let unread = (accuracy.unread > 0).then(|| {
-        format!("{} stretches of time could not be judged; `unread` of the source has them", accuracy.unread)
-    });
-    measure
-        .undecided(unread)
-        .over(format!("{start} to {end}"))
-        .from(format!("/api/v1/quality?start={start}&end={end}"))
-        .with(json!({ "points": accuracy.points, "faulty": accuracy.faulty, "measured_again_after_s": SAMPLE_AGE.as_secs() }))
+    let Ok(judged) = judged else { return measure.over(LAST_DAYS) };
+    judged_over(measure, judged).with(json!({
+        "points": judged.points, "faulty": judged.faulty, "measured_again_after_s": SAMPLE_AGE.as_secs(),
+    }))
+}
+
+const LAST_DAYS: &str = "the last 7 days";
+
+fn judged_over(measure: Measure, judged: &Judged) -> Measure {
+    let (start, end) = (rfc3339(judged.range.start.0), rfc3339(judged.range.end.0));
+    measure.undecided(judged.doubt()).over(format!("{start} to {end}")).from(quality_link(&judged.range))
+}
+
+/// The report of the times; of every device, if none is added.
+fn quality_link(range: &Range<Timestamp>) -> String {
+    format!("/api/v1/quality?start={}&end={}", rfc3339(range.start.0), rfc3339(range.end.0))
 }

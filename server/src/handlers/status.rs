@@ -1,35 +1,75 @@
 //! How it is: devices, long work, and what `/metrics` says of the store.
 
 use super::health::json_response;
+use super::records::listing::{self, Asked};
 use super::storage::write_amplification;
+use crate::answer::AnswerWriter;
+use crate::budget::Peer;
 use crate::error::ApiError;
 use crate::exposition::Group;
 use crate::state::ServerState;
-use crate::url::PathParts;
+use crate::url::{PathParts, QueryPairs};
 use crate::wire::time::rfc3339;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
 use wattlog_engine::{ClockCondition, DURATION_BUCKETS_S, Engine, HistogramSnapshot};
-use wattlog_ledger::Listing;
+use wattlog_ledger::Record as _;
 use wattlog_ledger::schema::Device;
 use wattlog_wire::shortened;
 
 /// Devices: when those that are polled last answered and what went wrong, and what the ledger knows of each.
 #[utoipa::path(get, path = "/api/v1/devices", tag = "devices",
-    responses((status = 200, description = "`devices`: one entry per configured device; `records`: those of the ledger, null if it does not answer")))]
-pub(crate) async fn devices(State(state): State<ServerState>) -> Response<Body> {
-    let listing = Listing { limit: Listing::MAX_LIMIT, ..Listing::all() };
+    params(
+        ("device_id" = Option<String>, Query, description = "Only this one, also of those that are polled"),
+        ("kind" = Option<String>, Query, description = "Only records of this kind"),
+        ("location" = Option<String>, Query, description = "Only records with this location"),
+        ("start" = Option<String>, Query, description = "Records stored from this instant"),
+        ("end" = Option<String>, Query, description = "Records stored before this instant"),
+        ("order" = Option<String>, Query, description = "Of the records: desc, the newest first (default), or asc"),
+        ("limit" = Option<u32>, Query, description = "Records of a page, 1 to 10000; default 1000"),
+        ("after" = Option<String>, Query, description = "`next` of the page before"),
+        ("format" = Option<String>, Query, description = "json (default), or csv: the records alone")),
+    responses((status = 200, description = "`devices`: one entry per configured device; `records`: those of the ledger, null if it does not answer; `next`"),
+        (status = 400, description = "A parameter that cannot be read"),
+        (status = 503, description = "For csv: the ledger does not answer")))]
+pub(crate) async fn devices(
+    State(state): State<ServerState>,
+    peer: Peer,
+    query: QueryPairs,
+) -> Result<Response<Body>, ApiError> {
+    let wanted = query.0.iter().find(|(name, _)| name == "device_id").map(|(_, device)| device.clone());
+    let Asked { listing, is_csv } =
+        Asked::parse::<Device>(query, Device::FILTERS, state.shared.clock.wall())?;
+    if is_csv {
+        return listing::answer(&state, peer, &state.ledger()?.list::<Device>(&listing).await?, is_csv);
+    }
     // How the devices answer must be seen also when the ledger does not.
-    let records = match state.ledger() {
-        Ok(ledger) => ledger.list::<Device>(&listing).await.ok().map(|page| page.records),
+    let page = match state.ledger() {
+        Ok(ledger) => ledger.list::<Device>(&listing).await.ok(),
         Err(_) => None,
     };
+    let is_wanted = |id: &str| wanted.as_deref().is_none_or(|wanted| wanted == id);
+    let mut out = AnswerWriter::new(&state, peer);
+    out.text("{\"devices\":")?;
+    out.json(&polled(&state, is_wanted))?;
+    out.text(",")?;
+    match page {
+        Some(page) => listing::members(&mut out, &page)?,
+        None => out.text("\"next\":null,\"records\":null")?,
+    }
+    out.text("}")?;
+    Ok(json_response(StatusCode::OK, out.finish()?))
+}
+
+/// Devices that are polled.
+fn polled(state: &ServerState, is_wanted: impl Fn(&str) -> bool) -> Vec<Value> {
     let now = state.shared.clock.wall();
-    let list: Vec<Value> = state
+    state
         .devices()
         .into_iter()
+        .filter(|device| is_wanted(&device.id))
         .map(|device| {
             let age_ms = device.last_success.map(|time| now.0.saturating_sub(time.0).max(0) / 1_000_000);
             // Three missed polls in a row are silence; one or two happen on any radio link.
@@ -46,8 +86,7 @@ pub(crate) async fn devices(State(state): State<ServerState>) -> Response<Body> 
                 "dropped_points": device.dropped_points,
             })
         })
-        .collect();
-    json_response(StatusCode::OK, json!({ "devices": list, "records": records }).to_string())
+        .collect()
 }
 
 /// Progress of long work.

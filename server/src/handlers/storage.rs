@@ -200,7 +200,12 @@ fn action_of(alarm: &str) -> &'static str {
 
 fn ledger_problem(health: &LedgerHealth) -> Option<Problem> {
     let message = health.reason.clone()?;
-    let (level, action) = if health.available {
+    let (level, action) = if health.damaged.is_some() {
+        (
+            Level::Critical,
+            "docs/ledger.md says what to do with a damaged ledger; points are stored all the same",
+        )
+    } else if health.available {
         (Level::Warning, "docs/ledger.md says what to do with a ledger that was set aside or changed by hand")
     } else {
         (
@@ -216,6 +221,7 @@ fn ledger_json(health: &LedgerHealth) -> Value {
     let aside = opened.and_then(|opened| opened.set_aside.as_ref());
     json!({
         "backend": health.backend, "available": health.available, "last_error": health.reason,
+        "damaged": health.damaged,
         "opened": opened.is_some(), "schema_version": opened.map(|opened| opened.schema_version),
         "set_aside": aside.map(|(file, reason)| json!({ "file": file.display().to_string(), "reason": reason })),
     })

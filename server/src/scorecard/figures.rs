@@ -1,4 +1,4 @@
-//! Figures of the scorecard that the store tells by itself: what it holds, since when, and how much of the time there were points.
+//! Figures of the scorecard that the store tells by itself: what it holds, since when, and how much of the time the program ran.
 
 use crate::handlers::disk_bytes;
 use crate::held::{Held, Times};
@@ -6,10 +6,7 @@ use crate::store::SURVEY_TIME;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
-use wattlog_engine::query::{
-    Aggregate, Function, GroupBy, Order, QueryControl, QueryRequest, QueryResult, ResultValues, Shape,
-    TagFilter, TagPredicate,
-};
+use wattlog_engine::query::{Aggregate, Function, QueryControl, QueryRequest, QueryResult, Shape};
 use wattlog_engine::{Engine, Rule};
 use wattlog_model::Timestamp;
 
@@ -20,6 +17,8 @@ pub(crate) struct Asked {
     pub(crate) now: Timestamp,
     /// Poll interval of each device that is configured.
     pub(crate) devices: BTreeMap<String, Duration>,
+    /// Rated power of the inverters of which it is known, W.
+    pub(crate) inverters_w: BTreeMap<String, f64>,
     /// Poll interval of the program's own figures.
     pub(crate) own_interval: Duration,
 }
@@ -29,16 +28,6 @@ pub(crate) struct Asked {
 pub(crate) struct Share {
     pub(crate) value: Result<f64, String>,
     pub(crate) range: Range<Timestamp>,
-}
-
-/// How much of the time a device gave points.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct DeviceCoverage {
-    pub(crate) device: String,
-    pub(crate) coverage: f64,
-    /// Since when it is looked at.
-    pub(crate) since: Timestamp,
-    pub(crate) max_gap: Duration,
 }
 
 /// See the module.
@@ -55,8 +44,6 @@ pub(crate) struct Figures {
     pub(crate) uptime: Share,
     /// Length of the stretches that uptime is told by.
     pub(crate) stretch: Duration,
-    pub(crate) coverage: Share,
-    pub(crate) devices: Vec<DeviceCoverage>,
 }
 
 const MINUTE_NS: i64 = 60_000_000_000;
@@ -65,19 +52,12 @@ const DAY_NS: i64 = 24 * 60 * MINUTE_NS;
 const UPTIME_STRETCH_NS: i64 = 5 * MINUTE_NS;
 /// How far back the program's own points are looked at.
 const UPTIME_NS: i64 = 30 * DAY_NS;
-/// How far back points of devices are looked at.
-const COVERAGE_NS: i64 = 7 * DAY_NS;
-/// Longest time between points of a device that is not configured.
-const USUAL_GAP: Duration = Duration::from_secs(600);
-/// A device may miss two polls.
+/// A stretch has so many of the program's own intervals: two points may be missed.
 const POLLS: u32 = 3;
-/// Devices that are looked at.
-const MAX_DEVICES: usize = 50;
 /// The plan asks for a year.
 pub(crate) const YEAR_NS: i64 = 365 * DAY_NS;
 
 const OWN: &str = "system_metrics";
-const ENERGY: &str = "energy_data";
 
 impl Figures {
     /// Asks the store; what cannot be read is a reason in its place.
@@ -98,7 +78,6 @@ impl Figures {
         });
         let stretch = stretch_of(asked.own_interval);
         let uptime = uptime(engine, asked, stretch, control);
-        let (coverage, devices) = coverage(engine, asked, control);
         // Last, as it takes whatever time there is.
         let deadline = control.deadline.unwrap_or_else(|| Instant::now() + SURVEY_TIME);
         let times = Held::until(engine, deadline).all();
@@ -111,8 +90,6 @@ impl Figures {
             short_rule,
             uptime,
             stretch: Duration::from_nanos(stretch.unsigned_abs()),
-            coverage,
-            devices,
         }
     }
 }
@@ -153,18 +130,10 @@ struct Of<'a> {
 }
 
 impl Of<'_> {
-    fn ask(
-        self,
-        range: &Range<Timestamp>,
-        aggregate: Aggregate,
-        tags: Vec<TagFilter>,
-        group_by: GroupBy,
-    ) -> Result<QueryResult, String> {
+    fn ask(self, range: &Range<Timestamp>, aggregate: Aggregate) -> Result<QueryResult, String> {
         let request = QueryRequest {
             fields: Some(vec![self.field.to_owned()]),
-            tags,
             shape: Shape::Aggregate(aggregate),
-            group_by,
             ..QueryRequest::raw(self.database, self.measurement, range.start, range.end)
         };
         self.whole(&request)
@@ -173,23 +142,6 @@ impl Of<'_> {
     fn whole(self, request: &QueryRequest) -> Result<QueryResult, String> {
         let answer = self.engine.query(request, self.control).map_err(|error| error.to_string())?;
         if answer.is_partial() { Err("a part of the store cannot be read".to_owned()) } else { Ok(answer) }
-    }
-
-    /// Time of the oldest value before `end`.
-    fn first(self, end: Timestamp, tag: TagFilter) -> Result<Option<Timestamp>, String> {
-        let request = QueryRequest {
-            fields: Some(vec![self.field.to_owned()]),
-            tags: vec![tag],
-            order: Order::Ascending,
-            limit: Some(1),
-            ..QueryRequest::raw(self.database, self.measurement, Timestamp::MIN, end)
-        };
-        let answer = self.whole(&request)?;
-        let first = answer.series.iter().filter_map(|series| match &series.columns.first()?.values {
-            ResultValues::Time(times) => times.first().copied().flatten(),
-            _ => None,
-        });
-        Ok(first.min().map(Timestamp))
     }
 }
 
@@ -216,59 +168,8 @@ fn uptime(engine: &Engine, asked: &Asked, stretch: i64, control: &QueryControl) 
             ..Aggregate::default()
         };
         let of = Of { engine, control, database: &asked.database, measurement: OWN, field: &field };
-        let answer = of.ask(&share.range, aggregate, Vec::new(), GroupBy::Default)?;
+        let answer = of.ask(&share.range, aggregate)?;
         Ok(answer.rows() as f64 / ((end - start) / stretch) as f64)
     })();
     share
-}
-
-/// Mean over the devices of the share of time that their points cover.
-fn coverage(engine: &Engine, asked: &Asked, control: &QueryControl) -> (Share, Vec<DeviceCoverage>) {
-    let mut devices = Vec::new();
-    let mut share = Share { value: Err(String::new()), range: asked.now..asked.now };
-    share.value = (|| {
-        share.range = range_of(engine, asked, ENERGY, COVERAGE_NS)?;
-        let field = field_of(engine, asked, ENERGY)?;
-        let stored = engine.tag_values(&asked.database, ENERGY, "device_id").unwrap_or_default();
-        let of = Of { engine, control, database: &asked.database, measurement: ENERGY, field: &field };
-        for device in stored.iter().take(MAX_DEVICES) {
-            let interval = asked.devices.get(device);
-            let max_gap = interval.map_or(USUAL_GAP, |interval| interval.saturating_mul(POLLS));
-            let max_gap_ns = i64::try_from(max_gap.as_nanos()).unwrap_or(i64::MAX);
-            let own =
-                TagFilter { key: "device_id".to_owned(), predicate: TagPredicate::In(vec![device.clone()]) };
-            // A device that is new misses nothing before its first point, and can miss nothing for as long as a gap may be.
-            let first = of.first(asked.now, own.clone())?;
-            let since = first.map_or(share.range.start, |first| first.max(share.range.start));
-            if since.0 > asked.now.0.saturating_sub(max_gap_ns) {
-                continue;
-            }
-            let aggregate =
-                Aggregate { functions: vec![Function::Coverage], max_gap_ns, ..Aggregate::default() };
-            let answer = of.ask(&(since..asked.now), aggregate, vec![own], GroupBy::All)?;
-            let column = format!("{field}_coverage");
-            let covered = answer.series.iter().filter_map(|series| match &series.column(&column)?.values {
-                ResultValues::Float(values) => values.first().copied().flatten(),
-                _ => None,
-            });
-            // Each set of tags is a series: where one changed, the device goes on in the next.
-            let covered = covered.reduce(|sum, more| sum + more).map(|sum| sum.min(1.0));
-            // A device that is not configured and gave nothing is gone, and misses nothing.
-            match (covered, interval) {
-                (None, None) => {}
-                (covered, _) => devices.push(DeviceCoverage {
-                    device: device.clone(),
-                    coverage: covered.unwrap_or(0.0),
-                    since,
-                    max_gap,
-                }),
-            }
-        }
-        let sum: f64 = devices.iter().map(|device| device.coverage).sum();
-        if devices.is_empty() {
-            return Err(format!("no device gave points of {ENERGY} in that time, or for long enough"));
-        }
-        Ok(sum / devices.len() as f64)
-    })();
-    (share, devices)
 }

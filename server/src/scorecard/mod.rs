@@ -1,15 +1,15 @@
 //! What the scorecard is made of: a sample of stored points measured against the same points as JSON, how many points are
-//! faulty, and figures of the store.
+//! missing or faulty, and figures of the store.
 //!
 //! Promise: one measurement at a time, bounded in rows, values, bytes and time; its result is kept for some minutes, a
 //! reason for one. What cannot be measured has a reason in place of a number.
 
-mod accuracy;
 mod figures;
+mod judged;
 mod sample;
 
-pub(crate) use accuracy::Accuracy;
 pub(crate) use figures::{Asked, Figures, Share, YEAR_NS};
+pub(crate) use judged::Judged;
 pub(crate) use sample::Sample;
 
 use crate::error::ApiError;
@@ -30,7 +30,13 @@ pub(crate) struct Taken {
     /// When, by the monotonic clock.
     at: Duration,
     pub(crate) sample: Result<Sample, String>,
-    pub(crate) accuracy: Result<Accuracy, String>,
+    pub(crate) judged: Result<Judged, String>,
+}
+
+impl Taken {
+    fn is_measured(&self) -> bool {
+        self.sample.is_ok() && self.judged.as_ref().is_ok_and(|judged| judged.accuracy().is_ok())
+    }
 }
 
 /// What was measured last. Who holds it measures.
@@ -43,7 +49,7 @@ impl ServerState {
         let mut kept = self.shared.samples.0.clone().lock_owned().await;
         let now = self.uptime();
         if let Some(taken) = &*kept {
-            let age = if taken.sample.is_ok() && taken.accuracy.is_ok() { SAMPLE_AGE } else { REASON_AGE };
+            let age = if taken.is_measured() { SAMPLE_AGE } else { REASON_AGE };
             if now.saturating_sub(taken.at) < age {
                 return Ok(Arc::clone(taken));
             }
@@ -54,11 +60,10 @@ impl ServerState {
             let taken = Arc::new(Taken {
                 at: now,
                 sample: sample::take(engine, &asked.database, control, asked.now),
-                accuracy: Accuracy::of(engine, &asked, &home, control),
+                judged: Judged::of(engine, &asked, &home, control),
             });
             // That a client went away is no reason for the next one.
-            let is_measured = taken.sample.is_ok() && taken.accuracy.is_ok();
-            if is_measured || !control.cancel.is_cancelled() {
+            if taken.is_measured() || !control.cancel.is_cancelled() {
                 *kept = Some(Arc::clone(&taken));
             }
             Ok(taken)

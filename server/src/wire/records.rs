@@ -2,7 +2,7 @@
 //!
 //! One column for each field, named as in JSON; lists and objects are JSON text in their cell; null is an empty cell.
 
-use super::answer::csv_text;
+use crate::asked::csv_line;
 use serde_json::Value;
 use wattlog_ledger::{Record, Stored};
 
@@ -13,21 +13,25 @@ pub(crate) fn named_columns<R: Record>() -> Vec<String> {
     common.into_iter().chain(own).map(str::to_owned).collect()
 }
 
-/// The whole text.
+/// The line of names.
+pub(crate) fn csv_head(columns: &[String]) -> Vec<u8> {
+    let mut out = Vec::new();
+    csv_line(&mut out, columns.iter().cloned());
+    out
+}
+
+/// The line of a record.
 ///
 /// # Errors
 /// A record that cannot be written as JSON; none of ours.
-pub(crate) fn csv<R: Record>(columns: &[String], records: &[Stored<R>]) -> Result<Vec<u8>, String> {
+pub(crate) fn csv_record<R: Record>(columns: &[String], stored: &Stored<R>) -> Result<Vec<u8>, String> {
+    let shown = serde_json::to_value(stored).map_err(|error| error.to_string())?;
+    let cells = columns.iter().map(|name| match name.rsplit_once('_') {
+        Some((change @ ("created" | "updated"), part)) => cell(&shown[change][part]),
+        _ => cell(&shown[name]),
+    });
     let mut out = Vec::new();
-    line(&mut out, columns.iter().map(|name| name.as_str().into()));
-    for stored in records {
-        let shown = serde_json::to_value(stored).map_err(|error| error.to_string())?;
-        let cells = columns.iter().map(|name| match name.rsplit_once('_') {
-            Some((change @ ("created" | "updated"), part)) => cell(&shown[change][part]),
-            _ => cell(&shown[name]),
-        });
-        line(&mut out, cells);
-    }
+    csv_line(&mut out, cells);
     Ok(out)
 }
 
@@ -37,14 +41,4 @@ fn cell(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
-}
-
-fn line(out: &mut Vec<u8>, cells: impl Iterator<Item = String>) {
-    for (at, text) in cells.enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        csv_text(out, &text);
-    }
-    out.extend_from_slice(b"\r\n");
 }

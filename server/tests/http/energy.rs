@@ -111,9 +111,87 @@ async fn days_and_months_with_money_where_there_is_a_tariff() {
     assert_eq!(lines.len(), 2, "{csv}");
     assert!(
         lines[0].starts_with("device_id,start,end,coverage,pv_kwh,")
-            && lines[0].ends_with(",cost_pln,revenue_pln")
+            && lines[0].ends_with(",cost_pln,revenue_pln,cost_priced_kwh,revenue_priced_kwh")
     );
     assert_eq!(lines[0].split(',').count(), lines[1].split(',').count());
+}
+
+/// As soon as any tariff gave a price of any hour, all energy without one cost 0.00 PLN.
+#[tokio::test(flavor = "multi_thread")]
+async fn money_that_is_not_known_is_no_zero() {
+    let (running, _folder) = home().await;
+    // Half a kilowatt bought for 26 hours by a house whose battery tells its charge alone.
+    let points = (-26 * 60..=0).map(|minute| {
+        let time = NOW.0 + minute * MINUTE;
+        format!(
+            "energy_data,device_id=roof pv_power=0,grid_power=-500,consumption=500,battery_soc=50 {time}\n"
+        )
+    });
+    running.store(&points.collect::<String>()).await;
+    let bought = json!({ "builtin": "g11", "energy": { "fixed_pln_kwh": 0.5 } });
+    // From midnight of the second day on.
+    let tariff = json!({ "name": "g11", "direction": "import", "valid_from": "2026-02-28T23:00:00Z", "definition": bought });
+    assert_eq!(running.post("/api/v1/tariffs", tariff.to_string()).await.status, 201);
+    let days = "/api/v1/energy?start=2026-02-28T00:00:00%2B01:00";
+    let is_whole = async |running: &Running| {
+        let answer = running.get(days).await;
+        answer.header("x-wattlog-partial") == "false"
+            && answer.json()["devices"][0]["periods"][0]["import_kwh"] == json!(7.5)
+    };
+    running.until("the days to be computed", is_whole).await;
+    let told = ask(&running, days).await;
+    let periods = told["devices"][0]["periods"].as_array().unwrap();
+    assert_eq!((periods.len(), &periods[0]["cost"]), (2, &Value::Null), "{told}");
+    let cost = &periods[1]["cost"];
+    let kwh = periods[1]["import_kwh"].as_f64().unwrap();
+    assert!((cost["pln"].as_f64().unwrap() - kwh * (0.5 + 0.0892 + 0.3125)).abs() < 2e-6, "{cost}");
+    // Nobody knows what of it went into the battery.
+    assert_eq!((&cost["house_pln"], &cost["battery_pln"]), (&Value::Null, &Value::Null));
+    assert_eq!((&periods[1]["charge_kwh"], &periods[1]["revenue"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        told["notes"],
+        json!(["no revenue: the ledger has no tariff for that time (POST /api/v1/tariffs)"])
+    );
+    let csv = running.get(&format!("{days}&format=csv")).await;
+    assert_eq!(csv.header("x-wattlog-partial"), "false");
+    let text = csv.text();
+    let cells = |line: &str| line.split(',').map(str::to_owned).collect::<Vec<_>>();
+    let lines: Vec<Vec<String>> = text.lines().map(cells).collect();
+    let tail = |at: usize| lines[at][lines[at].len() - 4..].to_vec();
+    assert_eq!(tail(0), ["cost_pln", "revenue_pln", "cost_priced_kwh", "revenue_priced_kwh"]);
+    assert_eq!(tail(1), ["", "", "", ""]);
+    assert_eq!(
+        tail(2),
+        [cost["pln"].to_string().as_str(), "", periods[1]["import_kwh"].to_string().as_str(), ""]
+    );
+
+    // Tariffs without a price and one that cannot be reckoned with hold all the same.
+    let unpriced = json!({
+        "name": "sold before", "direction": "export", "valid_from": "2026-01-01T00:00:00Z",
+        "valid_until": "2026-02-28T12:00:00Z", "definition": { "sold": true, "energy": { "market": { "source": "none" } } },
+    });
+    assert_eq!(running.post("/api/v1/tariffs", unpriced.to_string()).await.status, 201);
+    let notes = ask(&running, days).await["notes"].clone();
+    let wanted =
+        "no revenue: no price is known at any time of it (/api/v1/prices?direction=export tells each hour)";
+    assert_eq!(notes, json!([wanted]));
+    let prices = "prices,source=a market_price=1 1772359200000000000\nprices,source=b market_price=1 1772359200000000000\n";
+    running.store(prices).await;
+    let unclear = json!({ "name": "sold", "direction": "export", "valid_from": "2026-02-28T12:00:00Z", "definition": { "sold": true } });
+    assert_eq!(running.post("/api/v1/tariffs", unclear.to_string()).await.status, 201);
+    let notes = ask(&running, days).await["notes"].to_string();
+    assert!(notes.contains("name source and product") && !notes.contains("no tariff"), "{notes}");
+
+    // Rows that cannot be read are told in both forms.
+    running.engine.seal().unwrap();
+    let snapshot = running.engine.snapshot();
+    let damaged = snapshot.segments().iter().map(|segment| segment.entry().id).max().unwrap();
+    drop(snapshot);
+    running.engine.quarantine(damaged).unwrap();
+    for format in ["json", "csv"] {
+        let answer = running.get(&format!("{days}&format={format}")).await;
+        assert_eq!((answer.status, answer.header("x-wattlog-partial")), (200, "true"), "{}", answer.text());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

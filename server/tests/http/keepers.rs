@@ -105,6 +105,9 @@ async fn a_keeper_that_lags_fails_and_stops_is_seen() {
         ("wattlog_energy_failing", 0.0),
         ("wattlog_energy_failures_total", 0.0),
         ("wattlog_energy_behind_seconds", 0.0),
+        ("wattlog_books_lost_seconds{of=\"sessions\"}", 0.0),
+        ("wattlog_books_lost_seconds{of=\"reports\"}", 0.0),
+        ("wattlog_energy_lost_seconds", 0.0),
         // The quarter that ended now may still get a step of ten minutes.
         ("wattlog_energy_quarters_total", 99.0),
         ("wattlog_energy_last_success_timestamp_seconds", now),

@@ -145,7 +145,7 @@ async fn quarters_of_the_market_missing_prices_and_a_tariff_that_changes() {
     };
     // An hour by quarters; then an hour of which half is not told, and is none of the next.
     let quarters = price(0, "0.4") + &price(15, "0.5") + &price(30, "0.6") + &price(45, "0.75");
-    running.store(&(quarters + &price(120, "0.1"))).await;
+    running.store(&(quarters + &price(60, "0.65") + &price(75, "0.85") + &price(120, "0.1"))).await;
     let energy: Value = serde_json::from_str(MARKET).unwrap();
     let from = "2026-10-25T01:30:00+02:00";
     tariff(
@@ -161,15 +161,20 @@ async fn quarters_of_the_market_missing_prices_and_a_tariff_that_changes() {
     let range = "start=2026-10-25T00:00:00%2B02:00&end=2026-10-25T02:00:00%2B02:00";
     let hours = ask(&running, &format!("/api/v1/prices?tariff=g12&{range}")).await;
     near(&hours["steps"][0]["market"], (0.4 + 0.5 + 0.6 + 0.75) / 4.0);
-    // A price holds for an hour at most, so the last quarter's does until 1:45; the tariff changes at half past.
+    // A price holds for its own quarter, so the last one's does until half past, when the tariff changes.
     let second = &hours["steps"][1];
     assert_eq!((&second["market"], &second["zone"]), (&Value::Null, &Value::Null), "{second}");
     near(&second["total"], ((0.75 + 0.0892 + 0.0749) + (0.62 + 0.0892 + 0.3125)) / 2.0);
     let quarters = ask(&running, &format!("/api/v1/prices?tariff=g12&every=15m&{range}")).await;
     let steps = quarters["steps"].as_array().unwrap();
-    near(&steps[5]["market"], 0.75);
+    near(&steps[5]["market"], 0.85);
     assert_eq!((&steps[6]["market"], &steps[6]["zone"]), (&Value::Null, &json!("all")));
     near(&steps[6]["energy"], 0.62);
+    // All that hold, whatever their names: what sessions are priced by.
+    let named = ask(&running, &format!("/api/v1/prices?tariff=g12&every=15m&{range}")).await;
+    let any = ask(&running, &format!("/api/v1/prices?direction=import&every=15m&{range}")).await;
+    assert_eq!((&any["steps"], &any["direction"]), (&named["steps"], &json!("import")));
+    assert_eq!((&any["tariff"], any["steps"].as_array().unwrap().len()), (&Value::Null, 8));
     // Before the tariff's prices are known there is no total, and that is said.
     let early = ask(
         &running,
@@ -231,7 +236,8 @@ async fn what_cannot_be_told_is_refused_by_name() {
     for (query, status, wanted) in [
         ("tariff=g99", 404, "g99"),
         ("tariff=g12&direction=up", 400, "direction"),
-        ("direction=import", 400, "direction"),
+        ("direction=import", 404, "no tariff with direction import"),
+        ("direction=import&tag.source=pse", 400, "tag"),
         ("tariff=g12&tag.source=pse", 400, "tag"),
         ("every=5m", 400, "every"),
         ("start=now&end=-1d", 400, "start"),

@@ -313,6 +313,7 @@ impl DeviceStatusProvider for Polled {
             transport: "tcp".to_owned(),
             address: "192.0.2.1:502".to_owned(),
             interval_ms: 30_000,
+            rated_power_w: None,
             last_attempt: None,
             last_success: None,
             last_error: None,

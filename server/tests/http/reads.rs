@@ -117,7 +117,10 @@ async fn what_there_is_can_be_listed() {
     let json = server.get("/api/v1/storage").await.json();
     assert_eq!((&json["series"], &json["points"], &json["values"]), (&json!(2), &json!(3), &json!(6)));
     assert!(json["bytes"]["total"].as_u64().unwrap() > 0);
-    assert_eq!(server.get("/api/v1/devices").await.json(), json!({ "devices": [], "records": null }));
+    assert_eq!(
+        server.get("/api/v1/devices").await.json(),
+        json!({ "devices": [], "next": null, "records": null })
+    );
 }
 
 #[tokio::test]

@@ -2,18 +2,22 @@
 
 use crate::support::{Answer, Running, Setup};
 use serde_json::{Value, json};
-use wattlog_ledger::{Backend, Ledger, LedgerOptions};
+use wattlog_ledger::schema::Annotation;
+use wattlog_ledger::{Actor, Backend, Ledger, LedgerOptions};
 
 /// A server with a ledger in a folder of its own.
-struct Home {
-    running: Running,
-    ledger: Ledger,
+pub(super) struct Home {
+    pub(super) running: Running,
+    pub(super) ledger: Ledger,
     _folder: tempfile::TempDir,
 }
 
-async fn home() -> Home {
+pub(super) async fn home() -> Home {
+    home_with(Setup::default()).await
+}
+
+pub(super) async fn home_with(mut setup: Setup) -> Home {
     let folder = tempfile::tempdir().unwrap();
-    let mut setup = Setup::default();
     setup.server.home_zone = "Europe/Warsaw".to_owned();
     let running = setup.start().await;
     let options = LedgerOptions::new(Backend::Sqlite(folder.path().join("ledger.db")));
@@ -23,17 +27,17 @@ async fn home() -> Home {
 }
 
 impl Home {
-    async fn get(&self, target: &str) -> (u16, Value) {
+    pub(super) async fn get(&self, target: &str) -> (u16, Value) {
         let answer = self.running.get(target).await;
         (answer.status, answer.json())
     }
 
-    async fn post(&self, target: &str, body: Value) -> (u16, Value) {
+    pub(super) async fn post(&self, target: &str, body: Value) -> (u16, Value) {
         let answer = self.running.post(target, body.to_string()).await;
         (answer.status, answer.json())
     }
 
-    async fn put(&self, target: &str, seen: Option<&str>, body: Value) -> Answer {
+    pub(super) async fn put(&self, target: &str, seen: Option<&str>, body: Value) -> Answer {
         let headers: Vec<_> = seen.map(|seen| ("If-Match", seen)).into_iter().collect();
         self.running.ask("PUT", target, &headers, body.to_string()).await
     }
@@ -292,6 +296,41 @@ async fn without_a_ledger_points_are_stored_and_asked_for_as_ever() {
     std::fs::create_dir(folder.path().join("later")).unwrap();
     assert_eq!(running.get("/api/v1/sessions").await.status, 200);
     assert_eq!(running.get("/health").await.json()["checks"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_is_damaged_while_it_runs_is_told() {
+    let running = Setup::default().start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ledger.db");
+    let handle =
+        || Ledger::new(LedgerOptions::new(Backend::Sqlite(file.clone())), running.clock.clone()).unwrap();
+    let first = handle();
+    let record = |number| {
+        let record = json!({"start": "2026-03-01T10:00:00Z", "title": "t", "text": format!("{number:0300}")});
+        serde_json::from_value::<Annotation>(record).unwrap()
+    };
+    first.put_all((0..2000).map(record).collect(), &Actor::new("test")).await.unwrap();
+    first.close().await;
+    running.state.set_ledger(handle());
+    assert_eq!(running.get("/api/v1/annotations/1").await.status, 200);
+    assert_eq!(running.get("/health").await.json()["checks"], json!([]));
+
+    // Roots of the tables lie in the first half.
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..].fill(0xa5);
+    std::fs::write(&file, &bytes).unwrap();
+    let refused = running.get("/api/v1/annotations?limit=10000").await;
+    assert_eq!((refused.status, &*refused.refusal().0), (503, "unavailable"), "{}", refused.text());
+    let check = running.get("/health").await.json()["checks"][0].clone();
+    assert_eq!((&check["name"], &check["status"]), (&json!("ledger"), &json!("warn")));
+    assert!(check["message"].as_str().unwrap().contains("the ledger is damaged"), "{check}");
+    let health = running.get("/api/v1/storage/health").await.json();
+    assert_eq!(health["status"], json!("critical"), "{health}");
+    assert!(health["ledger"]["damaged"].as_str().unwrap().contains("malformed"), "{health}");
+    // Points are stored all the same.
+    running.store("m v=1 1772359200000000000\n").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

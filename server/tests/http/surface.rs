@@ -77,7 +77,7 @@ async fn every_route_of_the_description_is_served() {
             routes.insert((path.clone(), method.to_uppercase()));
         }
     }
-    assert_eq!(routes.len(), 108);
+    assert_eq!(routes.len(), 109);
     for (path, method) in routes {
         let target = path
             .replace("{measurement}", "m")

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 use wattlog_alerts::{
-    Alerts, AlertsConfig, BoxFuture, FieldOf, Readings, ReadingsError, Sample, StorageFigures,
+    Alerts, AlertsConfig, BoxFuture, FieldOf, PriceFigure, Readings, ReadingsError, Sample, StorageFigures,
 };
 use wattlog_ledger::schema::{AlertDelivery, AlertEvent, AlertRule, AlertSilence, AlertState, Severity};
 use wattlog_ledger::{Actor, Backend, Ledger, LedgerOptions, Listing, Record, Stored};
@@ -38,6 +38,7 @@ pub struct Plant {
     values: Mutex<BTreeMap<String, BTreeMap<i64, f64>>>,
     storage: Mutex<Option<StorageFigures>>,
     trouble: Mutex<Option<ReadingsError>>,
+    prices: Mutex<Option<Result<Vec<Sample>, ReadingsError>>>,
 }
 
 impl Plant {
@@ -56,6 +57,13 @@ impl Plant {
 
     pub fn set_trouble(&self, trouble: Option<ReadingsError>) {
         *self.trouble.lock().unwrap() = trouble;
+    }
+
+    /// Second and price of each quarter of an hour, for every figure.
+    pub fn set_prices(&self, prices: Result<&[(i64, f64)], &str>) {
+        let prices = prices.map_err(|reason| ReadingsError::Unknown { reason: reason.to_owned() });
+        let sample = |(second, value): &(i64, f64)| Sample { time: at(*second), value: *value };
+        *self.prices.lock().unwrap() = Some(prices.map(|prices| prices.iter().map(sample).collect()));
     }
 
     fn read(&self, of: &FieldOf, range: &Range<Timestamp>) -> Result<Vec<Sample>, ReadingsError> {
@@ -89,6 +97,19 @@ impl Readings for Plant {
         range: Range<Timestamp>,
     ) -> BoxFuture<'a, Result<Option<Sample>, ReadingsError>> {
         Box::pin(async move { Ok(self.read(of, &range)?.last().copied()) })
+    }
+
+    fn prices(
+        &self,
+        _figure: PriceFigure,
+        range: Range<Timestamp>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Sample>, ReadingsError>> {
+        let prices = self.prices.lock().unwrap().clone().unwrap_or(Ok(Vec::new()));
+        let within = move |prices: Vec<Sample>| {
+            prices.into_iter().filter(|price| range.contains(&price.time)).take(limit).collect()
+        };
+        Box::pin(async move { prices.map(within) })
     }
 
     fn unit<'a>(&'a self, of: &'a FieldOf) -> BoxFuture<'a, Option<String>> {

@@ -404,6 +404,25 @@ mod tests {
     }
 
     #[test]
+    fn a_battery_that_is_filled_at_night_is_not_turned_round_again_and_again() {
+        // At 45 % of charge it was charged and discharged from one tick to the next for hours.
+        let plant = Plant::new(1, Place::default()).commissioned(at("2026-01-01T00:00:00Z"));
+        let range = at("2026-01-01T00:00:00Z")..at("2026-01-31T00:00:00Z");
+        let (mut turns, mut filled_kwh, mut last_w) = (0, 0.0, 0.0_f64);
+        for state in plant.history(range, Duration::from_secs(10)) {
+            let local_hour = (state.time.0 + state.local_offset_ns).rem_euclid(DAY_NS) / HOUR_NS;
+            let battery_w = state.battery_power_w;
+            if (1..4).contains(&local_hour) {
+                turns += i32::from(battery_w * last_w < 0.0);
+                filled_kwh += (-battery_w).max(0.0) / 360_000.0;
+            }
+            last_w = battery_w;
+        }
+        // Into charging and out of it, once a night.
+        assert!(filled_kwh > 20.0 && turns <= 60, "{filled_kwh} kWh, {turns} turns");
+    }
+
+    #[test]
     fn the_plant_works_anywhere_on_earth() {
         let start = at("2026-03-19T00:00:00Z");
         for (latitude, longitude) in [(90.0, 0.0), (-90.0, 0.0), (0.0, 180.0), (-45.0, -180.0), (67.0, 26.0)]

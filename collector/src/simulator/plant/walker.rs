@@ -19,6 +19,9 @@ const INVERTER_W: f64 = 10_000.0;
 const BATTERY_W: f64 = 5_000.0;
 const BATTERY_KWH: f64 = 10.65;
 const LEAST_SOC: f64 = 0.10;
+/// A battery below the one is filled from the grid up to the other.
+const LOW_SOC: f64 = 0.45;
+const FILLED_SOC: f64 = 0.60;
 /// One way through battery or inverter.
 const EFFICIENCY: f64 = 0.97;
 /// What the inverter needs for itself.
@@ -42,6 +45,8 @@ pub(super) struct Walker {
     weather: Weather,
     house: House,
     stored_kwh: f64,
+    /// A low battery is being filled from the grid.
+    is_filling: bool,
     counters: Counters,
     inverter_c: f64,
     battery_c: f64,
@@ -94,6 +99,7 @@ impl Walker {
             weather,
             house,
             stored_kwh: BATTERY_KWH * rng.between(0.25, 0.6),
+            is_filling: false,
             counters,
             inverter_c: 30.0,
             battery_c: 22.0,
@@ -207,11 +213,13 @@ impl Walker {
             return wanted_w;
         }
         let dark = !(0.13..0.80).contains(&year_share);
-        if dark && (1.0..4.0).contains(&hour) && self.stored_kwh < 0.45 * BATTERY_KWH {
-            let price = price::pln_per_kwh(self.seed, time, self.local_offset_ns);
-            if price < 0.42 {
-                return -2_400.0 - pv_w;
-            }
+        let is_cheap = || price::pln_per_kwh(self.seed, time, self.local_offset_ns) < 0.42;
+        // Once begun it goes on to a higher mark: no inverter turns its battery round every ten seconds.
+        let full = if self.is_filling { FILLED_SOC } else { LOW_SOC };
+        self.is_filling =
+            dark && (1.0..4.0).contains(&hour) && self.stored_kwh < full * BATTERY_KWH && is_cheap();
+        if self.is_filling {
+            return -2_400.0 - pv_w;
         }
         // The controller is never exact.
         let needed = (house_w + STANDBY_W) / EFFICIENCY - pv_w + 10.0 * (self.rng.unit() - 0.5);

@@ -13,97 +13,29 @@
 //!
 //! While a sync runs, the next group gathers in the queue. Not here: parsing and encoding (callers), sealing (`seal`).
 
+mod admit;
 mod deletes;
 mod failures;
+mod request;
 mod seals;
 
-use super::names::{DefinedInLog, PendingNames, Room};
+pub(crate) use request::{Answer, Request, Stored, WriterStart};
+
+use super::names::DefinedInLog;
 use super::prepare::Prepared;
-use crate::catalog::{Definition, encode_definitions};
 use crate::engine::Shared;
 use crate::error::{EngineError, WriteError};
 use crate::feed::{CommittedBatch, Cursor, Extent};
-use crate::ids::{FieldId, LogId, MeasurementId, NamespaceId, NextIds, Seq};
-use crate::memtable::Memtable;
-use crate::options::Durability;
+use crate::ids::{FieldId, LogId, NextIds, Seq};
 use crate::seal::{SealJob, SealNews, SealReport};
-use crate::tombstone::Tombstone;
-use crate::wal::{LogWriter, MAX_PAYLOAD_LEN, RecordHead, RecordKind, Recycler, Retired};
+use crate::wal::{LogWriter, RecordHead, RecordKind, Recycler, Retired};
 use crossbeam_channel::{Receiver, Sender, select};
+use request::{Group, Pending, WaitingDelete};
 use seals::LogEnd;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use wattlog_model::{FieldKind, Unit};
-
-/// What callers ask of the writer thread.
-#[derive(Debug)]
-pub(crate) enum Request {
-    /// Commit a body.
-    Write {
-        /// The body, resolved as far as the catalog knew.
-        prepared: Box<Prepared>,
-        /// When to answer.
-        durability: Durability,
-        /// Where to.
-        reply: Sender<Answer>,
-    },
-    /// Make a namespace, if it is not there.
-    Namespace {
-        /// Its database.
-        database: String,
-        /// Its retention policy.
-        policy: String,
-        /// Answered once durable.
-        reply: Sender<Result<NamespaceId, WriteError>>,
-    },
-    /// Make a measurement, if it is not there.
-    Measurement {
-        /// Its namespace.
-        namespace: NamespaceId,
-        /// Its name.
-        name: Arc<str>,
-        /// Answered once durable.
-        reply: Sender<Result<MeasurementId, WriteError>>,
-    },
-    /// Tell what fields mean.
-    Meanings {
-        /// Field, unit, kind.
-        meanings: Vec<(FieldId, Option<Unit>, FieldKind)>,
-        /// Answered once durable.
-        reply: Sender<Result<(), WriteError>>,
-    },
-    /// Hide what was committed so far.
-    Delete {
-        /// What; the sequence is given here.
-        tombstones: Vec<Tombstone>,
-        /// Answered once durable.
-        reply: Sender<Result<Cursor, WriteError>>,
-    },
-    /// Seal everything committed so far.
-    Seal(Sender<Result<SealReport, EngineError>>),
-    /// End the log and stop.
-    Close(Sender<Result<(), EngineError>>),
-}
-
-/// What becomes of a body.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    /// Stored; with what was refused line by line.
-    Stored(Box<Stored>),
-    /// Not stored, or not certainly.
-    Failed(WriteError),
-}
-
-/// A stored body.
-#[derive(Debug)]
-pub(crate) struct Stored {
-    pub(crate) cursor: Cursor,
-    pub(crate) points: u64,
-    pub(crate) values: u64,
-    pub(crate) rejections: Vec<super::Rejection>,
-}
 
 /// The writer thread's state.
 #[derive(Debug)]
@@ -164,51 +96,6 @@ struct OldLog {
     then: Retired,
 }
 
-/// What opening found, as far as the writer goes on from it.
-#[derive(Debug)]
-pub(crate) struct WriterStart {
-    pub(crate) last: Seq,
-    pub(crate) next_log: LogId,
-    pub(crate) recycler: Recycler,
-    pub(crate) unsealed_logs: Vec<(LogId, Seq)>,
-    pub(crate) next_ids: NextIds,
-    pub(crate) manifest_edit: u64,
-    /// Memtables to seal, with the sequence up to which each goes.
-    pub(crate) frozen: Vec<(Arc<Memtable>, Seq)>,
-    /// True if what replay read could not be made durable: it is sealed before a new log says that it is.
-    pub(crate) seal_first: bool,
-}
-
-/// Bodies and definitions that one write and one sync make durable.
-#[derive(Debug, Default)]
-struct Group {
-    writes: Vec<Pending>,
-    namespaces: Vec<(NamespaceId, Sender<Result<NamespaceId, WriteError>>)>,
-    measurements: Vec<(MeasurementId, Sender<Result<MeasurementId, WriteError>>)>,
-    meanings: Vec<Sender<Result<(), WriteError>>>,
-    /// Fields whose meaning was told, and the record that says so.
-    meant: Vec<(Seq, Vec<FieldId>)>,
-    deletes: Vec<WaitingDelete>,
-    names: PendingNames,
-    /// Definitions that the catalog learns when the group is published, in commit order.
-    definitions: Vec<Definition>,
-    last: Option<Seq>,
-    must_sync: bool,
-    sync_within: Option<Duration>,
-}
-
-/// Tombstones to commit, and who waits for it.
-type WaitingDelete = (Vec<Tombstone>, Sender<Result<Cursor, WriteError>>);
-
-#[derive(Debug)]
-struct Pending {
-    prepared: Box<Prepared>,
-    seq: Seq,
-    reply: Sender<Answer>,
-}
-
-/// Most bytes of definitions in one record.
-const DEFINE_RECORD_BYTES: usize = 1 << 20;
 /// A pause between looks at timers that depend on the clock of the store.
 const TICK: Duration = Duration::from_millis(50);
 /// A store that refuses writes looks this often whether it still has to.
@@ -385,135 +272,6 @@ impl Writer {
             self.room_seal_due = now + ROOM_SEAL_PAUSE;
         }
         Some(WriteError::DiskFull(refused))
-    }
-
-    /// Gives a request its place in the commit order and adds its records to the log's group.
-    fn admit(&mut self, request: Request, group: &mut Group) {
-        let refused = match self.refusal().or_else(|| self.no_room(bytes_of(&request))) {
-            Some(error) => Some(error),
-            None => self.ensure_log().err(),
-        };
-        self.shared.status.set_refusing(refused.as_ref().map(ToString::to_string));
-        match request {
-            Request::Write { prepared, durability, reply } => {
-                let result = match refused {
-                    Some(error) => Err(error),
-                    None => self.admit_body(prepared, durability, &reply, group),
-                };
-                if let Err(error) = result {
-                    self.count_failure(&error, 1);
-                    let _ = reply.send(Answer::Failed(error));
-                }
-            }
-            Request::Namespace { database, policy, reply } => match refused {
-                Some(error) => drop(reply.send(Err(error))),
-                None => {
-                    let id =
-                        group.names.namespace(&self.shared.catalog, &mut self.next_ids, &database, &policy);
-                    let new = std::mem::take(&mut group.names.definitions);
-                    self.define(new, group);
-                    group.must_sync = true;
-                    group.namespaces.push((id, reply));
-                }
-            },
-            Request::Measurement { namespace, name, reply } => match refused {
-                Some(error) => drop(reply.send(Err(error))),
-                None => {
-                    let (catalog, next) = (&self.shared.catalog, &mut self.next_ids);
-                    let id = group.names.measurement(catalog, next, namespace, &name);
-                    let new = std::mem::take(&mut group.names.definitions);
-                    self.define(new, group);
-                    group.must_sync = true;
-                    group.measurements.push((id, reply));
-                }
-            },
-            Request::Meanings { meanings, reply } => match refused {
-                Some(error) => drop(reply.send(Err(error))),
-                None => {
-                    let fields = meanings.iter().map(|(field, ..)| *field).collect();
-                    let told = meanings.into_iter().map(|(field, unit, kind)| Definition::Meaning {
-                        field,
-                        unit,
-                        kind,
-                    });
-                    self.define(told.collect(), group);
-                    group.must_sync = true;
-                    group.meant.extend(group.last.map(|seq| (seq, fields)));
-                    group.meanings.push(reply);
-                }
-            },
-            Request::Seal(reply) => self.seal_now(reply),
-            Request::Delete { tombstones, reply } => self.delete((tombstones, reply)),
-            Request::Close(reply) => drop(reply.send(Ok(()))),
-        }
-    }
-
-    fn admit_body(
-        &mut self,
-        mut prepared: Box<Prepared>,
-        durability: Durability,
-        reply: &Sender<Answer>,
-        group: &mut Group,
-    ) -> Result<(), WriteError> {
-        let shared = self.shared.clone();
-        let catalog_failed = |error: crate::catalog::CatalogError| WriteError::Disk(error.to_string());
-        if !prepared.new.is_empty() {
-            let room = Room { series: shared.options.max_series, fields: shared.options.max_fields };
-            let given = group
-                .names
-                .give(&shared.catalog, &mut self.next_ids, prepared.namespace, &prepared.new, room)
-                .map_err(catalog_failed)?;
-            prepared.complete(&given);
-        }
-        let len = prepared.payload.as_ref().map_or(0, |(bytes, _)| bytes.len());
-        if len > MAX_PAYLOAD_LEN {
-            return Err(WriteError::TooLarge { len, limit: MAX_PAYLOAD_LEN });
-        }
-        // New names are kept even if every row of the body was refused: ids are cheap, order is not.
-        let new = std::mem::take(&mut group.names.definitions);
-        self.define(new, group);
-        let Some((payload, crc)) = prepared.payload.take() else {
-            let seq = group.last.unwrap_or(self.last);
-            group.writes.push(Pending { prepared, seq, reply: reply.clone() });
-            return Ok(());
-        };
-        let missing = self.defined.missing(&shared.catalog, &prepared).map_err(catalog_failed)?;
-        self.append_definitions(&missing, group);
-        let seq = self.append(RecordKind::Points, &payload, crc, group);
-        match durability {
-            Durability::Always => group.must_sync = true,
-            Durability::Interval(within) => {
-                group.sync_within = Some(group.sync_within.map_or(within, |before| before.min(within)));
-            }
-        }
-        group.writes.push(Pending { prepared, seq, reply: reply.clone() });
-        Ok(())
-    }
-
-    /// Adds new definitions to the log and to what the catalog learns with this group.
-    fn define(&mut self, definitions: Vec<Definition>, group: &mut Group) {
-        self.append_definitions(&definitions, group);
-        group.definitions.extend(definitions);
-    }
-
-    fn append_definitions(&mut self, definitions: &[Definition], group: &mut Group) {
-        // Long lists are parted so that no record comes near the limit of its length: a name or a tag set is far
-        // shorter than a record.
-        let mut rest = definitions;
-        while !rest.is_empty() {
-            let mut bytes = 0;
-            let fitting = rest.iter().take_while(|definition| {
-                bytes += definition.encoded_len_bound();
-                bytes <= DEFINE_RECORD_BYTES
-            });
-            let (part, later) = rest.split_at(fitting.count().max(1));
-            rest = later;
-            self.defined.note(part);
-            let mut payload = Vec::new();
-            encode_definitions(part, &mut payload);
-            let crc = crc32fast::hash(&payload);
-            self.append(RecordKind::Define, &payload, crc, group);
-        }
     }
 
     fn append(&mut self, kind: RecordKind, payload: &[u8], crc: u32, group: &mut Group) -> Seq {
@@ -717,12 +475,6 @@ impl Writer {
         }
         result
     }
-}
-
-/// What a request adds to the log, about; definitions of a body that has no other new names are small.
-fn bytes_of(request: &Request) -> u64 {
-    let Request::Write { prepared, .. } = request else { return 0 };
-    prepared.payload.as_ref().map_or_else(|| prepared.bytes_bound(), |(payload, _)| payload.len() as u64)
 }
 
 fn clock_offset(shared: &Shared) -> i128 {

@@ -30,7 +30,7 @@ use wattlog_wire::shortened;
         ("fields" = Option<String>, Query, description = "Comma list: only these, each by itself; default: of energy_data the plant, otherwise all that are numbers"),
         ("device_id" = Option<String>, Query, description = "Only this device"),
         ("interval" = Option<String>, Query, description = "How often a point is expected, as in 10s; default: how often the device is polled, or the median step"),
-        ("rated_w" = Option<f64>, Query, description = "Rated power of the plant in W, for the limits of its powers"),
+        ("rated_w" = Option<f64>, Query, description = "Rated power of the plant in W, for the limits of its powers; default: that of the inverter in the ledger, or as it says itself"),
         ("tz" = Option<String>, Query, description = "IANA zone of days and times; default the home zone"),
         ("format" = Option<String>, Query, description = "json (default), csv")),
     responses(
@@ -45,7 +45,8 @@ pub(crate) async fn quality(
     query: QueryPairs,
 ) -> Result<Response<Body>, ApiError> {
     let now = state.shared.clock.wall();
-    let asked = Asked::parse(query, &state, now)?;
+    let mut asked = Asked::parse(query, &state, now)?;
+    asked.request.inverters_w = state.inverters_w().await;
     let is_csv = asked.is_csv;
     let request = &asked.request;
     let text = format!("quality {} {:?}", request.selection.measurement, request.range);
@@ -127,6 +128,7 @@ impl Asked {
             interval_ns,
             devices,
             rated_w: asked::positive("rated_w", rated.as_deref())?,
+            inverters_w: BTreeMap::new(),
         };
         let is_csv = asked::is_csv(format.as_deref())?;
         Ok(Self { request, zone, is_csv })

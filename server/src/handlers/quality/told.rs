@@ -7,6 +7,7 @@ use crate::link::QueryLink;
 use serde_json::{Map, Value, json};
 use std::ops::Range;
 use wattlog_analytics::quality::{Findings, Limits, Sign, SignVerdict, Sourced, Stretch};
+use wattlog_derived::energy::DEVICE;
 use wattlog_derived::quality::{
     BALANCE, BALANCE_WITHOUT_BATTERY, FieldQuality, IntervalFrom, Part, SeriesQuality,
 };
@@ -36,6 +37,10 @@ impl Teller<'_> {
     fn series(&mut self, series: &SeriesQuality) -> Value {
         let tags: Map<String, Value> =
             series.tags.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+        let request = &self.asked.request;
+        let device = series.tags.iter().find(|(key, _)| key == DEVICE);
+        let own_w = device.and_then(|(_, name)| request.inverters_w.get(name).copied());
+        let rated_w = request.rated_w.or(own_w);
         let parts: Vec<Value> = series.parts.iter().map(|part| self.part(series, part)).collect();
         let problems: Vec<Value> = problems(series)
             .into_iter()
@@ -58,7 +63,7 @@ impl Teller<'_> {
             .collect();
         json!({
             "tags": tags, "score": score(series), "problems": problems, "absent": series.absent,
-            "parts": parts, "unread": unread,
+            "rated_w": rated_w, "sleeps": series.sleeps, "parts": parts, "unread": unread,
         })
     }
 
@@ -67,8 +72,25 @@ impl Teller<'_> {
         let fields: Vec<Value> = part.fields.iter().map(|field| self.field(&links, field)).collect();
         let mut told = self.times(&part.range);
         told["fields"] = fields.into();
+        told["asleep"] = self.asleep(&links, part);
         told["plant"] = self.plant(&links, part);
         told
+    }
+
+    /// Where nothing was expected of a device that lives off its PV, and that nothing is there.
+    fn asleep(&mut self, links: &Links<'_>, part: &Part) -> Value {
+        let count = links.count("pv_power");
+        let list: Vec<Value> = self
+            .some(&part.asleep)
+            .iter()
+            .map(|night| {
+                let range = night.start.0..night.end.0;
+                let mut told = self.times(&range);
+                told["query"] = count.over(range).to_string().into();
+                told
+            })
+            .collect();
+        json!({ "count": part.asleep.len(), "list": list })
     }
 
     fn field(&mut self, links: &Links<'_>, field: &FieldQuality) -> Value {

@@ -1,78 +1,98 @@
 //! Records of the ledger over HTTP: list, make, read, replace, remove, history; the same for every kind.
 //!
 //! Promise: who replaces or removes a record names the version it saw (`If-Match`), so that no change of another is lost.
+//! What an answer gives can be told again. Records that the appliance keeps (`origin` `detected`, `computed`) are its alone.
 //! The routes themselves, with their descriptions, are in `routes`.
 
 pub(crate) mod configurations;
+pub(super) mod listing;
+mod plan;
 pub(crate) mod routes;
 pub(crate) mod sessions;
+mod told;
 
 use super::energy::check_tariff;
 use super::health::json_response;
-use crate::body;
+use crate::answer::AnswerWriter;
 use crate::budget::Peer;
 use crate::error::ApiError;
 use crate::state::ServerState;
 use crate::url::QueryPairs;
-use crate::wire::records::{csv, named_columns};
-use crate::wire::time::parse_query_time;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::any::Any;
-use wattlog_ledger::schema::Tariff;
-use wattlog_ledger::{Actor, Change, Expected, Listing, Order, Page, Record, Stored};
-use wattlog_model::Timestamp;
+use told::{receive, receive_record};
+use wattlog_ledger::schema::{Report, ReportOrigin, Session, SessionOrigin, Tariff};
+use wattlog_ledger::{Actor, Change, Expected, Record, Stored};
 use wattlog_wire::shortened;
 
 /// `GET` of many.
 pub(super) async fn list<R: Record>(
     state: &ServerState,
+    peer: Peer,
     query: QueryPairs,
 ) -> Result<Response<Body>, ApiError> {
-    let (listing, format) = listing::<R>(query, state.shared.clock.wall())?;
-    let page = state.ledger()?.list::<R>(&listing).await?;
-    let answer = match format {
-        Format::Json => listed(&page)?,
-        Format::Csv => {
-            let text = csv(&named_columns::<R>(), &page.records).map_err(ApiError::internal)?;
-            let mut response = Response::new(Body::from(text));
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
-            if let Some(next) = page.next.and_then(|next| HeaderValue::try_from(next.to_string()).ok()) {
-                headers.insert("x-wattlog-next", next);
-            }
-            response
-        }
-    };
-    Ok(answer)
+    let asked = listing::Asked::parse::<R>(query, R::FILTERS, state.shared.clock.wall())?;
+    let page = state.ledger()?.list::<R>(&asked.listing).await?;
+    listing::answer(state, peer, &page, asked.is_csv)
 }
 
-/// `POST`: one record that is not there yet.
+/// `POST`: one record that is not there yet; number, version and author of another are not taken over.
 pub(super) async fn create<R: Record>(
     state: &ServerState,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
-    let (told, actor, _) = receive::<R>(state, request).await?;
-    check(&told)?;
-    let stored = state.ledger()?.insert(told, &actor).await?;
-    one(StatusCode::CREATED, &stored)
+    let peer = Peer::of(request.extensions());
+    let (told, actor, _) = receive_record::<R>(state, request).await?;
+    check(&told.record)?;
+    let stored = state.ledger()?.insert(told.record, &actor).await?;
+    one(state, peer, StatusCode::CREATED, &stored)
 }
 
-/// What the ledger cannot tell of a record: whether a tariff can be reckoned with.
+/// What the ledger cannot tell of a record: whether a tariff can be reckoned with, and that a client does not speak for the appliance.
 fn check<R: Record>(told: &R) -> Result<(), ApiError> {
+    if let Some(origin) = kept_origin(told) {
+        let message = format!("origin: {origin} is for what the appliance finds itself");
+        return Err(ApiError::bad_request(message).with("field", "origin"));
+    }
     match (told as &dyn Any).downcast_ref::<Tariff>() {
         Some(tariff) => check_tariff(tariff),
         None => Ok(()),
     }
 }
 
+/// The origin of a record that the appliance makes, changes and removes by itself.
+fn kept_origin<R: Record>(record: &R) -> Option<&'static str> {
+    let record = record as &dyn Any;
+    let session = record.downcast_ref::<Session>().map(|session| session.origin);
+    let report = record.downcast_ref::<Report>().map(|report| report.origin);
+    let session = session.filter(|origin| *origin == SessionOrigin::Detected).map(SessionOrigin::as_str);
+    let report = report.filter(|origin| *origin == ReportOrigin::Computed).map(ReportOrigin::as_str);
+    session.or(report)
+}
+
+/// # Errors
+/// 409: a record that the appliance keeps.
+fn refuse_kept<R: Record>(old: &Stored<R>) -> Result<(), ApiError> {
+    let Some(origin) = kept_origin(&old.record) else { return Ok(()) };
+    let message = format!(
+        "{} {} is kept by the appliance (origin {origin}), which would undo a change: make one of your own, or an annotation",
+        R::TABLE,
+        old.id
+    );
+    Err(ApiError::new(StatusCode::CONFLICT, "kept", message))
+}
+
 /// `GET` of one.
-pub(super) async fn read<R: Record>(state: &ServerState, id: &str) -> Result<Response<Body>, ApiError> {
+pub(super) async fn read<R: Record>(
+    state: &ServerState,
+    peer: Peer,
+    id: &str,
+) -> Result<Response<Body>, ApiError> {
     let stored = state.ledger()?.get::<R>(number::<R>(id)?).await?;
-    one(StatusCode::OK, &stored.ok_or_else(|| missing::<R>(id))?)
+    one(state, peer, StatusCode::OK, &stored.ok_or_else(|| missing::<R>(id))?)
 }
 
 /// `PUT`: the whole record, in place of what is there.
@@ -81,11 +101,19 @@ pub(super) async fn replace<R: Record>(
     id: &str,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
+    let peer = Peer::of(request.extensions());
     let id = number::<R>(id)?;
-    let (told, actor, headers) = receive::<R>(state, request).await?;
+    let (told, actor, headers) = receive_record::<R>(state, request).await?;
+    let expected = expected(&headers)?;
+    let told = told.of(id, expected)?;
+    let ledger = state.ledger()?;
+    // No record becomes one of the appliance's between the look and the change: it makes its own anew.
+    if let Some(old) = ledger.get::<R>(id).await? {
+        refuse_kept(&old)?;
+    }
     check(&told)?;
-    let outcome = state.ledger()?.update(id, expected(&headers)?, told, &actor).await?;
-    one(StatusCode::OK, &outcome.stored)
+    let outcome = ledger.update(id, expected, told, &actor).await?;
+    one(state, peer, StatusCode::OK, &outcome.stored)
 }
 
 /// `DELETE`.
@@ -94,27 +122,47 @@ pub(super) async fn remove<R: Record>(
     id: &str,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
-    let (id, actor, expected) =
-        (number::<R>(id)?, actor(Peer::of(request.extensions())), expected(request.headers())?);
+    let peer = Peer::of(request.extensions());
+    let (id, actor, expected) = (number::<R>(id)?, actor(peer), expected(request.headers())?);
     drop(request);
-    let stored = state.ledger()?.remove::<R>(id, expected, &actor).await?;
-    one(StatusCode::OK, &stored)
+    let ledger = state.ledger()?;
+    if let Some(old) = ledger.get::<R>(id).await? {
+        refuse_kept(&old)?;
+    }
+    let stored = ledger.remove::<R>(id, expected, &actor).await?;
+    one(state, peer, StatusCode::OK, &stored)
 }
 
 /// What became of a record.
 pub(super) async fn history<R: Record>(
     state: &ServerState,
+    peer: Peer,
     id: &str,
     query: QueryPairs,
 ) -> Result<Response<Body>, ApiError> {
-    let [after] = query.only(["after"])?;
-    let wrong = |_| ApiError::bad_request("after: the `next` of the page before is expected");
-    let after = after.map_or(Ok(0), |text| text.parse().map_err(wrong))?;
+    let after = after_change(query)?;
     let (changes, next) = state.ledger()?.history::<R>(number::<R>(id)?, after).await?;
     if changes.is_empty() && after == 0 {
         return Err(missing::<R>(id));
     }
-    Ok(json_response(StatusCode::OK, text(&Changes { changes: &changes, next })?))
+    changed(state, peer, &changes, next)
+}
+
+/// The only parameter of a history.
+fn after_change(query: QueryPairs) -> Result<i64, ApiError> {
+    let [after] = query.only(["after"])?;
+    let wrong = |_| ApiError::bad_request("after: the `next` of the page before is expected");
+    after.map_or(Ok(0), |text| text.parse().map_err(wrong))
+}
+
+/// A page of changes.
+fn changed(
+    state: &ServerState,
+    peer: Peer,
+    changes: &[Change],
+    next: Option<i64>,
+) -> Result<Response<Body>, ApiError> {
+    answered(state, peer, StatusCode::OK, &Changes { changes, next })
 }
 
 /// A page of changes, without a copy of them.
@@ -122,76 +170,6 @@ pub(super) async fn history<R: Record>(
 struct Changes<'a> {
     changes: &'a [Change],
     next: Option<i64>,
-}
-
-/// A page of a listing, without a copy of it.
-#[derive(Serialize)]
-#[serde(bound = "")]
-pub(super) struct Listed<'a, R: Record> {
-    next: Option<String>,
-    records: &'a [Stored<R>],
-}
-
-/// A page as JSON.
-pub(super) fn listed<R: Record>(page: &Page<R>) -> Result<Response<Body>, ApiError> {
-    let next = page.next.map(|next| next.to_string());
-    Ok(json_response(StatusCode::OK, text(&Listed { records: &page.records, next })?))
-}
-
-enum Format {
-    Json,
-    Csv,
-}
-
-/// The parameters of a listing; what is none of them is a field that records are filtered by.
-fn listing<R: Record>(query: QueryPairs, now: Timestamp) -> Result<(Listing, Format), ApiError> {
-    let (mut listing, mut format) = (Listing { order: Order::NewestFirst, ..Listing::all() }, Format::Json);
-    let mut seen: Vec<String> = Vec::new();
-    for (name, value) in query.0 {
-        if seen.contains(&name) {
-            return Err(ApiError::bad_request(format!(
-                "parameter {:?} stands more than once",
-                shortened(&name)
-            )));
-        }
-        let wrong = |takes: &str| ApiError::bad_request(format!("{name}={}: {takes}", shortened(&value)));
-        match name.as_str() {
-            "start" => listing.time.start = parse_query_time(&value, now).map_err(ApiError::bad_request)?,
-            "end" => listing.time.end = parse_query_time(&value, now).map_err(ApiError::bad_request)?,
-            "after" => {
-                let cursor = value.parse().map_err(|_| wrong("the `next` of the page before is expected"))?;
-                listing.after = Some(cursor);
-            }
-            "limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=Listing::MAX_LIMIT).contains(limit));
-                listing.limit = limit.ok_or_else(|| wrong("1 to 10000 are expected"))?;
-            }
-            "order" => {
-                listing.order = match value.as_str() {
-                    "asc" => Order::OldestFirst,
-                    "desc" => Order::NewestFirst,
-                    _ => return Err(wrong("asc or desc is expected")),
-                };
-            }
-            "format" => {
-                format = match value.as_str() {
-                    "json" => Format::Json,
-                    "csv" => Format::Csv,
-                    _ => return Err(wrong("json or csv is expected")),
-                };
-            }
-            _ if !R::FILTERS.contains(&name.as_str()) => {
-                return Err(ApiError::bad_request(format!(
-                    "unknown parameter {:?}: this route takes start, end, order, limit, after, format and the fields {}",
-                    shortened(&name),
-                    R::FILTERS.join(", ")
-                )));
-            }
-            _ => listing.filters.push(R::filter(&name, &value).map_err(|invalid| wrong(&invalid.reason))?),
-        }
-        seen.push(name);
-    }
-    Ok((listing, format))
 }
 
 /// The number in a path. What is none is no record either.
@@ -232,41 +210,27 @@ fn expected(headers: &HeaderMap) -> Result<Expected, ApiError> {
     })
 }
 
-/// The JSON of a body, who sent it, and the headers.
-pub(super) async fn receive<T: DeserializeOwned + Send + 'static>(
-    state: &ServerState,
-    request: Request,
-) -> Result<(T, Actor, HeaderMap), ApiError> {
-    let (head, body) = request.into_parts();
-    let actor = actor(Peer::of(&head.extensions));
-    let received = body::receive(state, &head, body).await?;
-    // As JSON in memory a body takes up to a hundred times its size, so few are read at a time, and none that is large.
-    let _turn = state.record_turn().await?;
-    let read = tokio::task::spawn_blocking(move || {
-        let plain = received.unpack()?;
-        if plain.bytes.len() > MAX_RECORD_BYTES {
-            let message = format!("a record of {} bytes, at most {MAX_RECORD_BYTES}", plain.bytes.len());
-            return Err(ApiError::too_large("record", message));
-        }
-        serde_json::from_slice(&plain.bytes)
-            .map_err(|error| ApiError::bad_request(format!("the body is not what is expected: {error}")))
-    });
-    let told = read.await.map_err(|error| ApiError::internal(error.to_string()))??;
-    Ok((told, actor, head.headers))
-}
-
-/// Largest record in a body: the longest text of a field, and what is around it.
-const MAX_RECORD_BYTES: usize = wattlog_ledger::Value::MAX_TEXT_BYTES + (64 << 10);
-
 /// One record, with its version as an entity tag.
-pub(super) fn one<R: Record>(status: StatusCode, stored: &Stored<R>) -> Result<Response<Body>, ApiError> {
-    let mut response = json_response(status, text(stored)?);
+pub(super) fn one<R: Record>(
+    state: &ServerState,
+    peer: Peer,
+    status: StatusCode,
+    stored: &Stored<R>,
+) -> Result<Response<Body>, ApiError> {
+    let mut response = answered(state, peer, status, stored)?;
     if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", stored.version)) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     Ok(response)
 }
 
-fn text(value: &impl Serialize) -> Result<String, ApiError> {
-    serde_json::to_string(value).map_err(|error| ApiError::internal(error.to_string()))
+fn answered(
+    state: &ServerState,
+    peer: Peer,
+    status: StatusCode,
+    value: &impl Serialize,
+) -> Result<Response<Body>, ApiError> {
+    let mut out = AnswerWriter::new(state, peer);
+    out.json(value)?;
+    Ok(json_response(status, out.finish()?))
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::wildcard_imports, reason = "the modules of the kinds differ in nothing but their names")]
 
 use super::{create, history, list, read, remove, replace};
+use crate::budget::Peer;
 use crate::error::ApiError;
 use crate::state::ServerState;
 use crate::url::{PathParts, QueryPairs};
@@ -28,9 +29,10 @@ macro_rules! listed {
                 (status = 503, description = "The ledger does not answer")))]
         pub(crate) async fn all(
             State(state): State<ServerState>,
+            peer: Peer,
             query: QueryPairs,
         ) -> Result<Response<Body>, ApiError> {
-            list::<schema::$record>(&state, query).await
+            list::<schema::$record>(&state, peer, query).await
         }
     };
 }
@@ -45,9 +47,10 @@ macro_rules! readable {
                                 (status = 404, description = "No such record")))]
         pub(crate) async fn single(
             State(state): State<ServerState>,
+            peer: Peer,
             PathParts(id): PathParts<String>,
         ) -> Result<Response<Body>, ApiError> {
-            read::<schema::$record>(&state, &id).await
+            read::<schema::$record>(&state, peer, &id).await
         }
     };
 }
@@ -71,10 +74,10 @@ macro_rules! writable {
         #[utoipa::path(put, path = $single, tag = $tag, operation_id = concat!("replace_", $tag),
             params(("id" = i64, Path, description = "Its number"),
                 ("If-Match" = String, Header, description = "The ETag that was seen, or *")),
-            request_body(content_type = "application/json", content = Object, description = "The whole record"),
+            request_body(content_type = "application/json", content = Object, description = "The whole record, as `GET` answers it or without what is not its own fields"),
             responses((status = 200, description = "The record as it is stored"), (status = 400, description = "A field is wrong"),
-                (status = 404, description = "No such record"), (status = 412, description = "Somebody changed it since"),
-                (status = 428, description = "No If-Match")))]
+                (status = 404, description = "No such record"), (status = 409, description = "The appliance keeps it"),
+                (status = 412, description = "Somebody changed it since"), (status = 428, description = "No If-Match")))]
         pub(crate) async fn exchange(
             State(state): State<ServerState>,
             PathParts(id): PathParts<String>,
@@ -88,6 +91,7 @@ macro_rules! writable {
             params(("id" = i64, Path, description = "Its number"),
                 ("If-Match" = String, Header, description = "The ETag that was seen, or *")),
             responses((status = 200, description = "The record as it was"), (status = 404, description = "No such record"),
+                (status = 409, description = "The appliance keeps it"),
                 (status = 412, description = "Somebody changed it since"), (status = 428, description = "No If-Match")))]
         pub(crate) async fn drop_it(
             State(state): State<ServerState>,
@@ -105,10 +109,11 @@ macro_rules! writable {
                 (status = 404, description = "There never was such a record")))]
         pub(crate) async fn changes(
             State(state): State<ServerState>,
+            peer: Peer,
             PathParts(id): PathParts<String>,
             query: QueryPairs,
         ) -> Result<Response<Body>, ApiError> {
-            history::<schema::$record>(&state, &id, query).await
+            history::<schema::$record>(&state, peer, &id, query).await
         }
     };
 }

@@ -2,20 +2,22 @@
 //!
 //! Names are those of the optimiser's plan; the same sessions with all their fields are at `/api/v1/sessions`.
 
-use super::receive;
+use super::plan::{Told, shown, stored_name};
+use super::{receive, refuse_kept};
+use crate::answer::AnswerWriter;
+use crate::budget::Peer;
 use crate::error::ApiError;
 use crate::handlers::health::json_response;
 use crate::state::ServerState;
 use crate::url::QueryPairs;
-use crate::wire::time::{Fold, parse_local_time, rfc3339};
+use crate::wire::time::{Fold, parse_local_time};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
 use jiff::civil;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
-use wattlog_ledger::schema::{Session, SessionKind, SessionOrigin, SessionSource, SessionStatus};
-use wattlog_ledger::{Action, Listing, Stored};
+use std::time::Duration;
+use wattlog_ledger::schema::{Session, SessionKind, SessionOrigin};
+use wattlog_ledger::{Action, Expected, Ledger, LedgerError, Listing, Outcome, Stored};
 use wattlog_model::Timestamp;
 use wattlog_wire::shortened;
 
@@ -24,15 +26,17 @@ use wattlog_wire::shortened;
     params(
         ("start_date" = Option<String>, Query, description = "First day, or instant; without a zone in the home zone"),
         ("end_date" = Option<String>, Query, description = "Last day, the whole of it; or instant"),
-        ("device_id" = Option<String>, Query, description = "Only of this device")),
+        ("device_id" = Option<String>, Query, description = "Only of this device"),
+        ("origin" = Option<String>, Query, description = "reported, imported, detected or all; default those that were reported or imported")),
     responses((status = 200, description = "A list of sessions with the names of the plan"),
-        (status = 400, description = "A parameter that cannot be read"), (status = 422, description = "More than 10000"),
+        (status = 400, description = "A parameter that cannot be read"), (status = 422, description = "More than 10000, or too long an answer"),
         (status = 503, description = "The ledger does not answer")))]
 pub(crate) async fn charging_sessions(
     State(state): State<ServerState>,
+    peer: Peer,
     query: QueryPairs,
 ) -> Result<Response<Body>, ApiError> {
-    let [start, end, device] = query.only(["start_date", "end_date", "device_id"])?;
+    let [start, end, device, origin] = query.only(["start_date", "end_date", "device_id", "origin"])?;
     let mut listing = Listing { limit: Listing::MAX_LIMIT, ..Listing::all() }
         .with_text("kind", SessionKind::Charging.as_str());
     if let Some(text) = start {
@@ -44,16 +48,43 @@ pub(crate) async fn charging_sessions(
     if let Some(device) = device {
         listing = listing.with_text("device_id", &device);
     }
-    let page = state.ledger()?.list::<Session>(&listing).await?;
-    if page.next.is_some() {
-        let message = format!(
-            "more than {} sessions: ask for fewer days, or /api/v1/sessions by pages",
-            Listing::MAX_LIMIT
-        );
-        return Err(ApiError::beyond("ledger_page", message));
+    listing = match origin.as_deref() {
+        // What the appliance finds is the same energy told once more.
+        None => listing.without_text("origin", SessionOrigin::Detected.as_str()),
+        Some("all") => listing,
+        Some(text) => match SessionOrigin::ALL.iter().find(|origin| origin.as_str() == text) {
+            Some(origin) => listing.with_text("origin", origin.as_str()),
+            None => {
+                let message =
+                    format!("origin: {:?} is none of reported, imported, detected, all", shortened(text));
+                return Err(ApiError::bad_request(message));
+            }
+        },
+    };
+    let ledger = state.ledger()?;
+    let mut answer = AnswerWriter::new(&state, peer);
+    let mut told = 0;
+    answer.text("[")?;
+    loop {
+        // A page also ends where its records are large.
+        let page = ledger.list::<Session>(&listing).await?;
+        for stored in &page.records {
+            if told > 0 {
+                answer.text(",")?;
+            }
+            answer.json(&shown(stored))?;
+            told += 1;
+        }
+        let Some(next) = page.next else { break };
+        if told == Listing::MAX_LIMIT {
+            let message =
+                format!("more than {told} sessions: ask for fewer days, or /api/v1/sessions by pages");
+            return Err(ApiError::beyond("ledger_page", message));
+        }
+        listing = Listing { limit: Listing::MAX_LIMIT - told, after: Some(next), ..listing };
     }
-    let list: Vec<Value> = page.records.iter().map(shown).collect();
-    Ok(json_response(StatusCode::OK, Value::from(list).to_string()))
+    answer.text("]")?;
+    Ok(json_response(StatusCode::OK, answer.finish()?))
 }
 
 #[derive(Clone, Copy)]
@@ -88,114 +119,65 @@ fn edge(state: &ServerState, text: &str, edge: Edge) -> Result<Timestamp, ApiErr
     parse_local_time(text, zone, fold).map_err(ApiError::bad_request)
 }
 
-/// A session as the plan writes it; what it does not name goes to the details.
-#[derive(Debug, Deserialize)]
-struct Told {
-    session_id: Option<String>,
-    start_time: String,
-    end_time: Option<String>,
-    device_id: Option<String>,
-    battery_soc_start: Option<f64>,
-    battery_soc_end: Option<f64>,
-    energy_charged_kwh: Option<f64>,
-    energy_kwh: Option<f64>,
-    average_price_pln: Option<f64>,
-    total_cost_pln: Option<f64>,
-    status: Option<String>,
-    source: Option<String>,
-    #[serde(flatten)]
-    others: Map<String, Value>,
-}
-
 /// Stores a session; the same `session_id` again replaces it.
 #[utoipa::path(post, path = "/api/charging-sessions", tag = "plan",
     request_body(content_type = "application/json", content = Object,
         description = "`start_time` and, as far as known, `session_id`, `end_time`, `battery_soc_start`, `battery_soc_end`, `energy_charged_kwh`, `average_price_pln`, `total_cost_pln`, `status`"),
     responses((status = 200, description = "Changed, or already so"), (status = 201, description = "Made"),
-        (status = 400, description = "A field is wrong"), (status = 409, description = "A selling session has this name"),
+        (status = 400, description = "A field is wrong"), (status = 409, description = "A selling session has this name, or one that the appliance keeps"),
         (status = 503, description = "Try again")))]
 pub(crate) async fn store_charging_session(
     State(state): State<ServerState>,
     request: Request,
 ) -> Result<Response<Body>, ApiError> {
+    let peer = Peer::of(request.extensions());
     let (told, actor, _) = receive::<Told>(&state, request).await?;
-    let session = session(&state, told)?;
+    let told = told.read(&state)?;
     let ledger = state.ledger()?;
-    let key = [wattlog_ledger::Value::Text(Some(session.session_id.clone()))];
-    if ledger.find::<Session>(&key).await?.is_some_and(|old| old.record.kind != SessionKind::Charging) {
-        let message = format!("session {:?} is no charging session", shortened(&session.session_id));
-        return Err(ApiError::new(StatusCode::CONFLICT, "exists", message));
+    for _ in 0..ATTEMPTS {
+        let old = found(ledger, &told.session_id).await?;
+        let session = told.record(old.as_ref().map(|old| &old.record));
+        let stored = match old {
+            Some(old) => ledger.update(old.id, Expected::Version(old.version), session, &actor).await,
+            None => {
+                let made = ledger.insert(session, &actor).await;
+                made.map(|stored| Outcome { action: Action::Created, stored })
+            }
+        };
+        match stored {
+            // Somebody made, changed or removed it since: look again.
+            Err(LedgerError::Exists { .. } | LedgerError::Conflict { .. } | LedgerError::Missing { .. }) => {}
+            Err(error) => return Err(error.into()),
+            Ok(Outcome { action, stored }) => {
+                let status = if action == Action::Created { StatusCode::CREATED } else { StatusCode::OK };
+                let mut answer = AnswerWriter::new(&state, peer);
+                answer.json(&shown(&stored))?;
+                return Ok(json_response(status, answer.finish()?));
+            }
+        }
     }
-    let outcome = ledger.put(session, &actor).await?;
-    let status = if outcome.action == Action::Created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(json_response(status, shown(&outcome.stored).to_string()))
+    let message = format!("session {:?} is being changed by others, try again", shortened(&told.session_id));
+    Err(ApiError::unavailable(message, Duration::from_secs(1)))
 }
 
-fn session(state: &ServerState, told: Told) -> Result<Session, ApiError> {
-    let zone = &state.shared.home_zone;
-    let time = |text: &str, fold| parse_local_time(text, zone, fold).map_err(ApiError::bad_request);
-    let start = time(&told.start_time, Fold::Earlier)?;
-    let end = told.end_time.as_deref().map(|text| time(text, Fold::Later)).transpose()?;
-    let word = |text: &str, known: &str| ApiError::bad_request(format!("{text:?} is none of {known}"));
-    let status = match told.status.as_deref() {
-        None if end.is_some() => SessionStatus::Completed,
-        None => SessionStatus::Active,
-        Some(text) => {
-            let known = SessionStatus::ALL.iter().copied().find(|status| status.as_str() == text);
-            known.ok_or_else(|| word(text, "planned, active, completed, cancelled, failed"))?
-        }
-    };
-    let source = match told.source.as_deref() {
-        None => SessionSource::Unknown,
-        // The optimiser's word.
-        Some("hybrid") => SessionSource::Mixed,
-        Some(text) => {
-            let known = SessionSource::ALL.iter().copied().find(|source| source.as_str() == text);
-            known.ok_or_else(|| word(text, "grid, pv, mixed, hybrid, unknown"))?
-        }
-    };
-    let device = told.device_id;
-    let own = || format!("{} {}", device.as_deref().unwrap_or("charging"), rfc3339(start.0));
-    Ok(Session {
-        session_id: told.session_id.unwrap_or_else(own),
-        kind: SessionKind::Charging,
-        start,
-        end,
-        source,
-        status,
-        origin: SessionOrigin::Reported,
-        priority: None,
-        target_energy_kwh: None,
-        target_soc: None,
-        battery_soc_start: told.battery_soc_start,
-        battery_soc_end: told.battery_soc_end,
-        energy_kwh: told.energy_charged_kwh.or(told.energy_kwh),
-        energy_grid_kwh: None,
-        energy_pv_kwh: None,
-        peak_power_w: None,
-        average_price: told.average_price_pln,
-        total_cost: told.total_cost_pln,
-        revenue: None,
-        savings: None,
-        currency: "PLN".to_owned(),
-        coverage: None,
-        details: Value::Object(told.others),
-        device_id: device,
-    })
-}
+/// How often a session is looked for anew because another changed it meanwhile.
+const ATTEMPTS: usize = 5;
 
-/// With the names of the plan, and what it did not have.
-fn shown(stored: &Stored<Session>) -> Value {
-    let session = &stored.record;
-    json!({
-        "id": stored.id, "session_id": session.session_id,
-        "start_time": rfc3339(session.start.0), "end_time": session.end.map(|end| rfc3339(end.0)),
-        "battery_soc_start": session.battery_soc_start, "battery_soc_end": session.battery_soc_end,
-        "energy_charged_kwh": session.energy_kwh, "average_price_pln": session.average_price,
-        "total_cost_pln": session.total_cost, "status": session.status,
-        "created_at": rfc3339(stored.created.at.0), "updated_at": rfc3339(stored.updated.at.0),
-        "device_id": session.device_id, "source": session.source, "origin": session.origin,
-        "energy_grid_kwh": session.energy_grid_kwh, "energy_pv_kwh": session.energy_pv_kwh,
-        "savings_pln": session.savings, "currency": session.currency, "details": session.details,
-    })
+/// The charging session of that name: one that was told here or imported, or one that `/api/v1/sessions` took under it.
+///
+/// # Errors
+/// 409: what has this name cannot be replaced here.
+async fn found(ledger: &Ledger, name: &str) -> Result<Option<Stored<Session>>, ApiError> {
+    for name in [stored_name(name), name.to_owned()] {
+        let Some(old) = ledger.find::<Session>(&[wattlog_ledger::Value::Text(Some(name))]).await? else {
+            continue;
+        };
+        refuse_kept(&old)?;
+        if old.record.kind != SessionKind::Charging {
+            let message = format!("session {:?} is no charging session", shortened(&old.record.session_id));
+            return Err(ApiError::new(StatusCode::CONFLICT, "exists", message));
+        }
+        return Ok(Some(old));
+    }
+    Ok(None)
 }

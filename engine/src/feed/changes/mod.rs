@@ -27,135 +27,29 @@
 //! [`Cause::Many`] where buckets were finished or several causes are joined. A reader holds one answer and [`LOOK_ENTRIES`]
 //! entries of the feed.
 
+mod cursor;
+mod event;
+mod request;
+mod told;
+
+pub use cursor::ChangeCursor;
+pub use event::{ChangeEvent, Changes, Subject};
+pub use request::{BucketRule, ChangeRequest, ChangeStart};
+
 use super::extent::{ALL_TIME, Cause, Extent, Scope};
-use super::{CommittedBatch, Cursor, Entry, InvalidCursor, Place, Shared as FeedShared, What};
+use super::{CommittedBatch, Cursor, Entry, Place, Shared as FeedShared, What};
 use crate::catalog::Catalog;
 use crate::engine::Shared;
 use crate::ids::{LogId, MeasurementId, NamespaceId};
-use crate::query::{self, Aggregate, Buckets, CancelFlag, Every, QueryError, Zone};
+use crate::query::{self, Aggregate, Buckets, CancelFlag, Every, QueryError};
 use crate::snapshot::Snapshot;
-use hashbrown::{HashMap, HashSet};
+use cursor::Known;
+use hashbrown::HashMap;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Range;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// What a consumer wants to hear of. With a cursor it must be what it was when the cursor was given.
-#[derive(Debug, Clone, Default)]
-pub struct ChangeRequest {
-    /// Name of the database; every one if none is named.
-    pub database: Option<String>,
-    /// Retention policy; every one if none is named.
-    pub retention_policy: Option<String>,
-    /// Name of the measurement; every one if none is named.
-    pub measurement: Option<String>,
-    /// Tell buckets that are finished and revised.
-    pub buckets: Option<BucketRule>,
-    /// How far behind the newest row another may be without being late, in nanoseconds.
-    pub grace_ns: u64,
-    /// Most events of one answer; at least one.
-    pub limit: usize,
-}
-
-/// Which buckets; as in a query.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BucketRule {
-    /// Their length. Not [`Every::Parts`].
-    pub every: Every,
-    /// How much later they begin, in nanoseconds; shorter than a bucket.
-    pub offset_ns: i64,
-    /// Whose clock and calendar counts.
-    pub zone: Zone,
-}
-
-/// Where to begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChangeStart {
-    /// With the next change.
-    Now,
-    /// After what was told together with this cursor.
-    After(ChangeCursor),
-}
-
-/// How far a consumer has come: a place in the commit order, and what the subscription knew there. A [`Cursor`] as answers of
-/// queries print it is one, too: what was committed since is told, with the watermark of now.
-///
-/// As a text: `<log id, hex>-<sequence>`, then `-<manifest edit>`, then `-<watermark in nanoseconds>` if there is one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChangeCursor {
-    at: Cursor,
-    known: Option<Known>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Known {
-    edit: u64,
-    watermark: Option<i64>,
-}
-
-/// Whose values.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Subject {
-    /// Name of the database; none: any.
-    pub database: Option<Arc<str>>,
-    /// Name of its retention policy; none: any.
-    pub retention_policy: Option<Arc<str>>,
-    /// Name of the measurement; none: any.
-    pub measurement: Option<Arc<str>>,
-}
-
-/// What a consumer hears. Times are nanoseconds, ranges half-open.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ChangeEvent {
-    /// Rows at or after the horizon. Only without buckets.
-    Appended {
-        /// Whose.
-        of: Subject,
-        /// Times that hold them.
-        times: Range<i64>,
-        /// How many.
-        rows: u64,
-    },
-    /// Any value in these times may have changed. With buckets, their borders are borders of buckets.
-    Dirty {
-        /// Whose.
-        of: Subject,
-        /// In which times.
-        times: Range<i64>,
-        /// Names of the fields; none: any.
-        fields: Option<Vec<String>>,
-        /// Why.
-        cause: Cause,
-    },
-    /// The horizon has passed a bucket.
-    Finished {
-        /// It.
-        bucket: Range<i64>,
-    },
-    /// A finished bucket may have changed.
-    Revised {
-        /// Whose values.
-        of: Subject,
-        /// Which bucket.
-        bucket: Range<i64>,
-        /// Why.
-        cause: Cause,
-    },
-}
-
-/// What a reader is told at a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changes {
-    /// Oldest first; none if nothing came in time.
-    pub events: Vec<ChangeEvent>,
-    /// Where to go on.
-    pub cursor: ChangeCursor,
-    /// The store was closed; nothing more will come.
-    pub closed: bool,
-}
+use told::{Told, Touched, widen};
 
 /// A subscription at work.
 #[derive(Debug)]
@@ -530,113 +424,6 @@ impl ChangeReader {
     }
 }
 
-/// Rows of one measurement in one body.
-#[derive(Default)]
-struct Touched {
-    late: Option<Range<i64>>,
-    /// Finished buckets with late rows, up to one more than may be told.
-    revised: BTreeMap<i64, i64>,
-    fresh: Option<Range<i64>>,
-    fresh_rows: u64,
-    limit: usize,
-}
-
-impl Touched {
-    fn rows(&mut self, times: &[i64], horizon: i64, buckets: Option<&Buckets>, limit: usize) {
-        self.limit = limit;
-        let mut bucket = 0..0;
-        for time in times.iter().copied() {
-            if time >= horizon {
-                widen(&mut self.fresh, time);
-                self.fresh_rows += 1;
-                continue;
-            }
-            widen(&mut self.late, time);
-            if let Some(buckets) = buckets
-                && !bucket.contains(&time)
-                && self.revised.len() <= limit
-            {
-                bucket = buckets.of(time);
-                self.revised.insert(bucket.start, bucket.end);
-            }
-        }
-    }
-
-    fn events(self, of: &Subject, buckets: Option<&Buckets>, events: &mut Vec<ChangeEvent>) {
-        let (of, cause) = (of.clone(), Cause::Late);
-        match (self.late, buckets) {
-            (None, _) => {}
-            (Some(times), None) => {
-                events.push(ChangeEvent::Dirty { of: of.clone(), times, fields: None, cause });
-            }
-            (Some(late), Some(buckets)) if self.revised.len() > self.limit => {
-                let times = buckets.of(late.start).start..buckets.of(late.end - 1).end;
-                events.push(ChangeEvent::Dirty { of: of.clone(), times, fields: None, cause });
-            }
-            (Some(_), Some(_)) => {
-                let revised = self.revised.into_iter().map(|(start, end)| start..end);
-                events.extend(revised.map(|bucket| ChangeEvent::Revised { of: of.clone(), bucket, cause }));
-            }
-        }
-        if let (Some(times), None) = (self.fresh, buckets) {
-            events.push(ChangeEvent::Appended { of, times, rows: self.fresh_rows });
-        }
-    }
-}
-
-/// One answer in the making.
-#[derive(Default)]
-struct Told {
-    events: Vec<ChangeEvent>,
-    revised: HashSet<(Subject, i64, Cause)>,
-    appended: HashMap<Subject, usize>,
-    dirty: HashMap<(Subject, Cause), usize>,
-}
-
-impl Told {
-    /// One change is told whole or not at all.
-    fn has_room(&self, more: usize, limit: usize) -> bool {
-        self.events.is_empty() || self.events.len() + more <= limit
-    }
-
-    fn add_all(&mut self, events: Vec<ChangeEvent>) {
-        events.into_iter().for_each(|event| self.add(event));
-    }
-
-    fn add(&mut self, event: ChangeEvent) {
-        let next = self.events.len();
-        match &event {
-            ChangeEvent::Finished { .. } => {}
-            ChangeEvent::Revised { of, bucket, cause } => {
-                if !self.revised.insert((of.clone(), bucket.start, *cause)) {
-                    return;
-                }
-            }
-            ChangeEvent::Appended { of, times, rows } => {
-                let at = *self.appended.entry(of.clone()).or_insert(next);
-                if let Some(ChangeEvent::Appended { times: told, rows: more, .. }) = self.events.get_mut(at) {
-                    *told = told.start.min(times.start)..told.end.max(times.end);
-                    *more += rows;
-                    return;
-                }
-            }
-            ChangeEvent::Dirty { of, times, fields, cause } => {
-                let at = self.dirty.entry((of.clone(), *cause)).or_insert(next);
-                if let Some(ChangeEvent::Dirty { times: told, fields: known, .. }) = self.events.get_mut(*at)
-                    && known == fields
-                    && told.start <= times.end
-                    && times.start <= told.end
-                {
-                    *told = told.start.min(times.start)..told.end.max(times.end);
-                    return;
-                }
-                *at = next;
-            }
-        }
-        self.events.push(event);
-    }
-}
-
 /// Names of a namespace, if it was asked for.
 fn namespace_asked_for(catalog: &Catalog, request: &ChangeRequest, id: NamespaceId) -> Option<Subject> {
     let (database, policy) = catalog.namespace_name(id)?;
@@ -667,103 +454,4 @@ fn stored_watermark(shared: &Arc<Shared>, request: &ChangeRequest) -> Result<Opt
         }
     }
     Ok(newest.map(|newest| newest.min(shared.clock.wall().0)))
-}
-
-fn widen(range: &mut Option<Range<i64>>, time: i64) {
-    let end = time.saturating_add(1);
-    *range = Some(range.take().map_or(time..end, |known| known.start.min(time)..known.end.max(end)));
-}
-
-impl ChangeCursor {
-    /// The log that it lies in: once that is sealed and gone, going on from here tells of everything.
-    pub fn log(&self) -> LogId {
-        self.at.log_id
-    }
-}
-
-impl From<Cursor> for ChangeCursor {
-    fn from(at: Cursor) -> Self {
-        Self { at, known: None }
-    }
-}
-
-impl fmt::Display for ChangeCursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.at)?;
-        let Some(Known { edit, watermark }) = self.known else { return Ok(()) };
-        write!(f, "-{edit}")?;
-        watermark.map_or(Ok(()), |watermark| write!(f, "-{watermark}"))
-    }
-}
-
-impl FromStr for ChangeCursor {
-    type Err = InvalidCursor;
-
-    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
-        let mut parts = text.splitn(4, '-');
-        let (Some(log_id), Some(seq)) = (parts.next(), parts.next()) else { return Err(InvalidCursor) };
-        let at = format!("{log_id}-{seq}").parse()?;
-        let Some(edit) = parts.next() else { return Ok(Self { at, known: None }) };
-        let edit = edit.parse().map_err(|_| InvalidCursor)?;
-        let watermark = parts.next().map(|text| text.parse().map_err(|_| InvalidCursor)).transpose()?;
-        Ok(Self { at, known: Some(Known { edit, watermark }) })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::Seq;
-
-    #[test]
-    fn cursors_print_and_parse() {
-        let at = Cursor { log_id: LogId(0x1f), seq: Seq(4711) };
-        let cursor = |known| ChangeCursor { at, known };
-        for (text, known) in [
-            ("1f-4711", None),
-            ("1f-4711-83", Some(Known { edit: 83, watermark: None })),
-            ("1f-4711-0-17", Some(Known { edit: 0, watermark: Some(17) })),
-            ("1f-4711-83--17", Some(Known { edit: 83, watermark: Some(-17) })),
-        ] {
-            assert_eq!(cursor(known).to_string(), text);
-            assert_eq!(text.parse(), Ok(cursor(known)));
-        }
-        for bad in
-            ["", "1f", "1f-1-", "1f-1-2-", "1f-1-2-3-4", "1f--1", "1f-1-x", "1f-1-2-9223372036854775808"]
-        {
-            assert_eq!(bad.parse::<ChangeCursor>(), Err(InvalidCursor), "{bad}");
-        }
-    }
-
-    #[test]
-    fn what_says_the_same_is_told_once_and_what_lies_apart_is_not_joined() {
-        let mut told = Told::default();
-        let of = Subject::default;
-        let dirty = |times, cause| ChangeEvent::Dirty { of: of(), times, fields: None, cause };
-        let appended = |times, rows| ChangeEvent::Appended { of: of(), times, rows };
-        let revised = |bucket| ChangeEvent::Revised { of: of(), bucket, cause: Cause::Late };
-        told.add_all(vec![
-            dirty(0..5, Cause::Late),
-            appended(20..21, 1),
-            dirty(5..8, Cause::Late),
-            dirty(6..9, Cause::Delete),
-            dirty(12..14, Cause::Late),
-            dirty(13..15, Cause::Late),
-            appended(18..30, 2),
-            revised(0..10),
-            ChangeEvent::Finished { bucket: 10..20 },
-            revised(0..10),
-        ]);
-        let expected = [
-            dirty(0..8, Cause::Late),
-            appended(18..30, 3),
-            dirty(6..9, Cause::Delete),
-            dirty(12..15, Cause::Late),
-            revised(0..10),
-            ChangeEvent::Finished { bucket: 10..20 },
-        ];
-        assert_eq!(told.events, expected);
-        assert!(told.has_room(4, 10) && !told.has_room(5, 10));
-        assert!(Told::default().has_room(11, 10));
-    }
 }
