@@ -26,6 +26,8 @@ pub(crate) struct Databases {
     /// Database, measurement and rule: those of measurements first, so that none is cut by the rule of its database before its
     /// own is there.
     retentions: Vec<(String, Option<String>, Rule)>,
+    /// The database whose energies stay for ever, unless they have a rule of their own by then.
+    with_energies: Option<String>,
     /// Of all others.
     usual: Durability,
 }
@@ -41,7 +43,7 @@ impl Databases {
                 .iter()
                 .map(|(name, section)| (name.clone(), section.durability.map_or(usual, durability))),
         );
-        let mut retentions = Vec::new();
+        let (mut retentions, mut with_energies) = (Vec::new(), None);
         for (name, section) in &config.databases {
             let own = section.measurements.iter().filter_map(|(measurement, section)| {
                 Some((name.clone(), Some(measurement.clone()), section.retention?.rule()))
@@ -50,11 +52,12 @@ impl Databases {
             // The sums of a year take less room than a day of its points.
             let is_told =
                 section.measurements.get(QUARTERS).is_some_and(|section| section.retention.is_some());
-            let has_energies = name == own_database && section.retention.is_some() && !is_told;
-            retentions.extend(has_energies.then(|| (name.clone(), Some(QUARTERS.to_owned()), Rule::Forever)));
+            if name == own_database && section.retention.is_some() && !is_told {
+                with_energies = Some(name.clone());
+            }
             retentions.extend(section.retention.map(|keep| (name.clone(), None, keep.rule())));
         }
-        Self { wanted, retentions, usual }
+        Self { wanted, retentions, with_energies, usual }
     }
 
     /// Makes and tells all that can be; what is right already costs no write.
@@ -79,6 +82,17 @@ impl Databases {
             }
         }
         let mut incomplete = BTreeSet::new();
+        let has_own = |name: &str| {
+            let mut known = engine.retentions().into_iter();
+            known.any(|rule| rule.database == name && rule.measurement.as_deref() == Some(QUARTERS))
+        };
+        if let Some(name) = self.with_energies.as_ref().filter(|name| !has_own(name)) {
+            let kept = engine.set_retention(name, None, Some(QUARTERS), Rule::Forever);
+            if kept.is_err() {
+                incomplete.insert(name);
+            }
+            note(name, kept.map(|_rule| ()));
+        }
         for (database, measurement, rule) in &self.retentions {
             // What the rule of a measurement would protect is hidden for good by that of its database.
             if measurement.is_none() && incomplete.contains(database) {
@@ -234,7 +248,7 @@ mod tests {
             let engine = open(&Arc::new(SimDisk::new(5)), true);
             let yaml =
                 json!({ "databases": { "home": { "retention": "90d", "measurements": measurements } } });
-            Databases::of(&config(yaml), own).apply(&engine).unwrap();
+            Databases::of(&config(yaml.clone()), own).apply(&engine).unwrap();
             let of = |name: Option<&str>| {
                 let rule = |info: wattlog_engine::RetentionInfo| {
                     (info.measurement.as_deref() == name).then_some(info.rule)
@@ -242,6 +256,11 @@ mod tests {
                 engine.retentions().into_iter().find_map(rule)
             };
             assert_eq!((of(None), of(Some("energy_quarters"))), (Some(days(90)), wanted), "{own}");
+            // One that was set by hand since stays, over a start and a reload.
+            engine.set_retention("home", None, Some("energy_quarters"), days(730)).unwrap();
+            Databases::of(&config(yaml), own).apply(&engine).unwrap();
+            let told = wanted.filter(|rule| *rule != Rule::Forever).unwrap_or(days(730));
+            assert_eq!(of(Some("energy_quarters")), Some(told), "{own}");
             engine.close().unwrap();
         }
     }

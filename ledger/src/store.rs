@@ -187,12 +187,15 @@ impl Ledger {
         if seen.is_empty() {
             return Ok(());
         }
-        let mut writing = self.write(actor).await?;
-        for (id, version) in seen {
-            let old = writing.expect::<R>(*id, Expected::Version(*version)).await?;
-            writing.remove(&old).await?;
-        }
-        writing.commit(()).await
+        self.noted(async {
+            let mut writing = self.write(actor).await?;
+            for (id, version) in seen {
+                let old = writing.expect::<R>(*id, Expected::Version(*version)).await?;
+                writing.remove(&old).await?;
+            }
+            writing.commit(()).await
+        })
+        .await
     }
 
     /// Number `id`, if there is one.

@@ -10,7 +10,8 @@ use wattlog_engine::query::{Aggregate, Buckets, Every};
 impl ServerState {
     /// What `/metrics` says of the keepers that were joined.
     pub(crate) fn keeper_groups(&self) -> Vec<Group> {
-        let energy = self.energy().ok().map(|keeper| energy_groups(&keeper.status()));
+        let points = self.book_times().map(|(points, _)| points);
+        let energy = self.energy().ok().map(|keeper| energy_groups(&keeper.status(), points));
         let books = self.books().map(|books| self.book_groups(&books.status()));
         energy.into_iter().chain(books).flatten().collect()
     }
@@ -51,8 +52,9 @@ impl ServerState {
                 .map(|(name, pending, times)| (of(name), seconds_within(pending, times)));
             let help = "Time of points whose records are yet to be made or looked at again";
             groups.push(Group::gauges("books_behind_seconds", help, behind.to_vec()));
+            let known = days.start..days.end.min(points.end);
             let lost =
-                [("sessions", &status.lost_sessions, &points), ("reports", &status.lost_reports, &days)]
+                [("sessions", &status.lost_sessions, &points), ("reports", &status.lost_reports, &known)]
                     .map(|(name, lost, times)| (of(name), seconds_within(lost, times)));
             let help = "Time of points whose records lack what cannot be read";
             groups.push(Group::gauges("books_lost_seconds", help, lost.to_vec()));
@@ -73,7 +75,8 @@ impl ServerState {
     }
 }
 
-fn energy_groups(status: &EnergyStatus) -> Vec<Group> {
+/// `points` are the times that there are points of.
+fn energy_groups(status: &EnergyStatus, points: Option<Range<i64>>) -> Vec<Group> {
     let is = |yes: bool| f64::from(u8::from(yes));
     let mut groups = vec![
         Group::gauge("energy_running", "1 while energies by quarter are kept", is(status.is_running)),
@@ -94,7 +97,8 @@ fn energy_groups(status: &EnergyStatus) -> Vec<Group> {
         let behind = seconds_within(&status.pending, &(i64::MIN..i64::MAX));
         groups.push(Group::gauge("energy_behind_seconds", help, behind));
         let help = "Time of points whose energies lack what cannot be read";
-        let lost = seconds_within(&status.lost, &(i64::MIN..i64::MAX));
+        // What lies beyond all points is tried again too, and is no loss.
+        let lost = seconds_within(&status.lost, &points.unwrap_or(0..0));
         groups.push(Group::gauge("energy_lost_seconds", help, lost));
     }
     groups

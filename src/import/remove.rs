@@ -22,7 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use wattlog_engine::DeleteRequest;
 use wattlog_engine::query::{
-    Order, QueryControl, QueryRequest, QueryResult, ResultSeries, ResultValues, TagFilter, TagPredicate,
+    Order, QueryControl, QueryError, QueryRequest, QueryResult, ResultSeries, ResultValues, TagFilter,
+    TagPredicate,
 };
 use wattlog_ledger::schema::{Configuration, Decision, Device, ImportRun, Report, Session, Tariff};
 use wattlog_ledger::{Actor, Listing, Record};
@@ -72,12 +73,13 @@ pub(crate) async fn remove(stores: &Stores, removal: Removal) -> Result<RemovalR
     for series in points::SERIES {
         tokio::task::block_in_place(|| remover.points(series))?;
     }
-    let imported = Listing::all().with_text("origin", "imported");
-    remover.records::<Decision>(&imported).await?;
-    remover.records::<Session>(&imported).await?;
-    remover.records::<Report>(&imported).await?;
-    remover.records::<Tariff>(&Listing::all()).await?;
-    remover.records::<Device>(&Listing::all()).await?;
+    // Also those whose origin somebody changed: they stay, and are told.
+    let all = Listing::all();
+    remover.records::<Decision>(&all).await?;
+    remover.records::<Session>(&all).await?;
+    remover.records::<Report>(&all).await?;
+    remover.records::<Tariff>(&all).await?;
+    remover.records::<Device>(&all).await?;
     remover.configuration().await?;
     Ok(remover.report)
 }
@@ -164,22 +166,30 @@ impl Remover<'_> {
         }
         let mut request = QueryRequest::raw(database, measurement, Timestamp::MIN, Timestamp::MAX);
         request.tags = series.tag.iter().map(|(key, word)| filter(key, word)).collect();
-        let mut ask = |request: &QueryRequest| {
-            let answer = engine.query(request, &QueryControl::default());
+        let mut whole = |answer: Result<QueryResult, QueryError>| {
             let answer = answer.map_err(|error| failed("look for the points of", &error))?;
             if answer.is_partial() {
                 self.report.unread.insert(measurement);
             }
             Ok::<_, Failure>(answer)
         };
-        let oldest = ask(&QueryRequest { limit: Some(1), ..request.clone() })?;
-        let newest = ask(&QueryRequest { limit: Some(1), order: Order::Descending, ..request.clone() })?;
+        let one = |order: Order| {
+            engine.query(&QueryRequest { limit: Some(1), order, ..request.clone() }, &QueryControl::default())
+        };
+        let (oldest, newest) = (whole(one(Order::Ascending))?, whole(one(Order::Descending))?);
         let (Some(first), Some(last)) = (times(&oldest).min(), times(&newest).max()) else { return Ok(()) };
-        let (mut count, mut start) = (0, first);
+        let (mut count, mut start, mut span) = (0, first, RANGE_NS);
         while start <= last {
-            let end = start.saturating_add(RANGE_NS).min(last.saturating_add(1));
+            let end = start.saturating_add(span).min(last.saturating_add(1));
             (request.start, request.end) = (Timestamp(start), Timestamp(end));
-            count += ask(&request)?.rows() as u64;
+            match engine.query(&request, &QueryControl::default()) {
+                // A small machine gives a question little memory.
+                Err(QueryError::TooManyBytes { .. } | QueryError::TooManyPoints { .. }) if span > 1 => {
+                    span /= 2;
+                    continue;
+                }
+                answer => count += whole(answer)?.rows() as u64,
+            }
             start = end;
         }
         if self.removal == Removal::Done {

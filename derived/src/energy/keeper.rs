@@ -38,7 +38,7 @@ pub struct EnergyStatus {
     pub is_following: bool,
     /// Why it does not get on, if so.
     pub error: Option<String>,
-    /// Times of which points cannot be read: tried again each hour and at a start.
+    /// Times of which points cannot be read, and those beyond all that is known: tried again each hour and at a start.
     pub lost: Vec<Range<i64>>,
     /// Attempts since the start that failed.
     pub failures: u64,

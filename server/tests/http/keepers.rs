@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use wattlog_derived::books::{BookOptions, Bookkeeper};
 use wattlog_derived::energy::{EnergyKeeper, EnergyOptions};
+use wattlog_engine::DeleteRequest;
 use wattlog_engine::query::Zone;
 use wattlog_ledger::{Backend, Ledger, LedgerOptions};
-use wattlog_model::Clock as _;
+use wattlog_model::{Clock as _, Timestamp};
 
 const MINUTE: i64 = 60_000_000_000;
 
@@ -113,6 +114,30 @@ async fn a_keeper_that_lags_fails_and_stops_is_seen() {
         ("wattlog_energy_last_success_timestamp_seconds", now),
     ];
     expect(&running, &done).await;
+
+    // A delete from 1970 on: what lies before the points is looked at again and again, and nothing of it is lost.
+    let request = DeleteRequest {
+        database: "wattlog".to_owned(),
+        retention_policy: None,
+        measurement: Some("energy_data".to_owned()),
+        fields: None,
+        tags: Vec::new(),
+        start: Timestamp(0),
+        end: Timestamp(NOW.0 - 1500 * MINUTE + 1),
+    };
+    running.engine.delete(&request).unwrap();
+    let rounds = books.status().rounds;
+    let is_seen = || {
+        let status = energy.status();
+        !status.lost.is_empty() && status.pending.is_empty() && books.status().rounds > rounds + 1
+    };
+    running.until("the delete", async |_| is_seen()).await;
+    let lost = [
+        ("wattlog_books_lost_seconds{of=\"sessions\"}", 0.0),
+        ("wattlog_books_lost_seconds{of=\"reports\"}", 0.0),
+        ("wattlog_energy_lost_seconds", 0.0),
+    ];
+    expect(&running, &lost).await;
 
     over.cancel();
     task.await.unwrap();
