@@ -109,3 +109,70 @@ fn sessions_and_reports_are_those_of_the_points_after_kill_9() {
     assert_eq!(versions(&server), ids);
     assert!(server.stop().success());
 }
+
+/// Writes what the optimiser kept of its session `20200101_1`: from 1 to 3 at night, in Warsaw.
+fn optimiser_tree(folder: &std::path::Path) {
+    let session = json!({"session_id": "20200101_1", "start_time": "2020-01-01 02:00:00", "end_time": "2020-01-01 04:00:00",
+        "duration_hours": 2.0, "target_energy_kwh": 7.0, "status": "completed", "priority": 1, "estimated_savings_pln": 0.61,
+        "created_at": "2019-12-31 18:00:00", "actual_energy_kwh": 7.1, "actual_cost_pln": 3.5});
+    std::fs::create_dir_all(folder.join("out")).unwrap();
+    std::fs::write(folder.join("out/charging_schedule_2020-01-01.json"), session.to_string()).unwrap();
+}
+
+/// Runs `import optimiser tree` in `folder`; gives its report.
+fn import(folder: &std::path::Path) -> Value {
+    let output = support::wattlog(folder)
+        .args(["import", "optimiser", "tree", "--data", "data", "--json", "--again", "--validate"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_charge_that_was_found_imported_and_told_is_told_once() {
+    // The appliance finds it, the optimiser's files have it, and the optimiser tells it: that were three sessions of one charge.
+    for import_first in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        optimiser_tree(&folder.path().join("tree"));
+        let data = folder.path().join("data");
+        let config = format!("{CONFIG}server: {{ home_zone: Europe/Warsaw }}\n");
+        let server = Server::start(&data, &config);
+        let (status, text) = server.post("/write?db=wattlog&precision=s", body(0..360).as_bytes());
+        assert_eq!(status, 204, "{text}");
+        assert!(server.stop().success());
+        if import_first {
+            assert_eq!(import(folder.path())["records"]["sessions"]["stored"], 1);
+        }
+        let server = Server::start(&data, &config);
+        let listed = |server: &Server, more: &str| -> Vec<(String, Value)> {
+            let list = server
+                .get(&format!("/api/charging-sessions?start_date=2020-01-01&end_date=2020-01-01{more}"));
+            let each = list.as_array().unwrap().iter();
+            each.map(|one| (one["origin"].as_str().unwrap().to_owned(), one["session_id"].clone())).collect()
+        };
+        server.until("the session to be found", |server| listed(server, "&origin=detected").len() == 1);
+        let told = json!({"session_id": "20200101_1", "start_time": "2020-01-01T02:00:00", "end_time": "2020-01-01T04:00:00",
+            "energy_charged_kwh": 7.15, "status": "completed"});
+        let (status, text) = server.post("/api/charging-sessions", told.to_string().as_bytes());
+        assert_eq!(status, if import_first { 200 } else { 201 }, "{text}");
+        let once = [("reported".to_owned(), json!("20200101_1"))];
+        assert_eq!(listed(&server, ""), once);
+        assert!(server.stop().success());
+
+        // The import finds it under its own key, and leaves what was told.
+        let report = import(folder.path());
+        assert_eq!(report["records"]["sessions"]["kept"], 1, "{report}");
+        assert_eq!(report["validation"]["differences"], json!([]), "{report}");
+        let server = Server::start(&data, &config);
+        assert_eq!(listed(&server, ""), once);
+        let all: Vec<String> = listed(&server, "&origin=all").into_iter().map(|(origin, _)| origin).collect();
+        assert_eq!(all, ["detected", "reported"], "from 0:59:30 and from 1:00");
+        let shown = server.get("/api/charging-sessions?start_date=2020-01-01&end_date=2020-01-01");
+        assert_eq!(shown[0]["energy_charged_kwh"], json!(7.15));
+        if import_first {
+            assert_eq!(shown[0]["savings_pln"], json!(0.61), "what the plan has no name for is kept");
+        }
+        assert!(server.stop().success());
+    }
+}

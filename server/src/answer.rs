@@ -1,4 +1,4 @@
-//! Answers of queries: bounded while they are written, counted until they are sent.
+//! Answers of queries and of the ledger: bounded while they are written, counted until they are sent.
 //!
 //! Promise: an answer stops growing soon after it is longer than `answer`, after its time is over or its client is gone;
 //! what all answers hold together never passes `answers_in_memory` by more than one growth of a buffer each, and the

@@ -86,9 +86,9 @@ pub struct Limits {
     pub query_bytes: Size,
     /// The same of all queries together.
     pub queries_in_memory: Size,
-    /// Longest answer of a query.
+    /// Longest answer of a query, or of the ledger.
     pub answer: Size,
-    /// Bytes that all answers of queries may hold together until they are sent.
+    /// Bytes that all these answers may hold together until they are sent.
     pub answers_in_memory: Size,
     /// The part of it that answers to one address may hold.
     pub answers_per_address: Size,

@@ -77,7 +77,7 @@ pub(crate) struct Inner {
     pub(crate) bodies: Arc<Budget>,
     /// Rows and buckets that queries have in hand.
     pub(crate) query_memory: Arc<QueryMemory>,
-    /// Answers of queries, until they are sent.
+    /// Answers of queries and of the ledger, until they are sent.
     pub(crate) answers: Arc<Budget>,
     /// Entity tags of answers that are asked for again and again.
     pub(crate) validators: Validators,
