@@ -53,6 +53,15 @@ impl AnswerWatch {
         self.charge.set(bytes.capacity() as u64)
     }
 
+    /// An answer that is written already.
+    ///
+    /// # Errors
+    /// As [`AnswerWatch::look`].
+    pub(crate) fn written(mut self, bytes: Vec<u8>) -> Result<Answer, ApiError> {
+        self.look(&bytes)?;
+        Ok(self.finish(bytes))
+    }
+
     /// The answer as it is to be sent.
     pub(crate) fn finish(self, bytes: Vec<u8>) -> Answer {
         Answer { bytes, _charge: self.charge }

@@ -1,7 +1,9 @@
 //! Energy and money by day, month and year.
 
 use super::query::{PARTIAL, partial_text};
+use crate::answer::AnswerWatch;
 use crate::asked::{self, csv_line};
+use crate::budget::Peer;
 use crate::error::ApiError;
 use crate::state::ServerState;
 use crate::url::QueryPairs;
@@ -42,6 +44,7 @@ use wattlog_wire::shortened;
         (status = 503, description = "Too many queries at a time, or out of time")))]
 pub(crate) async fn energy(
     State(state): State<ServerState>,
+    peer: Peer,
     query: QueryPairs,
 ) -> Result<Response<Body>, ApiError> {
     let now = state.shared.clock.wall();
@@ -54,7 +57,7 @@ pub(crate) async fn energy(
         Err(error) => Err(error.message.clone()),
     };
     let text = format!("energy {} {}", asked.period.name(), asked.zone.name());
-    let shared = Arc::clone(&state.shared);
+    let (shared, counted) = (Arc::clone(&state.shared), state.clone());
     let is_csv = asked.is_csv;
     let (body, is_partial) = state
         .query("energy", text, move |engine, control, _| {
@@ -77,6 +80,7 @@ pub(crate) async fn energy(
             let answer = energy::answer(engine, keeper.options(), (&status, Some(months)), &request, control)
                 .map_err(refusal)?;
             let body = if asked.is_csv { csv(&answer, &asked) } else { told(&answer, &asked, &notes)? };
+            let body = AnswerWatch::new(&counted, peer, control).written(body)?;
             Ok((body, is_lost || !answer.lost.is_empty() || !answer.pending.is_empty()))
         })
         .await?;

@@ -1,6 +1,8 @@
 //! Where a field goes: its line, its usual day, week or year, and the same times a year ago.
 
+use crate::answer::AnswerWatch;
 use crate::asked;
+use crate::budget::Peer;
 use crate::error::ApiError;
 use crate::link::QueryLink;
 use crate::state::ServerState;
@@ -39,16 +41,19 @@ use wattlog_wire::shortened;
         (status = 503, description = "Too many queries at a time, or out of time")))]
 pub(crate) async fn trends(
     State(state): State<ServerState>,
+    peer: Peer,
     query: QueryPairs,
 ) -> Result<Response<Body>, ApiError> {
     let now = state.shared.clock.wall();
     let database = state.shared.options.default_database.clone();
     let request = parse(query, database, &state.shared.bucket_zone, now)?;
     let text = format!("trends {} {} {:?}", request.selection.measurement, request.field, request.range);
+    let counted = state.clone();
     let body = state
         .query("trends", text, move |engine, control, _| {
             let found = answer(engine, &request, control).map_err(refusal)?;
-            Ok(told(&found, &request).to_string())
+            let body = told(&found, &request).to_string().into_bytes();
+            AnswerWatch::new(&counted, peer, control).written(body)
         })
         .await?;
     Ok(asked::told(body, false))

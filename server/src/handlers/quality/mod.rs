@@ -55,9 +55,7 @@ pub(crate) async fn quality(
         .query("quality", text, move |engine, control, _| {
             let found = report(engine, &asked.request, control).map_err(refusal)?;
             let bytes = if asked.is_csv { told::csv(&found, &asked) } else { told::json(&found, &asked) };
-            let mut watch = AnswerWatch::new(&shared, peer, control);
-            watch.look(&bytes)?;
-            Ok(watch.finish(bytes))
+            AnswerWatch::new(&shared, peer, control).written(bytes)
         })
         .await?;
     Ok(asked::told(answer, is_csv))
