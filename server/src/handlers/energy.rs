@@ -256,6 +256,13 @@ fn refusal(error: EnergyError) -> ApiError {
 /// # Errors
 /// 400 that says what is wrong with its definition.
 pub(super) fn check_tariff(tariff: &Tariff) -> Result<(), ApiError> {
+    if tariff.currency != "PLN" {
+        let text = format!(
+            "currency: {:?}, but what a definition says is PLN/kWh: say PLN",
+            shortened(&tariff.currency)
+        );
+        return Err(ApiError::bad_request(text));
+    }
     let checked = StoredTariff::parse(&tariff.definition);
     checked.map(drop).map_err(|error| match error {
         PriceError::Definition(text) => ApiError::bad_request(format!("definition: {text}")),

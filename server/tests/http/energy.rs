@@ -46,6 +46,11 @@ async fn days_and_months_with_money_where_there_is_a_tariff() {
         running.post("/api/v1/tariffs", tariff("import", json!({ "builtin": "g99" })).to_string()).await;
     assert_eq!(refused.status, 400, "{}", refused.text());
     assert!(refused.text().contains("definition"), "{}", refused.text());
+    // Prices in euros were counted as PLN.
+    let mut euros = tariff("import", json!({ "builtin": "g11", "energy": { "fixed_pln_kwh": 0.5 } }));
+    euros["currency"] = json!("EUR");
+    let refused = running.post("/api/v1/tariffs", euros.to_string()).await;
+    assert!(refused.status == 400 && refused.text().contains("currency"), "{}", refused.text());
     let today = "/api/v1/energy?start=2026-03-01T00:00:00%2B01:00";
     // The last quarters are computed from their points, so the answer is whole at once or as soon as the rest is kept.
     let whole = |answer: &Value| {
