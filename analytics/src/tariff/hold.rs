@@ -2,6 +2,8 @@
 
 /// No price holds for longer: prices come by the hour at most.
 pub const LONGEST_PRICE_NS: i64 = 3_600_000_000_000;
+/// Prices nearer than this are no measure of a period: one of them was written astray.
+const SHORTEST_PRICE_NS: i64 = 60_000_000_000;
 /// By one such part of its period a price may be late.
 const LATE_PART: i64 = 4;
 
@@ -9,14 +11,16 @@ const LATE_PART: i64 = 4;
 ///
 /// It holds until the next, but no longer than its own period: the smaller of its distances to the two. So a price is not carried over
 /// a hole, the newest one ends as those before it did, and where hours become quarters each holds for what it is. Quarters that
-/// become hours cannot be told from a hole: of the first hour only a quarter has its price. One alone holds for `longest_ns`.
+/// become hours cannot be told from a hole: of the first hour only a quarter has its price. One alone, also between two holes, holds
+/// for `longest_ns`. A neighbour that is nearer than a minute ends a price, but is no measure of its period.
 ///
 /// A next one that comes late by no more than a quarter of the period is still the next: holes of hours by quarters are longer.
 pub fn price_ends(before: Option<i64>, time: i64, after: Option<i64>, longest_ns: i64) -> i64 {
-    let since = before.map_or(longest_ns, |before| time.saturating_sub(before));
+    let since = before.map_or(i64::MAX, |before| time.saturating_sub(before));
     let until = after.map_or(i64::MAX, |after| after.saturating_sub(time));
-    let period = since.min(until).min(longest_ns);
-    if until <= period.saturating_add(period / LATE_PART).min(longest_ns) {
+    let distances = [since, until].into_iter().filter(|ns| *ns >= SHORTEST_PRICE_NS);
+    let period = distances.fold(longest_ns, i64::min);
+    if until < SHORTEST_PRICE_NS || until <= period.saturating_add(period / LATE_PART).min(longest_ns) {
         time.saturating_add(until)
     } else {
         time.saturating_add(period)
@@ -52,6 +56,20 @@ mod tests {
     fn a_change_of_the_period_does_not_stretch_a_price() {
         assert_eq!(ends(&[0, 60, 120, 135, 150]), [60, 120, 135, 150, 165]);
         assert_eq!(ends(&[0, 15, 30, 90, 150]), [15, 30, 45, 150, 210], "the same as a hole");
+    }
+
+    /// Nearly a quarter of an hour was without a price after a row that came a second after another.
+    #[test]
+    fn a_stray_neighbour_is_no_measure_of_a_period() {
+        let at = |second: i64| second * 1_000_000_000;
+        let end = |before, second, after: Option<i64>| {
+            price_ends(Some(at(before)), at(second), after.map(at), LONGEST_PRICE_NS) / at(1)
+        };
+        assert_eq!(end(-900, 0, Some(1)), 1, "the next one ends it");
+        assert_eq!(end(0, 1, Some(900)), 900);
+        assert_eq!(end(1, 900, Some(1800)), 1800);
+        assert_eq!(end(0, 1, Some(3 * 3600)), 3601, "nothing else says how long");
+        assert_eq!(end(-60, 0, Some(900)), 60, "a minute is one");
     }
 
     #[test]

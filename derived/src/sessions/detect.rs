@@ -1,7 +1,7 @@
 //! Detecting one window again from stored points.
 
 use super::samples::{Kept, Samples, SamplesError, Source, Wanted};
-use super::saving::savings;
+use super::saving::{Reckoned, savings};
 use std::ops::Range;
 use wattlog_analytics::session::{Kind, Params, Session, Status, affected_window, redetect};
 use wattlog_model::Timestamp;
@@ -24,7 +24,7 @@ pub(super) struct Window<'a> {
 #[derive(Debug)]
 pub(super) enum Found {
     /// Sessions with what they saved, and the times in which they take the place of those that begin there.
-    Whole { times: Range<i64>, sessions: Vec<(Session, Option<f64>)>, notes: Vec<String> },
+    Whole { times: Range<i64>, sessions: Vec<(Session, Reckoned)>, notes: Vec<String> },
     /// It reaches beyond what sessions are known of.
     Further,
 }
@@ -62,7 +62,8 @@ pub(super) fn detect(
         }
     }
     let times = found.window.start.0..found.window.end.0;
-    let saved = savings(source, &found.sessions)?;
+    let mut notes = samples.notes;
+    let saved = savings(source, &found.sessions, &mut notes)?;
     let sessions = found.sessions.into_iter().zip(saved).collect();
-    Ok(Found::Whole { times, sessions, notes: samples.notes })
+    Ok(Found::Whole { times, sessions, notes })
 }

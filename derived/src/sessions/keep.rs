@@ -1,12 +1,14 @@
 //! Bringing the ledger's sessions of a stretch of time in step with the points.
 
 use super::detect::{Found, Window, detect, start_of};
-use super::record::{changes, is_of, kind_of, known_of, record_of};
+use super::record::{changes, is_of, kind_of, known_of, loses_money, record_of};
 use super::samples::{Kept, SamplesError, Source};
+use super::saving::Reckoned;
 use super::{KINDS, reach_ns};
 use crate::books::{BookError, Hands, Named, unnameable};
 use crate::energy::{DEVICE, RAW, times};
 use crate::follow::cutoff;
+use crate::price::PRICES;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -21,6 +23,9 @@ use wattlog_model::Timestamp;
 const PAGE: usize = 500;
 /// The same of one kind of a device: few are wanted behind a part.
 const NEAR: usize = 50;
+
+/// Prices of so long a time before it count for a session: a long day of the home, and what tells how long a price holds.
+const PRICED_NS: i64 = 28 * 3_600_000_000_000;
 
 /// Without it there is no session.
 const BATTERY: &str = "battery_power";
@@ -41,7 +46,7 @@ pub(crate) struct Done {
     pub(crate) times: Range<i64>,
     /// Records that were made, written or removed.
     pub(crate) written: u64,
-    /// Points or prices of it cannot be read: its sessions are as they were.
+    /// Points or prices of it cannot be read: its sessions, or what they saved, are as they were.
     pub(crate) is_lost: bool,
     /// What is wrong with prices and points, for people.
     pub(crate) notes: Vec<String>,
@@ -99,6 +104,17 @@ pub(crate) fn bounds(hands: &Hands, params: &Params) -> Range<i64> {
 fn whole_from(hands: &Hands, params: &Params) -> i64 {
     let hidden = cutoff(&hands.engine, &hands.database, RAW);
     hidden.map_or(i64::MIN, |cutoff| cutoff.saturating_add(reach_ns(params)))
+}
+
+/// The first instant from which on no price that counts for a session is hidden by age.
+fn priced_from(hands: &Hands) -> i64 {
+    let hidden = cutoff(&hands.engine, &hands.database, PRICES);
+    hidden.map_or(i64::MIN, |cutoff| cutoff.saturating_add(PRICED_NS))
+}
+
+/// Whether the two share an instant.
+fn meet(one: &session::Session, other: &session::Session) -> bool {
+    one.start <= other.end && other.start <= one.end
 }
 
 /// Whether the ledger holds any session or report that was made here.
@@ -203,18 +219,23 @@ impl Part<'_> {
         };
         done.times.start = done.times.start.min(times.start);
         done.times.end = done.times.end.max(late.end.saturating_add(params.max_gap_ns));
-        let whole = whole_from(hands, &params);
+        let (whole, priced) = (whole_from(hands, &params), priced_from(hands));
         let is_whole = |start: Timestamp| start.0 >= whole;
-        // Of a session that reaches into what age hides the beginning is not known any more: the record is.
-        let held: Vec<session::Session> =
-            old.iter().filter(|s| !is_whole(s.record.start)).map(|s| known_of(&s.record)).collect();
-        let meets = |found: &session::Session| {
-            held.iter().any(|held| held.start <= found.end && found.start <= held.end)
+        let found: Vec<(session::Session, Session)> =
+            found.into_iter().map(|(found, saved)| recorded(found, saved, &old, done)).collect();
+        // Of a session that reaches into what age hides the beginning is not known any more, or what it cost: the record is.
+        let is_held = |stored: &Session| {
+            let known = known_of(stored);
+            let loses = |(found, record): &(_, _)| meet(&known, found) && loses_money(stored, record);
+            !is_whole(stored.start) || (stored.start.0 < priced && found.iter().any(loses))
         };
-        let found = found.iter().filter(|(found, _)| is_whole(found.start) && !meets(found)).map(record_of);
-        let old = old.into_iter().filter(|stored| {
-            is_whole(stored.record.start) && times.contains(&stored.record.start.0) && is_of(&stored.record)
-        });
+        let (held, old): (Vec<_>, Vec<_>) = old.into_iter().partition(|stored| is_held(&stored.record));
+        let held: Vec<session::Session> = held.iter().map(|stored| known_of(&stored.record)).collect();
+        let is_new =
+            |found: &session::Session| is_whole(found.start) && !held.iter().any(|held| meet(held, found));
+        let found = found.iter().filter(|(found, _)| is_new(found)).map(|(_, record)| record.clone());
+        let old =
+            old.into_iter().filter(|stored| times.contains(&stored.record.start.0) && is_of(&stored.record));
         let fresh_from = self.now.saturating_sub(hands.active_every_ns);
         let is_fresh = |stored: &Stored<Session>| stored.updated.at.0 > fresh_from;
         done.written += hands.apply(&changes(old.collect(), found.collect(), is_fresh), Named::Stays).await?;
@@ -287,4 +308,23 @@ impl Part<'_> {
     }
 }
 
-type FoundAll = (Vec<(session::Session, Option<f64>)>, Vec<Stored<Session>>, Range<i64>, Vec<String>);
+/// A session with its record. What it saved and cannot be reckoned again stays as it was, and is lost for now.
+fn recorded(
+    found: session::Session,
+    saved: Reckoned,
+    old: &[Stored<Session>],
+    done: &mut Done,
+) -> (session::Session, Session) {
+    let mut record = record_of(&found);
+    record.savings = match saved {
+        Reckoned::Known(savings) => savings,
+        Reckoned::Lost => {
+            done.is_lost = true;
+            let same = old.iter().find(|stored| stored.record.session_id == record.session_id);
+            same.and_then(|stored| stored.record.savings)
+        }
+    };
+    (found, record)
+}
+
+type FoundAll = (Vec<(session::Session, Reckoned)>, Vec<Stored<Session>>, Range<i64>, Vec<String>);

@@ -10,6 +10,8 @@ use wattlog_model::Timestamp;
 
 /// At least this share from one side is all from there: what the flanks mix in is none.
 const ALL: f64 = 0.95;
+/// So much without a price is rounding, kWh.
+const ROUNDED_KWH: f64 = 5e-6;
 
 /// Name of the kind in the ledger.
 pub(super) fn kind_of(kind: Kind) -> SessionKind {
@@ -19,8 +21,8 @@ pub(super) fn kind_of(kind: Kind) -> SessionKind {
     }
 }
 
-/// The record of a session that was found, and of what it saved.
-pub(super) fn record_of((found, savings): &(session::Session, Option<f64>)) -> Session {
+/// The record of a session that was found, without what it saved.
+pub(super) fn record_of(found: &session::Session) -> Session {
     let is_charging = found.kind == Kind::Charging;
     let is_over = found.status == Status::Closed;
     // Registers say what they like; the ledger holds shares.
@@ -48,7 +50,7 @@ pub(super) fn record_of((found, savings): &(session::Session, Option<f64>)) -> S
         total_cost: money.filter(|_| is_charging),
         // What is earned is a cost below zero.
         revenue: money.filter(|_| !is_charging).map(|cost| rounded(-cost)),
-        savings: *savings,
+        savings: None,
         currency: "PLN".to_owned(),
         coverage: Some(rounded(found.coverage().clamp(0.0, 1.0))),
         details: json!({
@@ -106,6 +108,19 @@ fn instant(at: Timestamp) -> String {
 fn parsed(text: &str) -> Option<Timestamp> {
     let told: jiff::Timestamp = text.parse().ok()?;
     i64::try_from(told.as_nanosecond()).ok().map(Timestamp)
+}
+
+/// Energy from or to the grid that has no price, kWh.
+fn unpriced_kwh(session: &Session) -> f64 {
+    let priced = session.details.get("priced_kwh").and_then(Value::as_f64).unwrap_or(0.0);
+    session.energy_grid_kwh.unwrap_or(0.0) - priced
+}
+
+/// Whether a record has money that `found`, which would take its place, has not.
+pub(super) fn loses_money(stored: &Session, found: &Session) -> bool {
+    let money = |session: &Session| session.total_cost.or(session.revenue);
+    let is_less = money(found).is_none() || unpriced_kwh(found) > unpriced_kwh(stored) + ROUNDED_KWH;
+    (stored.savings.is_some() && found.savings.is_none()) || (money(stored).is_some() && is_less)
 }
 
 /// Whether a record was found by this module.

@@ -1,13 +1,13 @@
 //! What a charge saved: against what its energy would have cost at the mean price of its day.
 
-use super::samples::{SamplesError, Source};
+use super::samples::Source;
 use crate::energy::rounded;
 use crate::price::PricePiece;
 use crate::tariffs::{pieces_of, priced};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use wattlog_analytics::session::{Kind, Session};
-use wattlog_engine::query::{Aggregate, Buckets, Every, Zone};
+use wattlog_engine::query::{Aggregate, Buckets, Every, QueryError, Zone};
 use wattlog_ledger::schema::Direction;
 
 /// Energy in milliwatt hours is told: so much may be missing by rounding, kWh.
@@ -21,41 +21,65 @@ pub(crate) fn days_of(times: &Range<i64>, home: &Zone) -> Range<i64> {
     days.of(times.start).start.min(times.start)..days.of(last).end.max(times.end)
 }
 
+/// What came out of prices.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Reckoned {
+    /// None where a price is missing.
+    Known(Option<f64>),
+    /// Prices are there that cannot be read.
+    Lost,
+}
+
 /// What each session saved, PLN: its energy from the grid at the mean total price of the day on which it began, less what it cost.
 /// None where a price of the energy or of the day is missing, where nothing was bought, and for energy that was sold.
-pub(super) fn savings(source: &Source<'_>, sessions: &[Session]) -> Result<Vec<Option<f64>>, SamplesError> {
-    let mut means: BTreeMap<i64, Option<f64>> = BTreeMap::new();
+///
+/// `notes` gets why prices of a day cannot be read.
+///
+/// # Errors
+/// Of questions to the store that failed.
+pub(super) fn savings(
+    source: &Source<'_>,
+    sessions: &[Session],
+    notes: &mut Vec<String>,
+) -> Result<Vec<Reckoned>, QueryError> {
+    let mut means: BTreeMap<i64, Reckoned> = BTreeMap::new();
     let mut saved = Vec::with_capacity(sessions.len());
     for session in sessions {
         let is_bought = session.kind == Kind::Charging && session.grid_kwh > ROUNDED_KWH;
         let is_priced = session.grid_kwh - session.priced_kwh <= ROUNDED_KWH;
         let cost = session.cost_pln.filter(|_| is_bought && is_priced);
         let Some(cost) = cost else {
-            saved.push(None);
+            saved.push(Reckoned::Known(None));
             continue;
         };
         let day = days_of(&(session.start.0..session.start.0.saturating_add(1)), source.zone);
         let mean = match means.get(&day.start) {
             Some(known) => *known,
-            None => *means.entry(day.start).or_insert(mean_of(source, &day)?),
+            None => *means.entry(day.start).or_insert(mean_of(source, &day, notes)?),
         };
-        saved.push(mean.map(|mean| rounded(session.grid_kwh * mean - cost)));
+        saved.push(match mean {
+            Reckoned::Known(mean) => {
+                Reckoned::Known(mean.map(|mean| rounded(session.grid_kwh * mean - cost)))
+            }
+            Reckoned::Lost => Reckoned::Lost,
+        });
     }
     Ok(saved)
 }
 
 /// Mean over time of what bought energy costs on a day, if that is known all through.
-fn mean_of(source: &Source<'_>, day: &Range<i64>) -> Result<Option<f64>, SamplesError> {
+fn mean_of(source: &Source<'_>, day: &Range<i64>, notes: &mut Vec<String>) -> Result<Reckoned, QueryError> {
     let found = priced(source.tariffs, Direction::Import, day, |definition, times| {
         pieces_of(definition, (source.engine, source.database), times, source.zone, source.control)
     });
     if let Some(error) = found.failed {
-        return Err(error.into());
+        return Err(error);
     }
     if found.is_lost {
-        return Err(SamplesError::Damaged(found.notes.join("; ")));
+        notes.extend(found.notes.into_iter().map(|note| format!("savings are not known: {note}")));
+        return Ok(Reckoned::Lost);
     }
-    Ok(mean(day, &found.pieces.unwrap_or_default()))
+    Ok(Reckoned::Known(mean(day, &found.pieces.unwrap_or_default())))
 }
 
 /// Pieces rise and do not overlap.

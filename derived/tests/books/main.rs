@@ -7,6 +7,7 @@ mod home;
 mod hostile;
 mod postgres;
 mod random;
+mod saved;
 
 use home::{Home, PATIENCE};
 use std::collections::BTreeMap;

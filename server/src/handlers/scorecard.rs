@@ -128,6 +128,7 @@ async fn asked(state: &ServerState) -> Asked {
     Asked {
         database: state.shared.options.default_database.clone(),
         now: state.shared.clock.wall(),
+        uptime: state.uptime(),
         // That of a collector that is not told otherwise.
         own_interval: state.own_interval().unwrap_or(Duration::from_secs(60)),
         devices: devices

@@ -15,6 +15,8 @@ use wattlog_model::Timestamp;
 pub(crate) struct Asked {
     pub(crate) database: String,
     pub(crate) now: Timestamp,
+    /// For how long the program runs.
+    pub(crate) uptime: Duration,
     /// Poll interval of each device that is configured.
     pub(crate) devices: BTreeMap<String, Duration>,
     /// Rated power of the inverters of which it is known, W.

@@ -1,6 +1,7 @@
 //! How complete the newest points are and how many of them are faulty, by the quality report of each device.
 
 use super::Asked;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use wattlog_derived::energy::{DEVICE, RAW};
@@ -8,8 +9,8 @@ use wattlog_derived::quality::{QualityRequest, SeriesQuality, report};
 use wattlog_derived::series::Selection;
 use wattlog_engine::Engine;
 use wattlog_engine::query::{
-    GroupBy, QueryControl, QueryError, QueryRequest, QueryResult, ResultSeries, ResultValues, Shape,
-    TagFilter, TagPredicate, Zone,
+    GroupBy, PartialRange, QueryControl, QueryError, QueryRequest, QueryResult, ResultSeries, ResultValues,
+    Shape, TagFilter, TagPredicate, Zone,
 };
 use wattlog_model::Timestamp;
 
@@ -29,7 +30,7 @@ pub(crate) struct DeviceCompleteness {
     pub(crate) share: f64,
     /// Since when it is looked at.
     pub(crate) range: Range<Timestamp>,
-    /// Fields that it once had and has no more: each counts as 0.
+    /// Fields that it once had and has no more, or of which it has a point or two: each counts as 0.
     pub(crate) lacks: Vec<String>,
 }
 
@@ -41,6 +42,10 @@ pub(crate) struct Judged {
     pub(crate) faulty: u64,
     /// Stretches of time that could not be judged.
     pub(crate) unread: usize,
+    /// Points that cannot be read may be those of a device or field that is not known otherwise.
+    pub(crate) is_lost: bool,
+    /// Polled devices that were never heard.
+    pub(crate) unheard: usize,
     pub(crate) devices: Vec<DeviceCompleteness>,
     /// Devices beyond those that are judged at a time.
     pub(crate) left_out: usize,
@@ -54,7 +59,7 @@ impl Judged {
         home: &Zone,
         control: &QueryControl,
     ) -> Result<Self, String> {
-        let judging = Judging { engine, asked, home, control };
+        let judging = Judging { engine, asked, home, control, is_lost: Cell::new(false) };
         judging.all().map_err(|error| error.to_string())
     }
 
@@ -80,13 +85,18 @@ impl Judged {
         if self.left_out > 0 {
             return Some(format!("{} devices beyond the first {MAX_DEVICES} were not judged", self.left_out));
         }
+        if self.is_lost {
+            return Some(format!(
+                "a part of {RAW} cannot be read, and a device or field may have its points there: see /api/v1/storage/health"
+            ));
+        }
         (self.unread > 0).then(|| {
             format!("{} stretches of time could not be judged; `unread` of the source has them", self.unread)
         })
     }
 
     fn add(&mut self, series: &SeriesQuality) {
-        // A field with a point or two is nothing to judge by.
+        // A field with a point or two has no stretch that cannot be read: see `scarce`.
         self.unread += series.unread.iter().filter(|unread| unread.field.is_none()).count();
         for field in series.parts.iter().flat_map(|part| &part.fields) {
             let share = field.report.accuracy.as_ref().map_or(1.0, |share| share.value);
@@ -101,6 +111,8 @@ struct Judging<'a> {
     asked: &'a Asked,
     home: &'a Zone,
     control: &'a QueryControl,
+    /// See [`Judged::is_lost`].
+    is_lost: Cell<bool>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +127,7 @@ impl Judging<'_> {
     fn all(&self) -> Result<Judged, JudgeError> {
         let now = self.asked.now;
         let range = Timestamp(now.0.saturating_sub(JUDGED_NS))..now;
-        let stored = self.stored()?;
+        let stored = self.stored(&range)?;
         let configured = &self.asked.devices;
         let names: BTreeSet<&String> = stored.keys().chain(configured.keys()).collect();
         // One that is not configured and gave nothing is gone, and misses nothing.
@@ -128,37 +140,50 @@ impl Judging<'_> {
             points: 0,
             faulty: 0,
             unread: 0,
+            is_lost: false,
+            unheard: 0,
             devices: Vec::new(),
             left_out: names.len().saturating_sub(MAX_DEVICES),
         };
         for name in names.into_iter().take(MAX_DEVICES) {
-            let first = if stored.contains_key(name) { self.first(name)? } else { None };
-            let Some(first) = first.filter(|first| *first < now) else {
-                // Never heard of.
-                if configured.contains_key(name) {
-                    let (device, lacks) = (name.clone(), Vec::new());
-                    judged.devices.push(DeviceCompleteness {
-                        device,
-                        share: 0.0,
-                        range: range.clone(),
-                        lacks,
-                    });
+            let first = if stored.contains_key(name) { self.first(name, &range)? } else { None };
+            let Some(first) = first else {
+                if !self.is_new(name) {
+                    let (device, range, lacks) = (name.clone(), range.clone(), Vec::new());
+                    judged.devices.push(DeviceCompleteness { device, share: 0.0, range, lacks });
+                    judged.unheard += 1;
                 }
                 continue;
             };
+            if first >= now {
+                continue;
+            }
             // What is new misses nothing before its first point.
             let since = first.max(range.start)..now;
             self.judge(name, &since, &mut judged)?;
         }
+        judged.is_lost = self.is_lost.get();
         Ok(judged)
     }
 
+    fn interval_ns(&self, name: &str) -> Option<i64> {
+        let interval = self.asked.devices.get(name)?;
+        i64::try_from(interval.as_nanos()).ok().filter(|ns| *ns > 0)
+    }
+
+    /// For so long nothing is expected of a device.
+    fn new_ns(&self, name: &str) -> i64 {
+        self.interval_ns(name).map_or(NEW_NS, |ns| ns.saturating_mul(NEW_POLLS))
+    }
+
+    /// Whether a device that was never heard is polled for too short a time to say so, or is not polled at all.
+    fn is_new(&self, name: &str) -> bool {
+        let since = i64::try_from(self.asked.uptime.as_nanos()).unwrap_or(i64::MAX);
+        !self.asked.devices.contains_key(name) || since < self.new_ns(name)
+    }
+
     fn judge(&self, name: &str, range: &Range<Timestamp>, judged: &mut Judged) -> Result<(), JudgeError> {
-        let interval_ns = self
-            .asked
-            .devices
-            .get(name)
-            .and_then(|interval| i64::try_from(interval.as_nanos()).ok().filter(|ns| *ns > 0));
+        let interval_ns = self.interval_ns(name);
         let request = QualityRequest {
             selection: Selection {
                 database: self.asked.database.clone(),
@@ -176,8 +201,7 @@ impl Judging<'_> {
         };
         for series in report(self.engine, &request, self.control)? {
             judged.add(&series);
-            let new_ns = interval_ns.map_or(NEW_NS, |ns| ns.saturating_mul(NEW_POLLS));
-            if range.end.0.saturating_sub(range.start.0) < new_ns {
+            if range.end.0.saturating_sub(range.start.0) < self.new_ns(name) {
                 continue;
             }
             let mut lacks = Vec::new();
@@ -186,6 +210,7 @@ impl Judging<'_> {
                     lacks.push(field.clone());
                 }
             }
+            lacks.extend(scarce(&series));
             if let Some(share) = share_of(&series, lacks.len()) {
                 let (device, range) = (name.to_owned(), range.clone());
                 judged.devices.push(DeviceCompleteness { device, share, range, lacks });
@@ -195,28 +220,38 @@ impl Judging<'_> {
     }
 
     /// Devices of which there are points, and when the last one is.
-    fn stored(&self) -> Result<BTreeMap<String, Timestamp>, QueryError> {
+    fn stored(&self, judged: &Range<Timestamp>) -> Result<BTreeMap<String, Timestamp>, QueryError> {
         let request = QueryRequest {
             shape: Shape::Last,
             group_by: GroupBy::Keys(vec![DEVICE.to_owned()]),
-            ..self.request(Timestamp::MIN, self.asked.now)
+            ..self.request(Timestamp::MIN, Timestamp::MAX)
         };
         let found = self.ask(&request)?;
         let last = |series: &ResultSeries| {
             let name = series.tags.first().map(|(_, value)| value.clone()).unwrap_or_default();
             Some((name, times(series).max()?))
         };
-        Ok(found.iter().flat_map(|result| &result.series).filter_map(last).collect())
+        let stored: BTreeMap<String, Timestamp> =
+            found.iter().flat_map(|result| &result.series).filter_map(last).collect();
+        let is_of_now = |lost: &PartialRange| lost.first < judged.end.0 && judged.start.0 <= lost.last;
+        let lost = || found.iter().flat_map(|result| &result.partial);
+        let is_missing = self.asked.devices.keys().any(|name| !stored.contains_key(name));
+        self.lose_if(lost().any(is_of_now) || (is_missing && lost().next().is_some()));
+        Ok(stored)
     }
 
     /// Time of the oldest point of a device.
-    fn first(&self, name: &str) -> Result<Option<Timestamp>, QueryError> {
+    fn first(&self, name: &str, judged: &Range<Timestamp>) -> Result<Option<Timestamp>, QueryError> {
         let request = QueryRequest {
             tags: vec![own(name)],
             limit: Some(1),
-            ..self.request(Timestamp::MIN, self.asked.now)
+            ..self.request(Timestamp::MIN, Timestamp::MAX)
         };
-        Ok(self.ask(&request)?.iter().flat_map(|result| &result.series).flat_map(times).min())
+        let found = self.ask(&request)?;
+        let first = found.iter().flat_map(|result| &result.series).flat_map(times).min();
+        let is_old = first.is_some_and(|first| first <= judged.start);
+        self.lose_if(!is_old && found.is_some_and(|result| result.is_partial()));
+        Ok(first)
     }
 
     /// Whether the device had a field before.
@@ -227,7 +262,14 @@ impl Judging<'_> {
             limit: Some(1),
             ..self.request(Timestamp::MIN, before)
         };
-        Ok(self.ask(&request)?.is_some_and(|result| result.rows() > 0))
+        let found = self.ask(&request)?;
+        let had = found.as_ref().is_some_and(|result| result.rows() > 0);
+        self.lose_if(!had && found.is_some_and(|result| result.is_partial()));
+        Ok(had)
+    }
+
+    fn lose_if(&self, is_lost: bool) {
+        self.is_lost.set(self.is_lost.get() || is_lost);
     }
 
     fn request(&self, start: Timestamp, end: Timestamp) -> QueryRequest {
@@ -241,6 +283,15 @@ impl Judging<'_> {
             asked => asked.map(Some),
         }
     }
+}
+
+/// Fields with too few points to be judged, beside others that were.
+fn scarce(series: &SeriesQuality) -> BTreeSet<String> {
+    let judged: BTreeSet<&str> =
+        series.parts.iter().flat_map(|part| &part.fields).map(|field| field.field.as_str()).collect();
+    let fields = series.unread.iter().filter_map(|unread| unread.field.as_deref());
+    let scarce = fields.filter(|field| !judged.is_empty() && !judged.contains(field));
+    scarce.map(str::to_owned).collect()
 }
 
 /// Share of the points expected that are there, mean of the fields, of which `lacking` have none; none if nothing was judged.

@@ -2,7 +2,7 @@
 //! missing or faulty, and figures of the store.
 //!
 //! Promise: one measurement at a time, bounded in rows, values, bytes and time; its result is kept for some minutes, a
-//! reason for one. What cannot be measured has a reason in place of a number.
+//! reason for one, and so is that a polled device was never heard. What cannot be measured has a reason in place of a number.
 
 mod figures;
 mod judged;
@@ -35,7 +35,8 @@ pub(crate) struct Taken {
 
 impl Taken {
     fn is_measured(&self) -> bool {
-        self.sample.is_ok() && self.judged.as_ref().is_ok_and(|judged| judged.accuracy().is_ok())
+        let is_judged = |judged: &Judged| judged.accuracy().is_ok() && judged.unheard == 0;
+        self.sample.is_ok() && self.judged.as_ref().is_ok_and(is_judged)
     }
 }
 

@@ -3,6 +3,9 @@
 use crate::support::{NOW, Running, Setup};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
+use wattlog_engine::Options;
+use wattlog_engine::io::ReadMode;
 use wattlog_server::{DeviceStatus, DeviceStatusProvider};
 
 const SECOND: i64 = 1_000_000_000;
@@ -118,17 +121,26 @@ async fn an_outage_shows_though_tags_changed() {
 async fn a_device_that_was_never_heard_counts_as_nothing_and_what_is_left_out_is_said() {
     let server = polled(&[("barn", 60)]).await;
     let told = completeness(&server).await;
+    assert_eq!((&told["value"], &told["met"]), (&Value::Null, &Value::Null), "not yet: {told}");
+    server.clock.advance(Duration::from_secs(180));
+    let told = completeness(&server).await;
     assert_eq!((&told["value"], &told["met"]), (&json!(0.0), &json!(false)), "{told}");
     // What was found wanting is looked at again after a minute.
-    server.clock.advance(std::time::Duration::from_secs(60));
+    server.clock.advance(Duration::from_secs(60));
     server.store(&points("device_id=roof", "pv_power=5", MINUTE, 1440, |_| true)).await;
     let told = completeness(&server).await;
     let devices = told["details"]["devices"].as_array().unwrap();
     assert_eq!((&devices[0]["device_id"], &devices[0]["completeness"]), (&json!("barn"), &json!(0.0)));
     assert_eq!(devices[1]["device_id"], "roof");
-    // The minute that went by has none yet.
-    near(&devices[1]["completeness"], 1.0 - 1.0 / 1441.0);
-    near(&told["value"], 0.5 * (1.0 - 1.0 / 1441.0));
+    // The minutes that went by have none.
+    near(&devices[1]["completeness"], 1.0 - 4.0 / 1444.0);
+    near(&told["value"], 0.5 * (1.0 - 4.0 / 1444.0));
+    // One that is heard at last is not held back by an answer that is kept for longer.
+    server.clock.advance(Duration::from_secs(60));
+    server.store(&format!("energy_data,device_id=barn pv_power=5 {}\n", NOW.0 + 5 * MINUTE)).await;
+    let told = completeness(&server).await;
+    assert_eq!(told["details"]["devices"].as_array().unwrap().len(), 1, "too new to miss a point: {told}");
+    near(&told["value"], 1.0 - 5.0 / 1445.0);
 
     let names: Vec<String> = (0..52).map(|n| format!("d{n:02}")).collect();
     let many: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 60)).collect();
@@ -142,4 +154,34 @@ async fn a_device_that_was_never_heard_counts_as_nothing_and_what_is_left_out_is
     assert_eq!((&told["value"], &told["met"]), (&json!(1.0), &Value::Null), "{told}");
     assert_eq!(told["details"]["devices_left_out"], 2);
     assert!(told["reason"].as_str().unwrap().starts_with("2 devices beyond the first 50"), "{told}");
+}
+
+/// A field of which there were two points in a day counted as if it had never been expected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_with_a_point_or_two_is_one_that_is_lacking() {
+    let server = polled(&[]).await;
+    server.store(&points("device_id=roof", "pv_power=5", MINUTE, 1440, |_| true)).await;
+    server.store(&points("device_id=roof", "consumption=5", MINUTE, 1440, |n| n == 700 || n == 900)).await;
+    let told = completeness(&server).await;
+    assert_eq!(told["details"]["devices"][0]["lacks"], json!(["consumption"]), "{told}");
+    assert_eq!((&told["value"], &told["met"]), (&json!(0.5), &json!(false)));
+}
+
+/// A device all of whose points lay in a damaged file was taken for one that was never heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn points_that_cannot_be_read_are_no_points_that_are_missing() {
+    let engine = Options { read_mode: ReadMode::Pread, ..Options::default() };
+    let server = Setup { engine, ..Setup::default() }.start().await;
+    server.state.set_devices(Arc::new(Polled(vec![("roof".to_owned(), 60_000, None)])));
+    // Of one day, so that they are in one block of times, the first behind the header.
+    server.store(&points("device_id=roof", "pv_power=5", MINUTE, 590, |_| true)).await;
+    assert_eq!(server.post("/api/v1/admin/seal", b"").await.status, 200);
+    let paths = server.disk.paths();
+    let (segment, _) = paths.iter().find(|(path, _)| path.starts_with("segments/")).unwrap();
+    server.disk.flip_bit(segment, 514, 1);
+    server.clock.advance(Duration::from_secs(180));
+    let told = completeness(&server).await;
+    assert_eq!(told["met"], Value::Null, "{told}");
+    let reason = told["reason"].as_str().unwrap();
+    assert!(reason.contains("cannot be read") || reason.contains("could not be judged"), "{reason}");
 }
