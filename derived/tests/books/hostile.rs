@@ -231,7 +231,8 @@ async fn what_could_not_be_read_is_told_anew_when_it_can_be() {
             };
             [status.lost_sessions, status.lost_reports, home.energy.status().lost].map(within)
         };
-        home.until("what is lost is told", || lost(&home) == [true; 3]).await;
+        // Energies of a file that was set aside before they were looked for lie behind all that is known: not lost, not there yet.
+        home.until("what is lost is told", || lost(&home)[..2] == [true; 2]).await;
         // The file is put right; within an hour, or with the next start, that is found.
         if is_restarted {
             home.stop().await;
