@@ -21,7 +21,7 @@ pub fn price_ends(before: Option<i64>, time: i64, after: Option<i64>, longest_ns
     let distances = [since, until].into_iter().filter(|ns| *ns >= SHORTEST_PRICE_NS);
     let period = distances.fold(longest_ns, i64::min);
     if until < SHORTEST_PRICE_NS || until <= period.saturating_add(period / LATE_PART).min(longest_ns) {
-        time.saturating_add(until)
+        time.saturating_add(until.min(longest_ns))
     } else {
         time.saturating_add(period)
     }

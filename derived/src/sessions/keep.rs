@@ -1,7 +1,7 @@
 //! Bringing the ledger's sessions of a stretch of time in step with the points.
 
 use super::detect::{Found, Window, detect, start_of};
-use super::record::{changes, is_of, kind_of, known_of, loses_money, record_of};
+use super::record::{changes, is_of, keep_money, kind_of, known_of, record_of};
 use super::samples::{Kept, SamplesError, Source};
 use super::saving::Reckoned;
 use super::{KINDS, reach_ns};
@@ -222,14 +222,9 @@ impl Part<'_> {
         let (whole, priced) = (whole_from(hands, &params), priced_from(hands));
         let is_whole = |start: Timestamp| start.0 >= whole;
         let found: Vec<(session::Session, Session)> =
-            found.into_iter().map(|(found, saved)| recorded(found, saved, &old, done)).collect();
-        // Of a session that reaches into what age hides the beginning is not known any more, or what it cost: the record is.
-        let is_held = |stored: &Session| {
-            let known = known_of(stored);
-            let loses = |(found, record): &(_, _)| meet(&known, found) && loses_money(stored, record);
-            !is_whole(stored.start) || (stored.start.0 < priced && found.iter().any(loses))
-        };
-        let (held, old): (Vec<_>, Vec<_>) = old.into_iter().partition(|stored| is_held(&stored.record));
+            found.into_iter().map(|(found, saved)| recorded(found, saved, (&old, priced), done)).collect();
+        // Of a session that reaches into what age hides the beginning is not known any more: the record is.
+        let (old, held): (Vec<_>, Vec<_>) = old.into_iter().partition(|stored| is_whole(stored.record.start));
         let held: Vec<session::Session> = held.iter().map(|stored| known_of(&stored.record)).collect();
         let is_new =
             |found: &session::Session| is_whole(found.start) && !held.iter().any(|held| meet(held, found));
@@ -308,22 +303,26 @@ impl Part<'_> {
     }
 }
 
-/// A session with its record. What it saved and cannot be reckoned again stays as it was, and is lost for now.
+/// A session with its record. What it saved and cannot be reckoned again stays as it was, and is lost for now; of what began before
+/// `priced` age may hide prices that the record was made with: the money that it has stays too.
 fn recorded(
     found: session::Session,
     saved: Reckoned,
-    old: &[Stored<Session>],
+    (old, priced): (&[Stored<Session>], i64),
     done: &mut Done,
 ) -> (session::Session, Session) {
     let mut record = record_of(&found);
+    let same = old.iter().map(|stored| &stored.record).find(|old| old.session_id == record.session_id);
     record.savings = match saved {
         Reckoned::Known(savings) => savings,
         Reckoned::Lost => {
             done.is_lost = true;
-            let same = old.iter().find(|stored| stored.record.session_id == record.session_id);
-            same.and_then(|stored| stored.record.savings)
+            same.and_then(|old| old.savings)
         }
     };
+    if let Some(old) = same.filter(|old| old.start.0 < priced) {
+        keep_money(&mut record, old);
+    }
     (found, record)
 }
 

@@ -8,7 +8,8 @@
 //! 2. A record of another origin is neither changed nor removed, also if it has the name that a detected one would get.
 //! 3. Sessions that begin where points are hidden by age stay as they are, as do those of a window of which points cannot be
 //!    read, until they can be.
-//! 4. Money that is known outlives its prices: a session whose prices are hidden by age, or cannot be read, keeps it.
+//! 4. Money that is known outlives its prices: a session that begins where it did and whose prices are hidden by age, or cannot be
+//!    read, keeps it.
 
 mod detect;
 mod keep;

@@ -55,7 +55,7 @@ pub(super) fn record_of(found: &session::Session) -> Session {
         coverage: Some(rounded(found.coverage().clamp(0.0, 1.0))),
         details: json!({
             "last_reading": instant(found.end), "readings": found.sample_count,
-            "unsplit_kwh": rounded(found.unsplit_kwh), "priced_kwh": rounded(found.priced_kwh),
+            "unsplit_kwh": rounded(found.unsplit_kwh), PRICED: rounded(found.priced_kwh),
         }),
     }
 }
@@ -110,17 +110,28 @@ fn parsed(text: &str) -> Option<Timestamp> {
     i64::try_from(told.as_nanosecond()).ok().map(Timestamp)
 }
 
+/// In the details: energy from or to the grid that has a price.
+const PRICED: &str = "priced_kwh";
+
 /// Energy from or to the grid that has no price, kWh.
 fn unpriced_kwh(session: &Session) -> f64 {
-    let priced = session.details.get("priced_kwh").and_then(Value::as_f64).unwrap_or(0.0);
+    let priced = session.details.get(PRICED).and_then(Value::as_f64).unwrap_or(0.0);
     session.energy_grid_kwh.unwrap_or(0.0) - priced
 }
 
-/// Whether a record has money that `found`, which would take its place, has not.
-pub(super) fn loses_money(stored: &Session, found: &Session) -> bool {
+/// Takes over the money of the record whose place `found` takes, where it has more of it.
+pub(super) fn keep_money(found: &mut Session, stored: &Session) {
     let money = |session: &Session| session.total_cost.or(session.revenue);
     let is_less = money(found).is_none() || unpriced_kwh(found) > unpriced_kwh(stored) + ROUNDED_KWH;
-    (stored.savings.is_some() && found.savings.is_none()) || (money(stored).is_some() && is_less)
+    if money(stored).is_some() && is_less {
+        (found.total_cost, found.revenue) = (stored.total_cost, stored.revenue);
+        found.average_price = stored.average_price;
+        let priced = stored.details.get(PRICED).cloned().unwrap_or_default();
+        if let Value::Object(details) = &mut found.details {
+            details.insert(PRICED.to_owned(), priced);
+        }
+    }
+    found.savings = found.savings.or(stored.savings);
 }
 
 /// Whether a record was found by this module.

@@ -147,6 +147,9 @@ impl Judging<'_> {
         };
         for name in names.into_iter().take(MAX_DEVICES) {
             let first = if stored.contains_key(name) { self.first(name, &range)? } else { None };
+            // Nothing is there yet of a polled device whose points all lie ahead of the clock.
+            let ahead = now.0.saturating_add(self.new_ns(name));
+            let first = first.filter(|first| !configured.contains_key(name) || first.0 < ahead);
             let Some(first) = first else {
                 if !self.is_new(name) {
                     let (device, range, lacks) = (name.clone(), range.clone(), Vec::new());
