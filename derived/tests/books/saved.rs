@@ -146,3 +146,50 @@ async fn a_shorter_rule_for_prices_leaves_what_sessions_cost() {
     assert_eq!(shed, [(Some(7.2), None)], "it is told without a price");
     home.stop().await;
 }
+
+/// One that was under way when the home fell silent, and whose prices are too old by now, ends with what it cost; what comes late and
+/// joins it to another takes nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_charge_under_way_ends_though_its_prices_are_too_old() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::open_in(SimDisk::new(43), folder.path(), START + 2 * HOUR, ZONE);
+    market(&home).await;
+    let all = points("roof", 24, 60 * SECOND);
+    // From one o'clock on it is charged; heard until two.
+    home.write(&all[..120]);
+    hours(&home, 0, &(0..75).map(price).collect::<Vec<_>>());
+    home.settle().await;
+    let open = home.sessions().await;
+    assert_eq!((open.len(), open[0].record.status), (1, SessionStatus::Active), "{open:?}");
+    let money = |session: &Session| (session.total_cost, session.average_price, session.savings);
+    let known = money(&open[0].record);
+    assert!(known.0.is_some() && known.2.is_some(), "{known:?}");
+    let keep = Rule::Keep { ns: 48 * HOUR as u64 };
+    home.engine.set_retention("wattlog", None, Some(PRICES), keep).unwrap();
+    let disk = home.disk.clone();
+    home.stop().await;
+
+    let home = Home::open_in(disk, folder.path(), START + 80 * HOUR, ZONE);
+    home.engine.confirm_clock().unwrap();
+    home.engine.retain().unwrap();
+    let first = home.engine.measurement("wattlog", PRICES).unwrap().unwrap().first.unwrap();
+    assert!(first.0 >= START + 24 * HOUR, "prices are hidden: {}", (first.0 - START) / HOUR);
+    home.settle().await;
+    let over = home.sessions().await;
+    assert_eq!((over.len(), over[0].record.status), (1, SessionStatus::Completed), "{over:?}");
+    assert_eq!((money(&over[0].record), home.books.status().sessions), (known, Vec::new()));
+    // What comes after a hole is one without a cost; what fills the hole joins the two.
+    home.write(&all[150..240]);
+    home.settle().await;
+    let two = home.sessions().await;
+    assert_eq!((two.len(), &two[0], two[1].record.total_cost), (2, &over[0], None), "{two:?}");
+    home.write(&all[120..150]);
+    home.settle().await;
+    let joined = home.sessions().await;
+    assert_eq!((joined.len(), money(&joined[0].record)), (1, known), "{joined:?}");
+    close(joined[0].record.energy_kwh, 7.2, "energy of the whole night");
+    let written = home.books.status().sessions_written;
+    home.settle().await;
+    assert_eq!(home.books.status().sessions_written, written);
+    home.stop().await;
+}
