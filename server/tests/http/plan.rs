@@ -146,6 +146,18 @@ async fn a_session_that_is_read_and_told_again_loses_nothing_however_often() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_without_a_name_in_its_name_is_refused() {
+    let home = home().await;
+    for nameless in ["", "  ", "charging/", "charging/ "] {
+        let body = json!({ "session_id": nameless, "start_time": "2025-12-02T01:00:00Z" });
+        let (status, refused) = home.post(ROUTE, body).await;
+        assert_eq!(status, 400, "{nameless:?}: {refused}");
+    }
+    let (status, made) = home.post(ROUTE, json!({ "start_time": "2025-12-02T01:00:00Z" })).await;
+    assert_eq!((status, &made["session_id"]), (201, &json!("charging 2025-12-02T01:00:00Z")), "{made}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_appliance_keeps_is_its_own() {
     let home = home().await;
     let session = home.keep(detected(), "analytics").await;

@@ -131,6 +131,10 @@ impl Told {
         let device = self.device_id.as_deref().unwrap_or("charging");
         let own = || format!("{device} {}", rfc3339(start.0));
         let session_id = self.session_id.clone().unwrap_or_else(own);
+        // With what stands before it in the ledger it would be a name.
+        if session_id.strip_prefix(CHARGING).unwrap_or(&session_id).trim().is_empty() {
+            return Err(ApiError::bad_request("session_id: a name is expected; leave it out to get one"));
+        }
         Ok(Read { session_id, start, end, status, source, told: self })
     }
 }
